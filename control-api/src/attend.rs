@@ -1,0 +1,103 @@
+//! Attend: what happens around every request: its id, its log line, its problem's body.
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::{MatchedPath, Request, State};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use tracing::Instrument;
+use uuid::Uuid;
+
+use crate::Control;
+use crate::clock;
+use crate::problem::Problem;
+
+/// Lengths of a request id that is taken over from the client.
+const ID_LENGTHS: std::ops::RangeInclusive<usize> = 8..=64;
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// Attends to one request.
+///
+/// The request runs as a task of its own, so that a client who hangs up cannot leave a command
+/// half done, and a handler that panics is answered for.
+pub async fn attend(State(control): State<Arc<Control>>, request: Request, next: Next) -> Response {
+    let id = request_id(request.headers());
+    let started = clock::monotonic();
+    let method = request.method().clone();
+    // The pattern, not the path: nothing that a client wrote goes into the log.
+    let path = request.extensions().get::<MatchedPath>().cloned();
+    let path = path.as_ref().map_or("none", MatchedPath::as_str);
+    let span = tracing::info_span!("request", request_id = id, key = tracing::field::Empty);
+    let task = tokio::spawn(next.run(request).instrument(span.clone()));
+    let mut response = task.await.unwrap_or_else(|_| Problem::internal().into_response());
+    complete(&mut response, &id);
+    let status = response.status().as_u16();
+    control.metrics.answered(status);
+    let took_us = clock::monotonic().saturating_duration_since(started).as_micros();
+    span.in_scope(|| tracing::info!(%method, path, status, took_us = took_us as u64, "answered"));
+    response
+}
+
+/// Writes the body of a problem, and the headers of every response.
+fn complete(response: &mut Response, id: &str) {
+    let problem = response.extensions_mut().remove::<Arc<Problem>>();
+    if let Some(problem) = problem {
+        let body = serde_json::to_vec(&problem.body(id)).unwrap_or_default();
+        *response.body_mut() = Body::from(body);
+        let json = HeaderValue::from_static("application/problem+json");
+        response.headers_mut().insert(header::CONTENT_TYPE, json);
+        response.headers_mut().remove(header::CONTENT_LENGTH);
+    }
+    let headers = response.headers_mut();
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    if let Ok(id) = HeaderValue::from_str(id) {
+        headers.insert(REQUEST_ID, id);
+    }
+}
+
+/// The client's id for the request if it is harmless, else a new one. Digits alone are refused:
+/// they might be what must not be repeated.
+fn request_id(headers: &HeaderMap) -> String {
+    let given = headers.get(REQUEST_ID).and_then(|value| value.to_str().ok());
+    let harmless = |id: &&str| {
+        ID_LENGTHS.contains(&id.len())
+            && id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
+            && longest_number(id) < 12
+    };
+    given.filter(harmless).map_or_else(|| format!("req_{}", Uuid::now_v7().simple()), str::to_owned)
+}
+
+/// Length of the longest run of digits, hyphens between them not counted; a card has 12 at least.
+fn longest_number(id: &str) -> usize {
+    let digits = id.replace(['-', '_'], "");
+    let runs = digits.split(|c: char| !c.is_ascii_digit());
+    runs.map(str::len).max().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::http::{HeaderMap, HeaderValue};
+
+    use super::{REQUEST_ID, request_id};
+
+    #[test]
+    fn harmless_ids_are_kept_and_others_replaced() {
+        let cases = [
+            ("0198c0f3-a1b2-7c3e-8d4f-5a6b7c8d9e0f", true),
+            ("my_request_17", true),
+            ("short", false),
+            ("4242424242424242", false),
+            ("x4242-4242-4242-4242", false),
+            ("with space in it", false),
+            ("\"quoted\"and<so>on", false),
+        ];
+        for (given, kept) in cases {
+            let mut headers = HeaderMap::new();
+            headers.insert(REQUEST_ID, HeaderValue::from_static(given));
+            assert_eq!(request_id(&headers) == given, kept, "{given}");
+        }
+    }
+}

@@ -1,0 +1,115 @@
+//! Permit: proof that a request's key allows its operation. Handlers can't be called without one.
+
+use std::marker::PhantomData;
+use std::sync::Arc;
+
+use axum::extract::FromRequestParts;
+use axum::http::HeaderMap;
+use axum::http::header::AUTHORIZATION;
+use axum::http::request::Parts;
+
+use crate::Control;
+use crate::keys::{Principal, Role, Scope};
+use crate::problem::{Code, Problem};
+
+/// What an operation needs: any one of these scopes.
+pub trait Needs: Send + Sync {
+    /// The scopes, one of which is enough.
+    const ANY_OF: &'static [Scope];
+}
+
+/// Needs [`Scope::Calls`].
+pub struct Calls;
+/// Needs [`Scope::SecureEnter`].
+pub struct SecureEnter;
+/// Needs [`Scope::SecureCancel`].
+pub struct SecureCancel;
+/// Needs [`Scope::Recordings`].
+pub struct Recordings;
+/// Needs any valid key: what is told depends on its role.
+pub struct AnyKey;
+
+impl Needs for Calls {
+    const ANY_OF: &'static [Scope] = &[Scope::Calls];
+}
+impl Needs for SecureEnter {
+    const ANY_OF: &'static [Scope] = &[Scope::SecureEnter];
+}
+impl Needs for SecureCancel {
+    const ANY_OF: &'static [Scope] = &[Scope::SecureCancel];
+}
+impl Needs for Recordings {
+    const ANY_OF: &'static [Scope] = &[Scope::Recordings];
+}
+impl Needs for AnyKey {
+    const ANY_OF: &'static [Scope] = &[Scope::SecureEnter, Scope::SecureRead];
+}
+
+/// Proof that the request's key has a scope that `N` asks for.
+pub struct Permit<N: Needs> {
+    /// Who makes the request.
+    pub principal: Principal,
+    needs: PhantomData<N>,
+}
+
+impl<N: Needs> Permit<N> {
+    /// What the key is for.
+    #[must_use]
+    pub fn role(&self) -> Role {
+        self.principal.role
+    }
+}
+
+impl<N: Needs> FromRequestParts<Arc<Control>> for Permit<N> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(
+        parts: &mut Parts,
+        control: &Arc<Control>,
+    ) -> Result<Self, Problem> {
+        let verified = bearer(&parts.headers).and_then(|token| control.keys().verify(token));
+        let Some(principal) = verified else {
+            control.metrics.unauthenticated();
+            return Err(Problem::new(
+                Code::Unauthenticated,
+                "Send Authorization: Bearer and a key made by `sotto keys add`.",
+            ));
+        };
+        tracing::Span::current().record("key", principal.key.as_str());
+        if N::ANY_OF.iter().any(|&scope| principal.role.allows(scope)) {
+            Ok(Permit { principal, needs: PhantomData })
+        } else {
+            Err(Problem::new(Code::Forbidden, "The role of this key lacks the scope for this."))
+        }
+    }
+}
+
+/// The token of the one `Authorization` header (RFC 6750 section 2.1); two are as good as none.
+fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let mut values = headers.get_all(AUTHORIZATION).iter();
+    let (Some(value), None) = (values.next(), values.next()) else {
+        return None;
+    };
+    let (scheme, token) = value.to_str().ok()?.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("Bearer").then(|| token.trim())
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::http::header::AUTHORIZATION;
+    use axum::http::{HeaderMap, HeaderValue};
+
+    use super::bearer;
+
+    #[test]
+    fn one_bearer_header_is_read() {
+        let mut headers = HeaderMap::new();
+        assert_eq!(bearer(&headers), None);
+        headers.insert(AUTHORIZATION, HeaderValue::from_static("bearer x_y"));
+        assert_eq!(bearer(&headers), Some("x_y"));
+        headers.append(AUTHORIZATION, HeaderValue::from_static("Bearer x_y"));
+        assert_eq!(bearer(&headers), None);
+        headers.insert(AUTHORIZATION, HeaderValue::from_static("Basic x_y"));
+        assert_eq!(bearer(&headers), None);
+    }
+}

@@ -1,0 +1,358 @@
+//! Calls: open, list, read, change and end them.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Json;
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{FromRequestParts, Path, Query, State};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, StatusCode, Uri};
+use axum::response::{IntoResponse, Response};
+use relay::switchboard::{CallId, LegMedia, LocalMedia, Refusal, Side, SourceRule, SrtpKeys};
+use relay::wire::sdes::CryptoAttribute;
+use relay::wire::sdp::{self, Agreement, Offer, PreviousAnswer};
+use relay::wire::srtp::MasterKey;
+use relay::{CallAt, CallRequest as MediaRequest, OpenedCall};
+use serde::Deserialize;
+use utoipa::IntoParams;
+use zeroize::Zeroizing;
+
+use crate::Control;
+use crate::auth::{Calls, Permit};
+use crate::clock;
+use crate::dto::call::{
+    CallOpened, CallPage, CallRequest, CallSummary, CallView, CallerAnswer, EngineAnswer,
+    EngineRequest, KeyRequest, ReofferRequest,
+};
+use crate::dto::id;
+use crate::dto::json::JsonBytes;
+use crate::idempotency::{Answer, PostedRequest};
+use crate::index::CallEntry;
+use crate::problem::{Code, Problem, ProblemBody};
+use crate::serve;
+
+/// Calls on a page, unless the request says otherwise.
+const DEFAULT_PAGE: usize = 50;
+/// Most calls on a page.
+const MAX_PAGE: usize = 200;
+/// Room for the value of an `a=crypto` line: tag, suite and 60 characters of key.
+const LONGEST_CRYPTO: usize = 128;
+
+/// The call that a path names.
+pub struct CallPath(pub Arc<CallEntry>);
+
+impl CallPath {
+    /// The call and its worker.
+    ///
+    /// # Errors
+    /// [`Code::CallEnded`] if the call is over.
+    pub fn live(&self) -> Result<CallAt, Problem> {
+        match self.0.at() {
+            Some(at) if !self.0.story.is_closed() => Ok(at),
+            Some(_) | None => Err(Refusal::UnknownCall.into()),
+        }
+    }
+}
+
+impl FromRequestParts<Arc<Control>> for CallPath {
+    type Rejection = Problem;
+
+    async fn from_request_parts(
+        parts: &mut Parts,
+        control: &Arc<Control>,
+    ) -> Result<Self, Problem> {
+        let id = call_id(parts).await?;
+        control.calls.find(id).map(CallPath).ok_or_else(no_such_call)
+    }
+}
+
+/// The call's id in a path, whether there is such a call or not.
+pub async fn call_id(parts: &mut Parts) -> Result<CallId, Problem> {
+    let text = Path::<String>::from_request_parts(parts, &()).await.map_err(|_| no_such_call())?;
+    id::parse_call(&text).ok_or_else(no_such_call)
+}
+
+fn no_such_call() -> Problem {
+    Problem::new(Code::CallNotFound, "No call of this id is known; calls are forgotten in time.")
+}
+
+/// Opens a call.
+///
+/// The caller's offer is answered, both legs get their ports, and media may flow at once.
+#[utoipa::path(
+    post, path = "/v1/calls", tag = "calls", request_body = CallRequest,
+    params(("Idempotency-Key" = Option<String>, Header,
+        description = "Repeat a request with the same key, and it has its effect once (24 h)")),
+    responses(
+        (status = 201, body = CallOpened, headers(("Location" = String))),
+        (status = "4XX", body = ProblemBody, content_type = "application/problem+json"),
+        (status = "5XX", body = ProblemBody, content_type = "application/problem+json")),
+)]
+pub async fn open(
+    State(control): State<Arc<Control>>,
+    permit: Permit<Calls>,
+    uri: Uri,
+    headers: HeaderMap,
+    body: JsonBytes,
+) -> Result<Response, Problem> {
+    let principal = &permit.principal.key;
+    let posted =
+        PostedRequest { principal, headers: &headers, path: uri.path(), body: body.octets() };
+    let work = async { open_call(&control, body.read()?).await };
+    control.idempotency.once(&posted, clock::monotonic(), work).await
+}
+
+async fn open_call(control: &Control, request: CallRequest) -> Result<Answer, Problem> {
+    let agreement = agree(control, "/caller/sdp", request.caller.sdp.reveal(), None)?;
+    let source = if request.caller.nat { SourceRule::Latch } else { SourceRule::Signalled };
+    let engine = request.engine.into_media(&control.policy.addresses, "/engine")?;
+    let record = request.record.unwrap_or(control.recordings.is_some());
+    if record && control.recordings.is_none() {
+        return Err(Problem::invalid("/record", "this relay has no place for recordings"));
+    }
+    let caller = caller_media(&agreement, source)?;
+    let call = id::new_call();
+    let entry = control.calls.expect(CallEntry::new(call, clock::now(), record, source));
+    let armed = request.armed;
+    let opened = control.relay.open_call(MediaRequest { call, caller, engine, armed, record });
+    let OpenedCall { at, caller, engine } = opened.await.inspect_err(|_| {
+        control.calls.forget(call);
+    })?;
+    let answer = agreement.answer(sdp_local(caller));
+    let opened = CallOpened::new(&entry, armed, answer.text(), engine);
+    *entry.answered.lock().await = Some(answer.into_previous());
+    entry.opened(at);
+    tracing::info!(call = id::call(call), armed, record, "call opened");
+    Answer::created(&format!("/v1/calls/{}", id::call(call)), &opened)
+}
+
+/// Which calls to list.
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct ListQuery {
+    /// Most calls to return, 1 to 200; 50 unless said otherwise.
+    limit: Option<usize>,
+    /// The `next_cursor` of the page before.
+    cursor: Option<String>,
+}
+
+/// Lists calls, newest first; those that are over are listed until they are forgotten.
+#[utoipa::path(
+    get, path = "/v1/calls", tag = "calls", params(ListQuery),
+    responses(
+        (status = 200, body = CallPage),
+        (status = "4XX", body = ProblemBody, content_type = "application/problem+json")),
+)]
+pub async fn list(
+    State(control): State<Arc<Control>>,
+    _: Permit<Calls>,
+    query: Result<Query<ListQuery>, QueryRejection>,
+) -> Result<Json<CallPage>, Problem> {
+    let malformed = || {
+        let detail = format!("Send limit (1 to {MAX_PAGE}) and cursor (a next_cursor) or neither.");
+        Problem::new(Code::MalformedParameter, detail)
+    };
+    let Query(query) = query.map_err(|_| malformed())?;
+    let limit = query.limit.unwrap_or(DEFAULT_PAGE);
+    if !(1..=MAX_PAGE).contains(&limit) {
+        return Err(malformed());
+    }
+    let cursor = query.cursor.map(|cursor| id::parse_call(&cursor).ok_or_else(malformed));
+    let mut calls = control.calls.page(cursor.transpose()?, limit + 1);
+    let more = calls.len() > limit;
+    calls.truncate(limit);
+    let last = calls.last().filter(|_| more);
+    Ok(Json(CallPage {
+        next_cursor: last.map(|entry| id::call(entry.id)),
+        data: calls.iter().map(|entry| CallSummary::of(entry)).collect(),
+    }))
+}
+
+/// Reads a call: its state, its legs' counters and quality, its last secure session.
+#[utoipa::path(
+    get, path = "/v1/calls/{call_id}", tag = "calls", params(("call_id" = String, Path)),
+    responses(
+        (status = 200, body = CallView),
+        (status = "4XX", body = ProblemBody, content_type = "application/problem+json")),
+)]
+pub async fn read(
+    State(control): State<Arc<Control>>,
+    permit: Permit<Calls>,
+    CallPath(entry): CallPath,
+) -> Json<CallView> {
+    let seen = control.see(&entry).await;
+    Json(CallView::of(&entry, seen.as_ref(), permit.role()))
+}
+
+/// Ends a call; one that is over already stays so.
+#[utoipa::path(
+    delete, path = "/v1/calls/{call_id}", tag = "calls", params(("call_id" = String, Path)),
+    responses(
+        (status = 204),
+        (status = "4XX", body = ProblemBody, content_type = "application/problem+json")),
+)]
+pub async fn end(
+    State(control): State<Arc<Control>>,
+    _: Permit<Calls>,
+    CallPath(entry): CallPath,
+) -> Result<StatusCode, Problem> {
+    control.end_call(&entry).await?;
+    tracing::info!(call = id::call(entry.id), "call ended");
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Answers a new offer of the caller: hold, another address, codec or key. A cut stays in force.
+#[utoipa::path(
+    post, path = "/v1/calls/{call_id}/caller/offer", tag = "calls",
+    params(("call_id" = String, Path)), request_body = ReofferRequest,
+    responses(
+        (status = 200, body = CallerAnswer),
+        (status = "4XX", body = ProblemBody, content_type = "application/problem+json"),
+        (status = "5XX", body = ProblemBody, content_type = "application/problem+json")),
+)]
+pub async fn reoffer(
+    State(control): State<Arc<Control>>,
+    _: Permit<Calls>,
+    call: CallPath,
+    body: JsonBytes,
+) -> Result<Response, Problem> {
+    let at = call.live()?;
+    let request: ReofferRequest = body.read()?;
+    let mut answered = call.0.answered.lock().await;
+    let agreement = agree(&control, "/sdp", request.sdp.reveal(), answered.as_ref())?;
+    let [local, _] = control.relay.local_media(at).await?;
+    let media = caller_media(&agreement, call.0.source)?;
+    control.relay.reoffer(at, Side::Caller, media).await?;
+    let answer = agreement.answer(sdp_local(local));
+    let body = CallerAnswer { sdp: answer.text().to_owned() };
+    *answered = Some(answer.into_previous());
+    Ok(Answer::ok(&body)?.into_response())
+}
+
+/// Gives the engine's leg another address, codec or key. A cut stays in force.
+#[utoipa::path(
+    put, path = "/v1/calls/{call_id}/engine", tag = "calls",
+    params(("call_id" = String, Path)), request_body = EngineRequest,
+    responses(
+        (status = 200, body = EngineAnswer),
+        (status = "4XX", body = ProblemBody, content_type = "application/problem+json"),
+        (status = "5XX", body = ProblemBody, content_type = "application/problem+json")),
+)]
+pub async fn move_engine(
+    State(control): State<Arc<Control>>,
+    _: Permit<Calls>,
+    call: CallPath,
+    body: JsonBytes,
+) -> Result<Json<EngineAnswer>, Problem> {
+    let at = call.live()?;
+    let request: EngineRequest = body.read()?;
+    let media = request.into_media(&control.policy.addresses, "")?;
+    control.relay.reoffer(at, Side::Engine, media).await?;
+    let [_, local] = control.relay.local_media(at).await?;
+    Ok(Json(EngineAnswer::of(local)))
+}
+
+/// Arms a call: caller audio reaches the engine 60 ms later, and what was keyed just before a
+/// secure session can be taken back.
+#[utoipa::path(
+    put, path = "/v1/calls/{call_id}/arm", tag = "calls", params(("call_id" = String, Path)),
+    responses(
+        (status = 204),
+        (status = "4XX", body = ProblemBody, content_type = "application/problem+json")),
+)]
+pub async fn arm(
+    State(control): State<Arc<Control>>,
+    _: Permit<Calls>,
+    call: CallPath,
+) -> Result<StatusCode, Problem> {
+    control.relay.arm(call.live()?).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Disarms a call.
+#[utoipa::path(
+    delete, path = "/v1/calls/{call_id}/arm", tag = "calls", params(("call_id" = String, Path)),
+    responses(
+        (status = 204),
+        (status = "4XX", body = ProblemBody, content_type = "application/problem+json")),
+)]
+pub async fn disarm(
+    State(control): State<Arc<Control>>,
+    _: Permit<Calls>,
+    call: CallPath,
+) -> Result<StatusCode, Problem> {
+    control.relay.disarm(call.live()?).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Hands in a key that came by signalling, such as SIP INFO. It counts only in a secure session,
+/// and the answer is the same whatever came of it.
+#[utoipa::path(
+    post, path = "/v1/calls/{call_id}/dtmf", tag = "calls",
+    params(("call_id" = String, Path)), request_body = KeyRequest,
+    responses(
+        (status = 204),
+        (status = "4XX", body = ProblemBody, content_type = "application/problem+json")),
+)]
+pub async fn key(
+    State(control): State<Arc<Control>>,
+    _: Permit<Calls>,
+    call: CallPath,
+    body: JsonBytes,
+) -> Result<StatusCode, Problem> {
+    let at = call.live()?;
+    let KeyRequest { digit } = body.read()?;
+    control.relay.key(at, digit.0).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// What the offer and our policy have in common; `pointer` is where the offer stands in the body.
+fn agree(
+    control: &Control,
+    pointer: &'static str,
+    offer: &str,
+    previous: Option<&PreviousAnswer>,
+) -> Result<Agreement, Problem> {
+    let offer = Offer::parse(offer.as_bytes())
+        .map_err(|error| Problem::malformed_sdp(pointer, error))?;
+    let mut random = serve::random().map_err(|_| Problem::internal())?;
+    offer
+        .agree(&control.policy, previous, &mut random)
+        .map_err(|refusal| Problem::refused_sdp(pointer, refusal))
+}
+
+/// The caller's leg, as the media plane needs it.
+fn caller_media(agreement: &Agreement, source: SourceRule) -> Result<LegMedia, Problem> {
+    let keys = agreement.srtp.as_ref().map(|keys| {
+        let (inbound, outbound) = (second_key(&keys.inbound)?, second_key(&keys.outbound)?);
+        Ok::<_, Problem>(SrtpKeys { inbound, outbound })
+    });
+    Ok(LegMedia {
+        remote_rtp: agreement.remote_rtp,
+        remote_rtcp: agreement.remote_rtcp,
+        rtcp_mux: agreement.rtcp_mux,
+        law: agreement.law,
+        payload_type: agreement.payload_type,
+        telephone_event: agreement.telephone_event,
+        ptime: Duration::from_millis(agreement.ptime_ms.into()),
+        they_send: agreement.they_send,
+        they_receive: agreement.they_receive,
+        srtp: keys.transpose()?,
+        source,
+    })
+}
+
+/// The same key once more. The media plane has to have it before the answer, which tells it to
+/// the caller, can be written: only an open call has ports.
+fn second_key(key: &CryptoAttribute) -> Result<MasterKey, Problem> {
+    let mut text = Zeroizing::new(String::with_capacity(LONGEST_CRYPTO));
+    key.write(&mut text);
+    assert!(text.len() <= LONGEST_CRYPTO, "a growing string leaves copies of the key behind");
+    CryptoAttribute::parse(&text).map(|copy| copy.key).map_err(|_| Problem::internal())
+}
+
+fn sdp_local(local: LocalMedia) -> sdp::LocalMedia {
+    sdp::LocalMedia { rtp: local.rtp, rtcp: local.rtcp }
+}

@@ -1,0 +1,135 @@
+//! Clock: the one reader of the wall clock, and how its time is written.
+
+use std::fmt;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use serde::{Serialize, Serializer};
+
+/// Seconds in a day; UTC as computers count it has no leap seconds.
+const DAY_SECONDS: u64 = 86_400;
+
+/// Milliseconds since 1970, UTC; written as RFC 3339 has it.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct Timestamp(u64);
+
+/// A day of the Gregorian calendar, UTC.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Day {
+    /// From 1970.
+    pub year: u16,
+    /// 1 to 12.
+    pub month: u8,
+    /// 1 to 31.
+    pub day: u8,
+}
+
+/// The monotonic clock's time.
+#[must_use]
+#[expect(clippy::disallowed_methods, reason = "the one reader of time in this crate")]
+pub fn monotonic() -> Instant {
+    Instant::now()
+}
+
+/// The wall clock's time.
+#[must_use]
+#[expect(clippy::disallowed_methods, reason = "the one reader of the wall clock")]
+pub fn now() -> Timestamp {
+    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Timestamp(u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX))
+}
+
+/// The wall clock's time at a recent `instant` of the monotonic clock.
+#[must_use]
+pub fn at(instant: Instant) -> Timestamp {
+    let ago = monotonic().saturating_duration_since(instant);
+    now().before(ago)
+}
+
+/// The wall clock's time since 1970.
+#[must_use]
+pub fn unix_time() -> Duration {
+    Duration::from_millis(now().0)
+}
+
+impl Timestamp {
+    /// The time `ago` earlier.
+    #[must_use]
+    pub fn before(self, ago: Duration) -> Timestamp {
+        Timestamp(self.0.saturating_sub(u64::try_from(ago.as_millis()).unwrap_or(u64::MAX)))
+    }
+
+    /// The time without its fraction of a second.
+    #[must_use]
+    pub fn whole_seconds(self) -> Timestamp {
+        Timestamp(self.0 / 1000 * 1000)
+    }
+
+    /// The day it falls on, UTC.
+    ///
+    /// Counts from 1 March of year 0, so that the leap day is the last of its year; eras of
+    /// 400 years all have 146,097 days.
+    #[must_use]
+    pub fn day(self) -> Day {
+        let days = self.0 / 1000 / DAY_SECONDS + 719_468;
+        let (era, day_of_era) = (days / 146_097, days % 146_097);
+        let year_of_era =
+            (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+        let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+        let month_from_march = (5 * day_of_year + 2) / 153;
+        let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
+        let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
+        let year = era * 400 + year_of_era + u64::from(month <= 2);
+        Day {
+            year: u16::try_from(year).unwrap_or(u16::MAX),
+            month: u8::try_from(month).unwrap_or(1),
+            day: u8::try_from(day).unwrap_or(1),
+        }
+    }
+}
+
+impl fmt::Display for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Day { year, month, day } = self.day();
+        let second = self.0 / 1000 % DAY_SECONDS;
+        let (hour, minute, second, milli) =
+            (second / 3600, second / 60 % 60, second % 60, self.0 % 1000);
+        write!(f, "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{milli:03}Z")
+    }
+}
+
+impl Serialize for Timestamp {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Day, Timestamp};
+
+    #[test]
+    fn times_are_written_as_rfc_3339_has_them() {
+        let cases = [
+            (0, "1970-01-01T00:00:00.000Z"),
+            (951_782_399_999, "2000-02-28T23:59:59.999Z"),
+            (951_782_400_000, "2000-02-29T00:00:00.000Z"),
+            (1_709_164_800_123, "2024-02-29T00:00:00.123Z"),
+            (4_107_542_400_000, "2100-03-01T00:00:00.000Z"),
+        ];
+        for (milliseconds, written) in cases {
+            assert_eq!(Timestamp(milliseconds).to_string(), written);
+        }
+    }
+
+    #[test]
+    fn days_follow_one_another() {
+        let mut before = Timestamp(0).day();
+        for number in 1..60_000u64 {
+            let day = Timestamp(number * 86_400_000).day();
+            let next = Day { day: before.day + 1, ..before };
+            let turns = day.day == 1 && before.day >= 28;
+            assert!(day == next || turns, "{before:?} is followed by {day:?}");
+            before = day;
+        }
+    }
+}

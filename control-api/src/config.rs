@@ -1,0 +1,376 @@
+//! Config: what was typed, and what it means.
+//!
+//! A file (`deploy/sotto.example.toml` shows all of it) and flags become a [`RawConfig`]; checked,
+//! it becomes a [`Config`], which nothing can be wrong with.
+
+use std::fs;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::ops::RangeInclusive;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use relay::wire::sdp::{AddressPolicy, OwnMedia, Policy};
+use serde::Deserialize;
+
+const DEFAULT_CONTROL: &str = "127.0.0.1:8080";
+const DEFAULT_HEALTH: &str = "127.0.0.1:8081";
+const DEFAULT_MEDIA: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+const DEFAULT_PORTS: &str = "10000-20000";
+/// Most workers: one a core is best, and no machine has more.
+const MAX_WORKERS: usize = 256;
+/// Ports below are for services of the system.
+const LOWEST_PORT: u16 = 1024;
+/// Silence of a caller that ends its call, in seconds.
+const MEDIA_TIMEOUT_S: RangeInclusive<u64> = 5..=3600;
+const DEFAULT_MEDIA_TIMEOUT_S: u64 = 60;
+
+/// What was typed: every member is optional, none is checked.
+#[derive(Clone, Default, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RawConfig {
+    /// Where keys and recordings go unless said otherwise.
+    pub state_dir: Option<PathBuf>,
+    /// The API's listener.
+    pub control: RawControl,
+    /// The listener of health and metrics.
+    pub health: RawHealth,
+    /// Media.
+    pub media: RawMedia,
+    /// Recordings.
+    pub recordings: RawRecordings,
+}
+
+/// The API's listener, as typed.
+#[derive(Clone, Default, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RawControl {
+    /// Address and port.
+    pub address: Option<String>,
+    /// A proxy in front of it speaks TLS.
+    pub behind_tls_proxy: Option<bool>,
+    /// The key file.
+    pub keys: Option<PathBuf>,
+}
+
+/// The listener of health and metrics, as typed.
+#[derive(Clone, Default, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RawHealth {
+    /// Address and port.
+    pub address: Option<String>,
+}
+
+/// Media, as typed.
+#[derive(Clone, Default, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RawMedia {
+    /// One IPv4 and one IPv6 address at most.
+    pub addresses: Option<Vec<String>>,
+    /// First and last port.
+    pub ports: Option<String>,
+    /// Worker threads.
+    pub workers: Option<usize>,
+    /// Keep each worker on one core.
+    pub pin: Option<bool>,
+    /// Seconds of silence that end a call.
+    pub timeout_s: Option<u64>,
+    /// Refuse plain RTP of callers.
+    pub srtp_only: Option<bool>,
+}
+
+/// Recordings, as typed.
+#[derive(Clone, Default, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RawRecordings {
+    /// Keep recordings at all.
+    pub enabled: Option<bool>,
+    /// Where.
+    pub directory: Option<PathBuf>,
+}
+
+/// What the process is to do.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The API's listener.
+    pub control: SocketAddr,
+    /// A proxy in front of it speaks TLS.
+    pub behind_tls_proxy: bool,
+    /// The listener of health and metrics.
+    pub health: SocketAddr,
+    /// The key file.
+    pub keys: PathBuf,
+    /// Where recordings are kept, if any are.
+    pub recordings: Option<PathBuf>,
+    /// Media.
+    pub media: MediaConfig,
+}
+
+/// What the media plane is to do.
+#[derive(Clone, Debug)]
+pub struct MediaConfig {
+    /// Address for IPv4 peers.
+    pub v4: Option<Ipv4Addr>,
+    /// Address for IPv6 peers.
+    pub v6: Option<Ipv6Addr>,
+    /// First and last port.
+    pub ports: RangeInclusive<u16>,
+    /// Worker threads.
+    pub workers: usize,
+    /// Keep each worker on one core.
+    pub pin: bool,
+    /// Silence of a caller that ends its call.
+    pub timeout: Duration,
+    /// Refuse plain RTP of callers.
+    pub srtp_only: bool,
+}
+
+/// What is wrong with a configuration, in one line.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file can't be read.
+    #[error("config file {path}: {source}")]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The file is not TOML, or has members that are not known.
+    #[error("config file {path}: {reason}")]
+    Malformed {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it, and where.
+        reason: String,
+    },
+    /// A member has an impossible value.
+    #[error("{member}: {reason}")]
+    Invalid {
+        /// The member, as the file calls it.
+        member: &'static str,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The API would be reachable from outside without TLS.
+    #[error(
+        "control.address {0} is reachable from outside, but nothing says that TLS protects it: \
+         bind to 127.0.0.1, or put a TLS proxy in front and say --behind-tls-proxy"
+    )]
+    NoTls(SocketAddr),
+}
+
+impl RawConfig {
+    /// Reads a file.
+    ///
+    /// # Errors
+    /// If it can't be read, is not TOML, or has members that are not known.
+    pub fn read(path: &Path) -> Result<RawConfig, ConfigError> {
+        let text = fs::read_to_string(path)
+            .map_err(|source| ConfigError::Unreadable { path: path.to_owned(), source })?;
+        toml::from_str(&text).map_err(|error: toml::de::Error| {
+            let line = error.span().map_or(0, |span| text[..span.start].lines().count().max(1));
+            let reason = format!("line {line}: {}", error.message());
+            ConfigError::Malformed { path: path.to_owned(), reason }
+        })
+    }
+
+    /// Checks everything. `default_state_dir` is where state goes if nothing says so, and `cores`
+    /// how many workers there are then.
+    ///
+    /// # Errors
+    /// The first thing that is wrong.
+    pub fn resolve(self, default_state_dir: &Path, cores: usize) -> Result<Config, ConfigError> {
+        let state = self.state_dir.unwrap_or_else(|| default_state_dir.to_owned());
+        let control = listener("control.address", self.control.address, DEFAULT_CONTROL)?;
+        let health = listener("health.address", self.health.address, DEFAULT_HEALTH)?;
+        if control == health && control.port() != 0 {
+            let reason = "is also control.address; health needs a listener of its own".to_owned();
+            return Err(ConfigError::Invalid { member: "health.address", reason });
+        }
+        let behind_tls_proxy = self.control.behind_tls_proxy.unwrap_or(false);
+        if !control.ip().is_loopback() && !behind_tls_proxy {
+            return Err(ConfigError::NoTls(control));
+        }
+        let recordings = self.recordings.enabled.unwrap_or(true);
+        let directory = self.recordings.directory.unwrap_or_else(|| state.join("recordings"));
+        Ok(Config {
+            control,
+            behind_tls_proxy,
+            health,
+            keys: self.control.keys.unwrap_or_else(|| state.join("keys.json")),
+            recordings: recordings.then_some(directory),
+            media: self.media.resolve(cores)?,
+        })
+    }
+}
+
+impl RawMedia {
+    fn resolve(self, cores: usize) -> Result<MediaConfig, ConfigError> {
+        let (v4, v6) = match self.addresses {
+            Some(addresses) => media_addresses(&addresses)?,
+            None => media_addresses(&[DEFAULT_MEDIA.to_string()])?,
+        };
+        let workers = self.workers.unwrap_or(cores.clamp(1, MAX_WORKERS));
+        if !(1..=MAX_WORKERS).contains(&workers) {
+            let reason = format!("must be 1 to {MAX_WORKERS}");
+            return Err(ConfigError::Invalid { member: "media.workers", reason });
+        }
+        let timeout = self.timeout_s.unwrap_or(DEFAULT_MEDIA_TIMEOUT_S);
+        if !MEDIA_TIMEOUT_S.contains(&timeout) {
+            let (least, most) = (MEDIA_TIMEOUT_S.start(), MEDIA_TIMEOUT_S.end());
+            let reason = format!("must be {least} to {most} seconds");
+            return Err(ConfigError::Invalid { member: "media.timeout_s", reason });
+        }
+        Ok(MediaConfig {
+            v4,
+            v6,
+            ports: port_range(self.ports.as_deref().unwrap_or(DEFAULT_PORTS))?,
+            workers,
+            pin: self.pin.unwrap_or(true),
+            timeout: Duration::from_secs(timeout),
+            srtp_only: self.srtp_only.unwrap_or(false),
+        })
+    }
+}
+
+impl MediaConfig {
+    /// Which offers are accepted: loopback peers only where our own media is on loopback, and
+    /// never our own ports.
+    #[must_use]
+    pub fn policy(&self) -> Policy {
+        let own = [self.v4.map(IpAddr::V4), self.v6.map(IpAddr::V6)];
+        let own: Vec<IpAddr> = own.into_iter().flatten().collect();
+        Policy {
+            preferred_law: None,
+            srtp_only: self.srtp_only,
+            addresses: AddressPolicy {
+                loopback: own.iter().any(IpAddr::is_loopback),
+                own_media: own
+                    .into_iter()
+                    .map(|address| OwnMedia { address, ports: self.ports.clone() })
+                    .collect(),
+            },
+        }
+    }
+}
+
+fn listener(
+    member: &'static str,
+    typed: Option<String>,
+    default: &str,
+) -> Result<SocketAddr, ConfigError> {
+    let text = typed.unwrap_or_else(|| default.to_owned());
+    text.parse().map_err(|_| {
+        let reason = format!("must be an IP address and a port, such as {default}");
+        ConfigError::Invalid { member, reason }
+    })
+}
+
+fn media_addresses(typed: &[String]) -> Result<(Option<Ipv4Addr>, Option<Ipv6Addr>), ConfigError> {
+    let member = "media.addresses";
+    let invalid = |reason: &str| ConfigError::Invalid { member, reason: reason.to_owned() };
+    let (mut v4, mut v6) = (None, None);
+    for text in typed {
+        let ip: IpAddr = text.parse().map_err(|_| invalid("must be IP addresses"))?;
+        if ip.is_unspecified() || ip.is_multicast() {
+            return Err(invalid("must be addresses that peers can send to"));
+        }
+        let taken = match ip {
+            IpAddr::V4(ip) => v4.replace(ip).is_some(),
+            IpAddr::V6(ip) => v6.replace(ip).is_some(),
+        };
+        if taken {
+            return Err(invalid("must be one IPv4 and one IPv6 address at most"));
+        }
+    }
+    if v4.is_none() && v6.is_none() {
+        return Err(invalid("must be at least one address"));
+    }
+    Ok((v4, v6))
+}
+
+fn port_range(text: &str) -> Result<RangeInclusive<u16>, ConfigError> {
+    let range = text.split_once('-').and_then(|(first, last)| {
+        let range: RangeInclusive<u16> = first.trim().parse().ok()?..=last.trim().parse().ok()?;
+        (*range.start() >= LOWEST_PORT && range.start() < range.end()).then_some(range)
+    });
+    range.ok_or_else(|| {
+        let reason = format!("must be two ports from {LOWEST_PORT} up, such as {DEFAULT_PORTS}");
+        ConfigError::Invalid { member: "media.ports", reason }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::{Config, ConfigError, RawConfig};
+
+    fn resolve(text: &str) -> Result<Config, ConfigError> {
+        let raw: RawConfig = toml::from_str(text).unwrap();
+        raw.resolve(Path::new("/state"), 2)
+    }
+
+    #[test]
+    fn nothing_typed_means_loopback_everywhere() {
+        let config = resolve("").unwrap();
+        assert!(config.control.ip().is_loopback() && config.health.ip().is_loopback());
+        assert_eq!(config.keys, Path::new("/state/keys.json"));
+        assert_eq!(config.recordings.as_deref(), Some(Path::new("/state/recordings")));
+        assert_eq!((config.media.ports.clone(), config.media.workers), (10_000..=20_000, 2));
+        assert!(config.media.policy().addresses.loopback);
+    }
+
+    #[test]
+    fn public_media_does_not_send_to_loopback() {
+        let config = resolve("media.addresses = ['192.0.2.1', '2001:db8::1']").unwrap();
+        let policy = config.media.policy();
+        assert!(!policy.addresses.loopback);
+        assert_eq!(policy.addresses.own_media.len(), 2);
+    }
+
+    #[test]
+    fn the_api_stays_on_loopback_without_tls() {
+        for address in ["0.0.0.0:8080", "[::]:8080", "192.0.2.1:80", "[::ffff:127.0.0.1]:8080"] {
+            let bare = resolve(&format!("control.address = '{address}'"));
+            assert!(matches!(bare, Err(ConfigError::NoTls(_))), "{address}");
+            let behind = format!("control = {{ address = '{address}', behind_tls_proxy = true }}");
+            assert!(resolve(&behind).is_ok(), "{address}");
+        }
+        assert!(resolve("control.address = '[::1]:8080'").is_ok());
+    }
+
+    #[test]
+    fn what_is_wrong_is_named() {
+        let cases = [
+            ("control.address = 'localhost'", "control.address"),
+            ("health.address = '127.0.0.1:8080'", "health.address"),
+            ("media.addresses = ['0.0.0.0']", "media.addresses"),
+            ("media.addresses = ['192.0.2.1', '192.0.2.2']", "media.addresses"),
+            ("media.addresses = []", "media.addresses"),
+            ("media.ports = '20000-10000'", "media.ports"),
+            ("media.ports = '80-90'", "media.ports"),
+            ("media.workers = 0", "media.workers"),
+            ("media.timeout_s = 1", "media.timeout_s"),
+        ];
+        for (text, member) in cases {
+            let error = resolve(text).unwrap_err().to_string();
+            assert!(error.starts_with(member) && !error.contains('\n'), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn the_example_is_read_and_shows_every_member() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/sotto.example.toml");
+        let raw = RawConfig::read(&path).unwrap();
+        assert!(raw.state_dir.is_some() && raw.health.address.is_some());
+        let control = &raw.control;
+        assert!(control.address.is_some() && control.keys.is_some());
+        assert!(control.behind_tls_proxy.is_some());
+        let media = &raw.media;
+        assert!(media.addresses.is_some() && media.ports.is_some() && media.workers.is_some());
+        assert!(media.pin.is_some() && media.timeout_s.is_some() && media.srtp_only.is_some());
+        assert!(raw.recordings.enabled.is_some() && raw.recordings.directory.is_some());
+        raw.resolve(Path::new("/state"), 2).unwrap();
+    }
+}

@@ -1,0 +1,443 @@
+//! Bodies about calls: what opens one, and what is told of it.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use dtmf::Digit;
+use dtmf::g711::Law;
+use relay::wire::sdp::AddressPolicy;
+use relay::wire::srtp::{MasterKey, Suite};
+use relay::switchboard::{CallSnapshot, DropReason, LegMedia, LegSnapshot, LocalMedia, SourceRule, SrtpKeys};
+use serde::de::{self, Deserializer, Visitor};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+use zeroize::{Zeroize, Zeroizing};
+
+use super::id;
+use super::secure_session::SessionView;
+use crate::clock::Timestamp;
+use crate::index::CallEntry;
+use crate::keys::Role;
+use crate::problem::Problem;
+
+/// Packet times an engine may ask for, in ms: those that the caller's side may have too.
+const PACKET_TIMES_MS: [u8; 5] = [10, 20, 30, 40, 60];
+/// Counters are told to scripts in steps of this many packets (2 s of voice): key events take
+/// packets of their own, so exact counts before and after a session would tell how many keys.
+const COARSE_PACKETS: u64 = 100;
+/// Payload types that are negotiated, so that telephone-event can have one (RFC 3551 section 6).
+const DYNAMIC_TYPES: std::ops::RangeInclusive<u8> = 96..=127;
+
+/// Opens a call.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CallRequest {
+    /// The caller's leg.
+    pub caller: CallerRequest,
+    /// The engine's leg.
+    pub engine: EngineRequest,
+    /// Begin armed: caller audio reaches the engine 60 ms later, so that a flip can take back
+    /// what was keyed just before it.
+    #[serde(default)]
+    pub armed: bool,
+    /// Keep a recording; `true` unless said otherwise, where the relay has a place for it.
+    pub record: Option<bool>,
+}
+
+/// The caller's leg.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CallerRequest {
+    /// The SDP offer, of 16 KiB at most.
+    #[schema(value_type = String)]
+    pub sdp: Secret,
+    /// The caller is behind NAT: its media address is learned from its first packets.
+    #[serde(default)]
+    pub nat: bool,
+}
+
+/// The engine's leg: an address and a fixed codec, the shape of Asterisk's ExternalMedia.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct EngineRequest {
+    /// What kind of leg.
+    #[serde(rename = "type")]
+    pub kind: EngineKind,
+    /// Where the engine receives RTP and sends it from; RTCP is one port above.
+    #[schema(value_type = String, example = "192.0.2.7:40000")]
+    pub address: SocketAddr,
+    /// The codec; PCMU unless said otherwise.
+    #[serde(default)]
+    pub codec: CodecName,
+    /// Length of the packets sent to the engine: 10, 20, 30, 40 or 60 ms; 20 unless said otherwise.
+    #[serde(default = "default_ptime")]
+    pub ptime_ms: u8,
+    /// Payload type of telephone-event at 8000 Hz, 96 to 127; without one the engine gets none.
+    pub telephone_event_payload_type: Option<u8>,
+    /// SRTP keys; without them the leg is plain RTP.
+    pub srtp: Option<SrtpRequest>,
+}
+
+/// Kinds of engine legs.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum EngineKind {
+    /// RTP or SRTP over UDP.
+    Rtp,
+}
+
+/// G.711 by its RTP names (RFC 3551).
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Deserialize, ToSchema)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum CodecName {
+    /// u-law.
+    #[default]
+    Pcmu,
+    /// A-law.
+    Pcma,
+}
+
+/// Keys of an SRTP engine leg, one a direction.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SrtpRequest {
+    /// The crypto suite as RFC 4568 and RFC 7714 name it.
+    #[schema(example = "AEAD_AES_128_GCM")]
+    pub suite: String,
+    /// Base64 of master key and salt that the relay sends with.
+    #[schema(value_type = String)]
+    pub send_key: Secret,
+    /// Base64 of master key and salt that the engine sends with.
+    #[schema(value_type = String)]
+    pub receive_key: Secret,
+}
+
+/// Text that may hold a key: it can't be printed, and is wiped when dropped.
+#[derive(Deserialize)]
+#[serde(transparent)]
+pub struct Secret(String);
+
+impl Secret {
+    /// The text, for what parses it.
+    #[must_use]
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Drop for Secret {
+    fn drop(&mut self) {
+        self.0.zeroize();
+    }
+}
+
+/// A new offer of the caller.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ReofferRequest {
+    /// The SDP offer, of 16 KiB at most.
+    #[schema(value_type = String)]
+    pub sdp: Secret,
+}
+
+/// A key that came by signalling, such as SIP INFO.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct KeyRequest {
+    /// One of `0` to `9`, `*`, `#`, `A` to `D`.
+    #[schema(value_type = String, example = "5", min_length = 1, max_length = 1)]
+    pub digit: KeyedDigit,
+}
+
+/// One digit, read without becoming text on the way.
+pub struct KeyedDigit(pub Digit);
+
+impl<'de> Deserialize<'de> for KeyedDigit {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct OneKey;
+        impl Visitor<'_> for OneKey {
+            type Value = KeyedDigit;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("one key")
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<KeyedDigit, E> {
+                let digit = match text.as_bytes() {
+                    [key] => Digit::from_ascii(*key),
+                    _ => None,
+                };
+                digit.map(KeyedDigit).ok_or_else(|| E::custom("not a key"))
+            }
+        }
+        deserializer.deserialize_str(OneKey)
+    }
+}
+
+fn default_ptime() -> u8 {
+    20
+}
+
+impl EngineRequest {
+    /// The engine's leg, as the media plane needs it; `at` is where the request stands in the body.
+    ///
+    /// # Errors
+    /// A problem that points at the member at fault.
+    pub fn into_media(self, addresses: &AddressPolicy, at: &str) -> Result<LegMedia, Problem> {
+        let EngineKind::Rtp = self.kind;
+        let invalid = |member: &str, detail: String| {
+            Problem::invalid(format!("{at}/{member}"), detail)
+        };
+        let remote_rtp = addresses
+            .admit(self.address)
+            .map_err(|refusal| invalid("address", refusal.to_string()))?;
+        let rtcp_port = remote_rtp
+            .port()
+            .checked_add(1)
+            .ok_or_else(|| invalid("address", "the port leaves none for RTCP".to_owned()))?;
+        if !PACKET_TIMES_MS.contains(&self.ptime_ms) {
+            return Err(invalid("ptime_ms", format!("must be one of {PACKET_TIMES_MS:?}")));
+        }
+        if self.telephone_event_payload_type.is_some_and(|it| !DYNAMIC_TYPES.contains(&it)) {
+            return Err(invalid("telephone_event_payload_type", "must be 96 to 127".to_owned()));
+        }
+        let (law, payload_type) = match self.codec {
+            CodecName::Pcmu => (Law::Mu, 0),
+            CodecName::Pcma => (Law::A, 8),
+        };
+        Ok(LegMedia {
+            remote_rtp,
+            remote_rtcp: SocketAddr::new(remote_rtp.ip(), rtcp_port),
+            rtcp_mux: false,
+            law,
+            payload_type,
+            telephone_event: self.telephone_event_payload_type,
+            ptime: Duration::from_millis(self.ptime_ms.into()),
+            they_send: true,
+            they_receive: true,
+            srtp: self.srtp.map(|srtp| srtp.keys(&format!("{at}/srtp"))).transpose()?,
+            source: SourceRule::Signalled,
+        })
+    }
+}
+
+impl SrtpRequest {
+    fn keys(&self, at: &str) -> Result<SrtpKeys, Problem> {
+        let suite = Suite::from_name(&self.suite)
+            .ok_or_else(|| Problem::invalid(format!("{at}/suite"), "no suite that is spoken"))?;
+        let inbound = master_key(suite, &self.receive_key, format!("{at}/receive_key"))?;
+        let outbound = master_key(suite, &self.send_key, format!("{at}/send_key"))?;
+        if inbound.same_as(&outbound) {
+            let detail = "each direction needs a key of its own";
+            return Err(Problem::invalid(format!("{at}/receive_key"), detail));
+        }
+        Ok(SrtpKeys { inbound, outbound })
+    }
+}
+
+fn master_key(suite: Suite, key: &Secret, pointer: String) -> Result<MasterKey, Problem> {
+    let octets = BASE64_STANDARD.decode(key.reveal()).map(Zeroizing::new).ok();
+    let key = octets.and_then(|octets| MasterKey::from_bytes(suite, &octets).ok());
+    key.ok_or_else(|| {
+        let (name, length) = (suite.name(), suite.master_len());
+        Problem::invalid(pointer, format!("{name} takes Base64 of {length} octets: key and salt"))
+    })
+}
+
+/// A call that was opened.
+#[derive(Serialize, ToSchema)]
+pub struct CallOpened {
+    /// The call's id.
+    #[schema(example = "call_0198c0f3a1b27c3e8d4f5a6b7c8d9e0f")]
+    id: String,
+    /// `open` or `armed`.
+    state: &'static str,
+    /// The caller's leg.
+    caller: CallerAnswer,
+    /// The engine's leg.
+    engine: EngineAnswer,
+    /// When it was opened, UTC.
+    #[schema(value_type = String, format = DateTime)]
+    created_at: Timestamp,
+}
+
+/// What the caller is to be told.
+#[derive(Serialize, ToSchema)]
+pub struct CallerAnswer {
+    /// The SDP answer.
+    pub sdp: String,
+}
+
+/// Where the engine sends its media.
+#[derive(Serialize, ToSchema)]
+pub struct EngineAnswer {
+    #[schema(value_type = String, example = "192.0.2.1:10010")]
+    address: SocketAddr,
+    #[schema(value_type = String, example = "192.0.2.1:10011")]
+    rtcp_address: SocketAddr,
+}
+
+impl EngineAnswer {
+    /// What the engine is to be told of our side.
+    #[must_use]
+    pub fn of(local: LocalMedia) -> EngineAnswer {
+        EngineAnswer { address: local.rtp, rtcp_address: local.rtcp }
+    }
+}
+
+impl CallOpened {
+    /// What is told of a call that was just opened.
+    #[must_use]
+    pub fn new(entry: &CallEntry, armed: bool, sdp: &str, engine: LocalMedia) -> CallOpened {
+        CallOpened {
+            id: id::call(entry.id),
+            state: if armed { "armed" } else { "open" },
+            caller: CallerAnswer { sdp: sdp.to_owned() },
+            engine: EngineAnswer::of(engine),
+            created_at: entry.created_at,
+        }
+    }
+}
+
+/// One call in a list.
+#[derive(Serialize, ToSchema)]
+pub struct CallSummary {
+    id: String,
+    /// `open`, `armed`, `secure`, `draining`, `held` or `closed`.
+    state: &'static str,
+    /// When it was opened, UTC.
+    #[schema(value_type = String, format = DateTime)]
+    created_at: Timestamp,
+}
+
+impl CallSummary {
+    /// What is told of a call in a list.
+    #[must_use]
+    pub fn of(entry: &CallEntry) -> CallSummary {
+        CallSummary {
+            id: id::call(entry.id),
+            state: entry.story.state(),
+            created_at: entry.created_at,
+        }
+    }
+}
+
+/// A page of calls, newest first.
+#[derive(Serialize, ToSchema)]
+pub struct CallPage {
+    /// The calls.
+    pub data: Vec<CallSummary>,
+    /// What to send as `cursor` for the next page; null on the last.
+    pub next_cursor: Option<String>,
+}
+
+/// One call.
+#[derive(Serialize, ToSchema)]
+pub struct CallView {
+    #[serde(flatten)]
+    summary: CallSummary,
+    /// Whether a recording is kept.
+    recording: bool,
+    /// The last secure session, if there was one.
+    secure_session: Option<SessionView>,
+    /// The legs, as they were last seen; null if the call ended before that.
+    legs: Option<LegsView>,
+}
+
+/// Both legs.
+#[derive(Serialize, ToSchema)]
+pub struct LegsView {
+    caller: LegView,
+    engine: LegView,
+}
+
+/// One leg's counters and quality.
+#[derive(Serialize, ToSchema)]
+pub struct LegView {
+    /// Exact for operators, in steps of 100 for scripts; so is `packets_sent`.
+    packets_received: u64,
+    packets_sent: u64,
+    /// Negative where duplicates came (RFC 3550 appendix A.3).
+    packets_lost: i64,
+    jitter_ms: f64,
+    /// Null until the peer has reported.
+    round_trip_ms: Option<f64>,
+    /// Estimated mean opinion score of what is heard from the peer, 1.0 to 4.5; null before any.
+    mos: Option<f64>,
+    drops: DropsView,
+}
+
+/// Packets dropped, by reason.
+#[derive(Serialize, ToSchema)]
+pub struct DropsView {
+    malformed: u64,
+    unknown_peer: u64,
+    unauthenticated: u64,
+    unknown_payload: u64,
+    cut: u64,
+    straggler: u64,
+    armed: u64,
+    not_agreed: u64,
+    closed: u64,
+    unsent: u64,
+}
+
+impl CallView {
+    /// What `role` is told of a call, given how it was last seen.
+    #[must_use]
+    pub fn of(entry: &CallEntry, seen: Option<&CallSnapshot>, role: Role) -> CallView {
+        let legs = seen.map(|seen| {
+            let [caller, engine] = &seen.legs;
+            LegsView { caller: LegView::of(caller, role), engine: LegView::of(engine, role) }
+        });
+        let secure_session = SessionView::of(entry, seen, role);
+        let mut summary = CallSummary::of(entry);
+        if let Some(seen) = seen.filter(|_| !entry.story.is_closed()) {
+            summary.state = seen.phase.as_str();
+        }
+        CallView { summary, recording: entry.recorded, secure_session, legs }
+    }
+}
+
+impl LegView {
+    fn of(leg: &LegSnapshot, role: Role) -> LegView {
+        let told = |packets: u64| match role {
+            Role::Operator => packets,
+            Role::Script | Role::Engine => packets / COARSE_PACKETS * COARSE_PACKETS,
+        };
+        LegView {
+            packets_received: told(leg.packets_received),
+            packets_sent: told(leg.packets_sent),
+            packets_lost: leg.packets_lost,
+            jitter_ms: milliseconds(leg.jitter),
+            round_trip_ms: leg.round_trip.map(milliseconds),
+            mos: (leg.packets_received > 0).then(|| f64::from(leg.mos_hundredths) / 100.0),
+            drops: DropsView::of(leg, told),
+        }
+    }
+}
+
+impl DropsView {
+    fn of(leg: &LegSnapshot, told: impl Fn(u64) -> u64) -> DropsView {
+        let count = |reason: DropReason| told(leg.drops.get(reason.index()).copied().unwrap_or(0));
+        DropsView {
+            malformed: count(DropReason::Malformed),
+            unknown_peer: count(DropReason::UnknownPeer),
+            unauthenticated: count(DropReason::Unauthenticated),
+            unknown_payload: count(DropReason::UnknownPayload),
+            cut: count(DropReason::Cut),
+            straggler: count(DropReason::Straggler),
+            armed: count(DropReason::Armed),
+            not_agreed: count(DropReason::NotAgreed),
+            closed: count(DropReason::Closed),
+            unsent: count(DropReason::Unsent),
+        }
+    }
+}
+
+/// With three decimals: microseconds.
+fn milliseconds(duration: Duration) -> f64 {
+    (duration.as_secs_f64() * 1e6).round() / 1e3
+}

@@ -1,0 +1,117 @@
+//! EventBody: one event as the event stream tells it.
+
+use relay::switchboard::CallId;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::id;
+use super::secure_session::ResultName;
+use crate::clock::Timestamp;
+use crate::story::{Audience, Tale, Told};
+
+/// The data of one server-sent event.
+#[derive(Serialize, ToSchema)]
+pub struct EventBody {
+    /// What happened: the same word as the event's name.
+    #[serde(rename = "type")]
+    pub kind: &'static str,
+    /// The call.
+    call_id: String,
+    /// The event's number on this call, from 1, as the key's role counts; the same as its id.
+    sequence: u64,
+    /// When it happened, UTC, in whole seconds: no event tells the time of a key press.
+    #[schema(value_type = String, format = DateTime)]
+    occurred_at: Timestamp,
+    /// More about it.
+    data: EventData,
+}
+
+/// More about an event; what does not belong to its kind is absent.
+#[derive(Default, Serialize, ToSchema)]
+pub struct EventData {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    secure_session_id: Option<String>,
+    /// The field, in Twilio's words.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    step: Option<&'static str>,
+    /// Which attempt, from 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    attempt: Option<u8>,
+    /// `pass` or `fail`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    result: Option<ResultName>,
+    /// Why, in Twilio's words.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<&'static str>,
+    /// The silent side.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    side: Option<&'static str>,
+}
+
+impl EventBody {
+    /// What `audience` is told.
+    #[must_use]
+    pub fn new(call: CallId, told: Told, audience: Audience) -> EventBody {
+        let (kind, data) = words(told.tale, audience);
+        EventBody {
+            kind,
+            call_id: id::call(call),
+            sequence: told.sequence,
+            occurred_at: told.at,
+            data,
+        }
+    }
+}
+
+fn words(tale: Tale, audience: Audience) -> (&'static str, EventData) {
+    let none = EventData::default();
+    let of = |session| EventData {
+        secure_session_id: Some(id::session(session)),
+        ..EventData::default()
+    };
+    match tale {
+        Tale::CallOpened => ("call.opened", none),
+        Tale::CallArmed => ("call.armed", none),
+        Tale::CallDisarmed => ("call.disarmed", none),
+        Tale::CallMediaTimeout(side) => {
+            ("call.media_timeout", EventData { side: Some(side.as_str()), ..none })
+        }
+        Tale::CallClosed => ("call.closed", none),
+        Tale::RecordingGap => ("recording.gap", none),
+        Tale::SessionStarted(session) => ("secure_session.started", of(session)),
+        Tale::FieldStarted(session, step, attempt) => (
+            "secure_session.field_started",
+            EventData { step: Some(step.as_str()), attempt: Some(attempt), ..of(session) },
+        ),
+        Tale::FieldRejected(session, step, attempt, error) => (
+            "secure_session.field_rejected",
+            EventData {
+                step: Some(step.as_str()),
+                attempt: Some(attempt),
+                reason: Some(error.as_str()),
+                ..of(session)
+            },
+        ),
+        Tale::FieldAccepted(session, step) => (
+            "secure_session.field_accepted",
+            EventData { step: Some(step.as_str()), ..of(session) },
+        ),
+        Tale::SessionConcluded(session, verdict) => (
+            "secure_session.concluded",
+            EventData {
+                result: Some(ResultName::of(Some(verdict))),
+                reason: Some(verdict.as_str()),
+                ..of(session)
+            },
+        ),
+        Tale::SessionHeld(session) => ("secure_session.held", of(session)),
+        Tale::SessionEnded(session, verdict) => {
+            let reason = match audience {
+                Audience::Engine => None,
+                Audience::Staff => verdict.map(|verdict| verdict.as_str()),
+            };
+            let result = Some(ResultName::of(verdict));
+            ("secure_session.ended", EventData { result, reason, ..of(session) })
+        }
+    }
+}

@@ -1,0 +1,10 @@
+//! DTO: bodies of requests and responses, and what they mean. The only types that are JSON.
+//!
+//! Request types have no `Debug`: SDP and SRTP keys pass through them.
+
+pub mod call;
+pub mod event;
+pub mod id;
+pub mod json;
+pub mod plan;
+pub mod secure_session;

@@ -1,0 +1,172 @@
+//! Bodies about secure sessions: what each role may be told of one.
+
+use dtmf::Verdict;
+use relay::switchboard::{CallSnapshot, CutReceipt, Phase};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::id;
+use crate::clock::Timestamp;
+use crate::index::CallEntry;
+use crate::keys::Role;
+use crate::story::{SessionRecord, SessionState};
+
+/// A secure session that has begun.
+#[derive(Serialize, ToSchema)]
+pub struct SessionEntered {
+    /// The session's id.
+    #[schema(example = "sec_0198c0f3a1b27c3e8d4f5a6b7c8d9e0f")]
+    id: String,
+    /// `collecting`.
+    state: StateName,
+    /// When the cut came into force, UTC.
+    #[schema(value_type = String, format = DateTime)]
+    cut_at: Timestamp,
+}
+
+impl SessionEntered {
+    /// What is told of a cut that is in force.
+    #[must_use]
+    pub fn new(receipt: &CutReceipt, cut_at: Timestamp) -> SessionEntered {
+        SessionEntered { id: id::session(receipt.session()), state: StateName::Collecting, cut_at }
+    }
+}
+
+/// Where a session stands.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum StateName {
+    /// Keys are collected.
+    Collecting,
+    /// The verdict stands; the cut holds until quiet is heard. An engine is told `collecting`.
+    Draining,
+    /// No quiet was heard: the cut holds until an operator ends it.
+    Held,
+    /// The parties hear each other again, or the call is over.
+    Ended,
+}
+
+/// Pass or fail.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ResultName {
+    /// Every field was accepted.
+    Pass,
+    /// Anything else.
+    Fail,
+}
+
+impl ResultName {
+    /// Pass or fail, of how a collection ended; one that was lost failed.
+    #[must_use]
+    pub const fn of(verdict: Option<Verdict>) -> ResultName {
+        match verdict {
+            Some(Verdict::Passed) => ResultName::Pass,
+            Some(Verdict::Failed(_)) | None => ResultName::Fail,
+        }
+    }
+
+    /// The word used in metrics.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            ResultName::Pass => "pass",
+            ResultName::Fail => "fail",
+        }
+    }
+}
+
+/// A secure session. Members that a key's role may not see are absent.
+#[derive(Serialize, ToSchema)]
+pub struct SessionView {
+    /// The session's id.
+    id: String,
+    /// Where it stands.
+    state: StateName,
+    /// `pass` or `fail`; null until it is known. An engine knows it when the session has ended.
+    result: Option<ResultName>,
+    #[serde(flatten)]
+    detail: Option<SessionDetail>,
+    /// For operators: how far the entry in progress has come, in coarse steps; never what was keyed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    progress: Option<u8>,
+}
+
+/// What scripts and operators are told besides.
+#[derive(Serialize, ToSchema)]
+pub struct SessionDetail {
+    /// When the cut came into force, UTC.
+    #[schema(value_type = String, format = DateTime)]
+    cut_at: Timestamp,
+    /// The field in progress, or the last one.
+    step: Option<&'static str>,
+    /// Its attempt, from 1.
+    attempt: Option<u8>,
+    /// Why the session ended, or why the last attempt failed, in Twilio's words.
+    reason: Option<&'static str>,
+}
+
+impl SessionView {
+    /// What `role` is told of the call's last secure session, given how the call was last seen.
+    #[must_use]
+    pub fn of(entry: &CallEntry, seen: Option<&CallSnapshot>, role: Role) -> Option<SessionView> {
+        let mut record = entry.story.session()?;
+        let session = seen.and_then(|seen| seen.session.filter(|it| it.session == record.id));
+        if let (Some(seen), Some(session), false) = (seen, session, entry.story.is_closed()) {
+            // The relay is ahead of its events.
+            record.state = state_of(seen.phase);
+            record.verdict = session.verdict;
+            record.field = session.step.map(|step| (step, session.attempt)).or(record.field);
+        }
+        Some(match role {
+            Role::Engine => SessionView::for_engine(&record),
+            Role::Script => SessionView::with_detail(&record, None),
+            Role::Operator => {
+                SessionView::with_detail(&record, session.map(|session| session.progress))
+            }
+        })
+    }
+
+    /// While the cut drains an engine is told that keys are collected: the moment of the verdict
+    /// is the moment of the last key.
+    fn for_engine(record: &SessionRecord) -> SessionView {
+        let (state, result) = match record.state {
+            SessionState::Collecting | SessionState::Draining => (StateName::Collecting, None),
+            SessionState::Held => (StateName::Held, Some(ResultName::of(record.verdict))),
+            SessionState::Ended => (StateName::Ended, Some(ResultName::of(record.verdict))),
+        };
+        SessionView { id: id::session(record.id), state, result, detail: None, progress: None }
+    }
+
+    fn with_detail(record: &SessionRecord, progress: Option<u8>) -> SessionView {
+        let state = match record.state {
+            SessionState::Collecting => StateName::Collecting,
+            SessionState::Draining => StateName::Draining,
+            SessionState::Held => StateName::Held,
+            SessionState::Ended => StateName::Ended,
+        };
+        let is_over = state == StateName::Ended || record.verdict.is_some();
+        let rejected = record.rejected.map(|error| error.as_str());
+        SessionView {
+            id: id::session(record.id),
+            state,
+            result: is_over.then(|| ResultName::of(record.verdict)),
+            detail: Some(SessionDetail {
+                cut_at: record.cut_at,
+                step: record.field.map(|(step, _)| step.as_str()),
+                attempt: record.field.map(|(_, attempt)| attempt),
+                reason: record.verdict.map(Verdict::as_str).or(rejected),
+            }),
+            progress,
+        }
+    }
+}
+
+fn state_of(phase: Phase) -> SessionState {
+    match phase {
+        Phase::Secure(_) => SessionState::Collecting,
+        Phase::Draining(_) => SessionState::Draining,
+        Phase::Held(_) => SessionState::Held,
+        Phase::Open | Phase::Armed | Phase::Closed => SessionState::Ended,
+    }
+}

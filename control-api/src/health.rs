@@ -1,0 +1,160 @@
+//! Health: whether the process lives, whether it takes calls, and its figures for Prometheus.
+
+use std::fmt::{self, Write};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::IntoResponse;
+use axum::routing::get;
+use dtmf::Verdict;
+use relay::io::FLIP_BUCKETS_US;
+use relay::switchboard::DropReason;
+
+use crate::Control;
+use crate::dto::secure_session::ResultName;
+
+/// How often all calls are looked at for what they dropped.
+pub const SAMPLE_INTERVAL: Duration = Duration::from_secs(10);
+
+/// What the API counts itself.
+#[derive(Default)]
+pub struct Metrics {
+    /// Requests by the first digit of their status; the first place counts all else.
+    requests: [AtomicU64; 6],
+    unauthenticated: AtomicU64,
+    passed: AtomicU64,
+    failed: AtomicU64,
+}
+
+impl Metrics {
+    /// A request was answered.
+    pub fn answered(&self, status: u16) {
+        let class = self.requests.get(usize::from(status / 100)).unwrap_or(&self.requests[0]);
+        class.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// A request came without a valid key.
+    pub fn unauthenticated(&self) {
+        self.unauthenticated.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// A secure session has a verdict.
+    pub fn session_concluded(&self, verdict: Verdict) {
+        let counter = match verdict {
+            Verdict::Passed => &self.passed,
+            Verdict::Failed(_) => &self.failed,
+        };
+        counter.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// The routes of the health listener. It asks for no key: nothing on it belongs to a call.
+#[must_use]
+pub fn app(control: &Arc<Control>) -> Router {
+    Router::new()
+        .route("/livez", get(async || "ok\n"))
+        .route("/readyz", get(ready))
+        .route("/metrics", get(metrics))
+        .with_state(Arc::clone(control))
+}
+
+/// Looks at all calls from time to time, so that drops are counted while calls last.
+pub async fn sample(control: Arc<Control>) {
+    let mut stopping = control.stopping();
+    while tokio::time::timeout(SAMPLE_INTERVAL, stopping.wait_for(|it| *it)).await.is_err() {
+        for entry in control.calls.live() {
+            control.see(&entry).await;
+        }
+    }
+}
+
+async fn ready(State(control): State<Arc<Control>>) -> (StatusCode, &'static str) {
+    match control.is_ready() {
+        true => (StatusCode::OK, "ready\n"),
+        false => (StatusCode::SERVICE_UNAVAILABLE, "stopping\n"),
+    }
+}
+
+async fn metrics(State(control): State<Arc<Control>>) -> impl IntoResponse {
+    let mut text = Exposition(String::with_capacity(4096));
+    text.describe(&control);
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text.0)
+}
+
+/// Prometheus' text format. Every label has a fixed, small set of values; none names a call.
+struct Exposition(String);
+
+impl Exposition {
+    fn describe(&mut self, control: &Control) {
+        let gauges = &control.gauges;
+        self.one("sotto_calls", "gauge", "Calls in progress", gauges.calls());
+        let free = gauges.free_port_pairs();
+        self.one("sotto_ports_free", "gauge", "Media port pairs that are free or resting", free);
+        let lost = gauges.events_lost();
+        self.one("sotto_events_lost_total", "counter", "Events that came too fast to tell", lost);
+        let streams = (crate::events::MAX_STREAMS - control.streams.available_permits()) as u64;
+        self.one("sotto_event_streams", "gauge", "Event streams open", streams);
+        let Metrics { requests, unauthenticated, passed, failed } = &control.metrics;
+
+        let name = "sotto_secure_sessions_total";
+        self.head(name, "counter", "Secure sessions by how their collection ended");
+        for (result, counter) in [(ResultName::Pass, passed), (ResultName::Fail, failed)] {
+            self.line(name, format_args!("result=\"{}\"", result.as_str()), load(counter));
+        }
+        let name = "sotto_drops_total";
+        self.head(name, "counter", "Packets that went nowhere, by reason");
+        for reason in DropReason::ALL {
+            let dropped = control.calls.dropped(reason);
+            self.line(name, format_args!("reason=\"{}\"", reason.as_str()), dropped);
+        }
+        let name = "sotto_http_requests_total";
+        self.head(name, "counter", "Requests answered, by the first digit of their status");
+        for (class, counter) in requests.iter().enumerate().skip(1) {
+            self.line(name, format_args!("class=\"{class}xx\""), load(counter));
+        }
+        let unauthenticated = load(unauthenticated);
+        let name = "sotto_unauthenticated_total";
+        self.one(name, "counter", "Requests without a valid key", unauthenticated);
+        self.flips(control);
+    }
+
+    fn flips(&mut self, control: &Control) {
+        let name = "sotto_flip_seconds";
+        self.head(name, "histogram", "Time from the command to enter to the cut in force");
+        let (counts, sum_us) = control.gauges.flips();
+        let mut total = 0;
+        for (index, count) in counts.iter().enumerate() {
+            total += count;
+            let bucket = "sotto_flip_seconds_bucket";
+            match FLIP_BUCKETS_US.get(index) {
+                Some(bound) => {
+                    let seconds = *bound as f64 / 1e6;
+                    self.line(bucket, format_args!("le=\"{seconds}\""), total);
+                }
+                None => self.line(bucket, format_args!("le=\"+Inf\""), total),
+            }
+        }
+        let _ = writeln!(self.0, "{name}_sum {}\n{name}_count {total}", sum_us as f64 / 1e6);
+    }
+
+    fn one(&mut self, name: &str, kind: &str, help: &str, value: u64) {
+        self.head(name, kind, help);
+        let _ = writeln!(self.0, "{name} {value}");
+    }
+
+    fn head(&mut self, name: &str, kind: &str, help: &str) {
+        let _ = writeln!(self.0, "# HELP {name} {help}.\n# TYPE {name} {kind}");
+    }
+
+    fn line(&mut self, name: &str, label: fmt::Arguments<'_>, value: u64) {
+        let _ = writeln!(self.0, "{name}{{{label}}} {value}");
+    }
+}
+
+fn load(counter: &AtomicU64) -> u64 {
+    counter.load(Ordering::Relaxed)
+}

@@ -1,0 +1,176 @@
+//! CallIndex: every call the control plane knows, by id.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+
+use dashmap::DashMap;
+use relay::CallAt;
+use relay::switchboard::{CallId, CallSnapshot, DropReason, Event, SourceRule};
+use relay::wire::sdp::PreviousAnswer;
+
+use crate::clock::Timestamp;
+use crate::story::Story;
+
+/// Calls that are over and still answered for, so that their outcome can be read.
+pub const MAX_ENDED: usize = 4096;
+
+/// One call, as the control plane knows it.
+pub struct CallEntry {
+    /// The call.
+    pub id: CallId,
+    /// When it was asked for.
+    pub created_at: Timestamp,
+    /// Whether a recording is kept.
+    pub recorded: bool,
+    /// Which sources the caller's leg accepts.
+    pub source: SourceRule,
+    /// What has happened.
+    pub story: Story,
+    /// What the caller was last answered; re-offers build on it, one at a time.
+    pub answered: tokio::sync::Mutex<Option<PreviousAnswer>>,
+    at: OnceLock<CallAt>,
+    seen: Mutex<Option<CallSnapshot>>,
+}
+
+impl CallEntry {
+    /// A call that is about to be opened.
+    #[must_use]
+    pub fn new(
+        id: CallId,
+        created_at: Timestamp,
+        recorded: bool,
+        source: SourceRule,
+    ) -> CallEntry {
+        CallEntry {
+            id,
+            created_at,
+            recorded,
+            source,
+            story: Story::default(),
+            answered: tokio::sync::Mutex::new(None),
+            at: OnceLock::new(),
+            seen: Mutex::new(None),
+        }
+    }
+
+    /// The call's worker, once it is open.
+    #[must_use]
+    pub fn at(&self) -> Option<CallAt> {
+        self.at.get().copied()
+    }
+
+    /// The call is open. Only now can it be found.
+    pub fn opened(&self, at: CallAt) {
+        assert_eq!(at.call, self.id, "a call is opened under its own id");
+        assert!(self.at.set(at).is_ok(), "a call is opened once");
+    }
+
+    /// The call as it was last seen, for when it is over.
+    #[must_use]
+    pub fn last_seen(&self) -> Option<CallSnapshot> {
+        self.lock_seen().clone()
+    }
+
+    fn lock_seen(&self) -> MutexGuard<'_, Option<CallSnapshot>> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Every call the control plane knows: those that live, and the last [`MAX_ENDED`] that don't.
+#[derive(Default)]
+pub struct CallIndex {
+    calls: DashMap<CallId, Arc<CallEntry>>,
+    ended: Mutex<VecDeque<CallId>>,
+    drops: [AtomicU64; DropReason::ALL.len()],
+}
+
+impl CallIndex {
+    /// Makes room for a call that is about to be opened: its first events may come before the
+    /// answer to its opening.
+    #[must_use]
+    pub fn expect(&self, entry: CallEntry) -> Arc<CallEntry> {
+        let entry = Arc::new(entry);
+        let before = self.calls.insert(entry.id, Arc::clone(&entry));
+        assert!(before.is_none(), "call ids are used once");
+        entry
+    }
+
+    /// Forgets a call that could not be opened.
+    pub fn forget(&self, id: CallId) {
+        self.calls.remove(&id);
+    }
+
+    /// The call of that id, if it was ever open and is still remembered.
+    #[must_use]
+    pub fn find(&self, id: CallId) -> Option<Arc<CallEntry>> {
+        let entry = self.calls.get(&id).map(|entry| Arc::clone(&entry));
+        entry.filter(|entry| entry.at().is_some())
+    }
+
+    /// Up to `limit` calls older than `before`, newest first.
+    #[must_use]
+    pub fn page(&self, before: Option<CallId>, limit: usize) -> Vec<Arc<CallEntry>> {
+        let mut calls: Vec<Arc<CallEntry>> = self
+            .calls
+            .iter()
+            .filter(|entry| before.is_none_or(|before| entry.id < before) && entry.at().is_some())
+            .map(|entry| Arc::clone(&entry))
+            .collect();
+        calls.sort_unstable_by_key(|entry| std::cmp::Reverse(entry.id));
+        calls.truncate(limit);
+        calls
+    }
+
+    /// The calls that are open.
+    #[must_use]
+    pub fn live(&self) -> Vec<Arc<CallEntry>> {
+        let entries = self.calls.iter().filter(|entry| !entry.story.is_closed());
+        entries.map(|entry| Arc::clone(&entry)).collect()
+    }
+
+    /// Takes in an event of the relay.
+    pub fn handle_event(&self, now: Timestamp, event: Event) {
+        // The guard of the map is not held while the story is told.
+        let entry = self.calls.get(&event.call).map(|entry| Arc::clone(&entry));
+        let Some(entry) = entry else { return };
+        let was_closed = entry.story.is_closed();
+        entry.story.handle_event(now, event.kind);
+        if entry.story.is_closed() && !was_closed {
+            self.remember_ended(entry.id);
+        }
+    }
+
+    /// Takes in a snapshot: what was dropped since the last one is counted.
+    pub fn see(&self, entry: &CallEntry, snapshot: CallSnapshot) {
+        let mut seen = entry.lock_seen();
+        for reason in DropReason::ALL {
+            let before = seen.as_ref().map_or(0, |seen| drops_of(seen, reason));
+            let more = drops_of(&snapshot, reason).saturating_sub(before);
+            if let Some(total) = self.drops.get(reason.index()) {
+                total.fetch_add(more, Ordering::Relaxed);
+            }
+        }
+        *seen = Some(snapshot);
+    }
+
+    /// Packets dropped for `reason`, as far as snapshots have shown.
+    #[must_use]
+    pub fn dropped(&self, reason: DropReason) -> u64 {
+        self.drops.get(reason.index()).map_or(0, |total| total.load(Ordering::Relaxed))
+    }
+
+    fn remember_ended(&self, id: CallId) {
+        let mut ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
+        ended.push_back(id);
+        if ended.len() > MAX_ENDED
+            && let Some(oldest) = ended.pop_front()
+        {
+            self.calls.remove(&oldest);
+        }
+    }
+}
+
+fn drops_of(snapshot: &CallSnapshot, reason: DropReason) -> u64 {
+    snapshot.legs.iter().filter_map(|leg| leg.drops.get(reason.index())).sum()
+}

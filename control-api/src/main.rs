@@ -1,0 +1,237 @@
+//! The composition root: arguments in, exit code out.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+use control_api::config::{Config, ConfigError, RawConfig};
+use control_api::keys::{KeyError, KeyFile, Role};
+use control_api::process::{self, Asked, Signals};
+use control_api::serve::{Running, StartError, default_state_dir};
+use control_api::clock;
+
+const EXAMPLES: &str = "\
+Examples:
+  sotto demo                                     one payment call from end to end, on this machine
+  sotto serve                                    on loopback; a first start prints an API key
+  sotto serve --media-ip 192.0.2.1               callers and engines send to this address
+  sotto serve --config /etc/sotto.toml           all settings from a file
+  sotto keys add --role engine                   a key for the AI engine: it may enter a secure
+                                                 session, and learns pass or fail
+
+Open a call (the answer holds the SDP for the caller and the address for the engine):
+  curl -H \"Authorization: Bearer $KEY\" -H 'Content-Type: application/json' \\
+    -d '{\"caller\":{\"sdp\":\"...\"},\"engine\":{\"type\":\"rtp\",\"address\":\"127.0.0.1:40000\"}}' \\
+    http://127.0.0.1:8080/v1/calls
+
+All operations: http://127.0.0.1:8080/v1/openapi.json";
+
+/// A voice media relay between callers and AI engines that keeps what callers key to itself.
+#[derive(Parser)]
+#[command(name = "sotto", version, after_help = EXAMPLES, arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the relay and its REST API.
+    Serve(ServeArgs),
+    /// Add, list or remove API keys.
+    Keys(KeysArgs),
+}
+
+#[derive(Args)]
+#[command(after_help = EXAMPLES)]
+struct ServeArgs {
+    /// Settings, as deploy/sotto.example.toml shows them; flags win over them.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Address of the REST API [default: 127.0.0.1:8080].
+    #[arg(long, value_name = "IP:PORT")]
+    control: Option<String>,
+    /// A TLS proxy stands before the API; needed on any address but loopback.
+    #[arg(long)]
+    behind_tls_proxy: bool,
+    /// Address of /livez, /readyz and /metrics [default: 127.0.0.1:8081].
+    #[arg(long, value_name = "IP:PORT")]
+    health: Option<String>,
+    /// Address for media; give it twice for IPv4 and IPv6 [default: 127.0.0.1].
+    #[arg(long, value_name = "IP")]
+    media_ip: Vec<String>,
+    /// UDP ports for media [default: 10000-20000].
+    #[arg(long, value_name = "FIRST-LAST")]
+    ports: Option<String>,
+    /// Media worker threads [default: one a core].
+    #[arg(long, value_name = "NUMBER")]
+    workers: Option<usize>,
+    /// Where recordings are kept [default: recordings in the state directory].
+    #[arg(long, value_name = "DIR")]
+    recordings: Option<PathBuf>,
+    #[command(flatten)]
+    state: StateArgs,
+    /// Breaks a protection on purpose, so that checks can be seen to fail.
+    #[cfg(feature = "sabotage")]
+    #[arg(long = "break", value_name = "PROTECTION")]
+    broken: Option<Protection>,
+}
+
+#[cfg(feature = "sabotage")]
+#[derive(Clone, Copy, clap::ValueEnum)]
+enum Protection {
+    /// A secure session no longer withholds the caller.
+    Masking,
+}
+
+#[derive(Args)]
+struct StateArgs {
+    /// The key file [default: keys.json in the state directory].
+    #[arg(long, value_name = "FILE", global = true)]
+    keys: Option<PathBuf>,
+    /// Where keys and recordings are kept
+    /// [default: $STATE_DIRECTORY, $XDG_STATE_HOME/sotto or ~/.local/state/sotto].
+    #[arg(long, value_name = "DIR", global = true)]
+    state_dir: Option<PathBuf>,
+}
+
+#[derive(Args)]
+struct KeysArgs {
+    #[command(subcommand)]
+    action: KeysAction,
+    #[command(flatten)]
+    state: StateArgs,
+}
+
+#[derive(Subcommand)]
+enum KeysAction {
+    /// Make a key and print it once; only its hash is kept.
+    Add {
+        /// What the key is for.
+        #[arg(long)]
+        role: Role,
+    },
+    /// List ids, roles and ages.
+    List,
+    /// Forget a key; a running relay does so on SIGHUP.
+    Remove {
+        /// The key's id, the part between the underscores.
+        id: String,
+    },
+}
+
+fn main() -> ExitCode {
+    let outcome = match Cli::parse().command {
+        Command::Serve(args) => serve(args),
+        Command::Keys(args) => keys(args).map_err(StartError::from),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("sotto: {error}");
+            ExitCode::from(error.exit_code())
+        }
+    }
+}
+
+fn serve(args: ServeArgs) -> Result<(), StartError> {
+    process::start_logs();
+    process::guard_panics();
+    if let Err(error) = locked_page::forbid_core_dumps() {
+        tracing::warn!(%error, "core dumps can't be forbidden");
+    }
+    #[cfg(feature = "sabotage")]
+    match args.broken {
+        Some(Protection::Masking) => relay::sabotage::break_masking(),
+        None => {}
+    }
+    let config = args.resolve()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .thread_name(process::CONTROL_THREAD)
+        .enable_all()
+        .build()
+        .map_err(|source| StartError::Listen { address: config.control, source })?;
+    runtime.block_on(run(config))
+}
+
+async fn run(config: Config) -> Result<(), StartError> {
+    let address = config.control;
+    let mut signals =
+        Signals::listen().map_err(|source| StartError::Listen { address, source })?;
+    let mut running = Running::start(config).await?;
+    if let Some(key) = running.first_key.take() {
+        println!("{}", key.reveal());
+        println!("This API key is shown once: send it as Authorization: Bearer KEY to http://{}", running.address);
+    }
+    loop {
+        tokio::select! {
+            asked = signals.next() => match asked {
+                Asked::Stop => break,
+                Asked::ReloadKeys => {
+                    if let Err(error) = running.reload_keys() {
+                        tracing::error!(%error, "the old keys stay valid");
+                    }
+                }
+            },
+            () = running.relay_gone() => {
+                tracing::error!("the media plane is gone");
+                std::process::abort();
+            }
+        }
+    }
+    tracing::info!("stopping");
+    running.stop().await;
+    Ok(())
+}
+
+fn keys(args: KeysArgs) -> Result<(), KeyError> {
+    let mut file = KeyFile::open(&args.state.key_file())?;
+    match args.action {
+        KeysAction::Add { role } => {
+            let (_, token) = file.add(role, clock::now().to_string())?;
+            println!("{}", token.reveal());
+        }
+        KeysAction::List => {
+            for record in file.records() {
+                println!("{}  {:8}  {}", record.id.as_str(), record.role.as_str(), record.created_at);
+            }
+        }
+        KeysAction::Remove { id } => file.remove(&id)?,
+    }
+    Ok(())
+}
+
+impl ServeArgs {
+    fn resolve(self) -> Result<Config, ConfigError> {
+        let mut raw = match &self.config {
+            Some(path) => RawConfig::read(path)?,
+            None => RawConfig::default(),
+        };
+        raw.control.address = self.control.or(raw.control.address);
+        raw.control.keys = self.state.keys.or(raw.control.keys);
+        raw.health.address = self.health.or(raw.health.address);
+        raw.media.ports = self.ports.or(raw.media.ports);
+        raw.media.workers = self.workers.or(raw.media.workers);
+        raw.recordings.directory = self.recordings.or(raw.recordings.directory);
+        raw.state_dir = self.state.state_dir.or(raw.state_dir);
+        if self.behind_tls_proxy {
+            raw.control.behind_tls_proxy = Some(true);
+        }
+        if !self.media_ip.is_empty() {
+            raw.media.addresses = Some(self.media_ip);
+        }
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        raw.resolve(&state_dir(), cores)
+    }
+}
+
+impl StateArgs {
+    fn key_file(self) -> PathBuf {
+        let state = self.state_dir.unwrap_or_else(state_dir);
+        self.keys.unwrap_or_else(|| state.join("keys.json"))
+    }
+}
+
+fn state_dir() -> PathBuf {
+    default_state_dir(|name| std::env::var_os(name).map(PathBuf::from))
+}

@@ -1,0 +1,59 @@
+//! OpenAPI: every route, and the contract that is generated from them.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::{Json, Router};
+use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityRequirement, SecurityScheme};
+use utoipa::openapi::{ComponentsBuilder, InfoBuilder, OpenApi, OpenApiBuilder};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use crate::{Control, calls, events, recordings, secure_sessions};
+
+const KEY_SCHEME: &str = "api_key";
+
+/// Every route under `/v1` but that of the contract itself, and the contract.
+#[must_use]
+pub fn routes_and_contract() -> (Router<Arc<Control>>, OpenApi) {
+    OpenApiRouter::with_openapi(frame())
+        .routes(routes!(calls::open, calls::list))
+        .routes(routes!(calls::read, calls::end))
+        .routes(routes!(calls::reoffer))
+        .routes(routes!(calls::move_engine))
+        .routes(routes!(calls::arm, calls::disarm))
+        .routes(routes!(calls::key))
+        .routes(routes!(secure_sessions::enter, secure_sessions::read, secure_sessions::cancel))
+        .routes(routes!(events::follow))
+        .routes(routes!(recordings::export))
+        .split_for_parts()
+}
+
+/// The contract as it is sent and kept in `openapi.json`.
+#[must_use]
+pub fn contract() -> String {
+    let (_, contract) = routes_and_contract();
+    let mut text = contract.to_pretty_json().unwrap_or_default();
+    text.push('\n');
+    text
+}
+
+/// Serves the contract; it is no secret.
+pub async fn serve(State(control): State<Arc<Control>>) -> Json<OpenApi> {
+    Json(control.contract.clone())
+}
+
+fn frame() -> OpenApi {
+    let key = SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer));
+    OpenApiBuilder::new()
+        .info(
+            InfoBuilder::new()
+                .title("Sotto")
+                .version("1")
+                .description(Some("A voice media relay that keeps what callers key from AI engines."))
+                .build(),
+        )
+        .components(Some(ComponentsBuilder::new().security_scheme(KEY_SCHEME, key).build()))
+        .security(Some([SecurityRequirement::new(KEY_SCHEME, [] as [&str; 0])]))
+        .build()
+}

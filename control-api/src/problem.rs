@@ -1,0 +1,307 @@
+//! Problem: why a request was refused, as RFC 9457 writes it. It never repeats what was submitted.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use relay::switchboard::Refusal;
+use relay::wire::sdp::{SdpError, SdpRefusal};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+/// Seconds after which a request refused for lack of room is worth another try: ports come back
+/// after their quarantine.
+const RETRY_AFTER_SECONDS: u16 = 5;
+/// What kind of URI names a problem; the code follows.
+const TYPE_PREFIX: &str = "urn:sotto:problem:";
+
+/// What went wrong, as a program can tell it. One row of [`Code::row`] each.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Code {
+    /// The body is not JSON, or not of the shape the operation takes.
+    MalformedBody,
+    /// The SDP offer cannot be read.
+    MalformedSdp,
+    /// A query parameter or header cannot be read.
+    MalformedParameter,
+    /// No key, or not a valid one.
+    Unauthenticated,
+    /// The key does not allow the operation.
+    Forbidden,
+    /// No such path.
+    NotFound,
+    /// No such call.
+    CallNotFound,
+    /// The call has had no secure session, or none is in progress.
+    SecureSessionNotFound,
+    /// The call has no recording.
+    RecordingNotFound,
+    /// The path does not know the method.
+    MethodNotAllowed,
+    /// The body took too long to arrive.
+    RequestTimeout,
+    /// Another secure session is in progress.
+    SessionInProgress,
+    /// The call is cut.
+    CallIsCut,
+    /// The call is over.
+    CallEnded,
+    /// A request with the same idempotency key is in flight.
+    IdempotencyKeyInUse,
+    /// The body is longer than any that is read.
+    BodyTooLarge,
+    /// The body is not declared as JSON.
+    UnsupportedMediaType,
+    /// The body was understood, but asks for what cannot be.
+    InvalidRequest,
+    /// The SDP offer was understood, but no call can come of it.
+    SdpNotAcceptable,
+    /// The idempotency key was used with another body.
+    IdempotencyKeyReused,
+    /// Too many event streams are open.
+    TooManyStreams,
+    /// A fault of ours.
+    Internal,
+    /// No call, port, memory or queue space is free.
+    NoCapacity,
+    /// The relay is stopping.
+    Stopping,
+}
+
+impl Code {
+    /// Every code, for the documentation and its tests.
+    pub const ALL: [Code; 24] = [
+        Code::MalformedBody,
+        Code::MalformedSdp,
+        Code::MalformedParameter,
+        Code::Unauthenticated,
+        Code::Forbidden,
+        Code::NotFound,
+        Code::CallNotFound,
+        Code::SecureSessionNotFound,
+        Code::RecordingNotFound,
+        Code::MethodNotAllowed,
+        Code::RequestTimeout,
+        Code::SessionInProgress,
+        Code::CallIsCut,
+        Code::CallEnded,
+        Code::IdempotencyKeyInUse,
+        Code::BodyTooLarge,
+        Code::UnsupportedMediaType,
+        Code::InvalidRequest,
+        Code::SdpNotAcceptable,
+        Code::IdempotencyKeyReused,
+        Code::TooManyStreams,
+        Code::Internal,
+        Code::NoCapacity,
+        Code::Stopping,
+    ];
+
+    /// Status, code and title: the one table of errors.
+    #[must_use]
+    pub const fn row(self) -> (u16, &'static str, &'static str) {
+        match self {
+            Code::MalformedBody => (400, "malformed-body", "The body cannot be read"),
+            Code::MalformedSdp => (400, "malformed-sdp", "The SDP offer cannot be read"),
+            Code::MalformedParameter => (400, "malformed-parameter", "A parameter cannot be read"),
+            Code::Unauthenticated => (401, "unauthenticated", "A valid API key is needed"),
+            Code::Forbidden => (403, "forbidden", "The API key does not allow this"),
+            Code::NotFound => (404, "not-found", "There is nothing at this path"),
+            Code::CallNotFound => (404, "call-not-found", "There is no such call"),
+            Code::SecureSessionNotFound => {
+                (404, "secure-session-not-found", "There is no such secure session")
+            }
+            Code::RecordingNotFound => (404, "recording-not-found", "There is no such recording"),
+            Code::MethodNotAllowed => {
+                (405, "method-not-allowed", "The path does not know this method")
+            }
+            Code::RequestTimeout => (408, "request-timeout", "The body took too long to arrive"),
+            Code::SessionInProgress => {
+                (409, "session-in-progress", "A secure session is in progress on this call")
+            }
+            Code::CallIsCut => (409, "call-is-cut", "The call is cut"),
+            Code::CallEnded => (409, "call-ended", "The call is over"),
+            Code::IdempotencyKeyInUse => {
+                (409, "idempotency-key-in-use", "A request with this key is in flight")
+            }
+            Code::BodyTooLarge => (413, "body-too-large", "The body is too large"),
+            Code::UnsupportedMediaType => {
+                (415, "unsupported-media-type", "The body must be application/json")
+            }
+            Code::InvalidRequest => (422, "invalid-request", "The request asks for what cannot be"),
+            Code::SdpNotAcceptable => {
+                (422, "sdp-not-acceptable", "No call can come of the SDP offer")
+            }
+            Code::IdempotencyKeyReused => {
+                (422, "idempotency-key-reused", "The key was used with another body")
+            }
+            Code::TooManyStreams => (429, "too-many-streams", "Too many event streams are open"),
+            Code::Internal => (500, "internal", "The relay failed to do this"),
+            Code::NoCapacity => (503, "no-capacity", "The relay has no room for this now"),
+            Code::Stopping => (503, "stopping", "The relay is stopping"),
+        }
+    }
+
+    /// The HTTP status.
+    #[must_use]
+    pub fn status(self) -> StatusCode {
+        StatusCode::from_u16(self.row().0).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+    }
+}
+
+/// One place in a request and what is wrong there.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, ToSchema)]
+pub struct Fault {
+    /// A JSON pointer (RFC 6901) into the body; empty for the body as a whole.
+    pub pointer: String,
+    /// What is wrong, in words that repeat nothing of the body.
+    pub detail: Cow<'static, str>,
+}
+
+/// A refusal on its way to the client; [`Problem::body`] completes it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Problem {
+    /// What went wrong.
+    pub code: Code,
+    detail: Cow<'static, str>,
+    errors: Vec<Fault>,
+}
+
+/// A problem as it is sent: `application/problem+json` (RFC 9457).
+#[derive(Serialize, ToSchema)]
+pub struct ProblemBody {
+    /// A URI that names the kind of problem.
+    #[serde(rename = "type")]
+    kind: String,
+    /// The kind of problem in words.
+    title: &'static str,
+    /// The HTTP status.
+    status: u16,
+    /// What is wrong with this request, and what to do.
+    detail: Cow<'static, str>,
+    /// A URI that names this occurrence.
+    instance: String,
+    /// The kind of problem for programs.
+    code: &'static str,
+    /// Where in the body the mistakes are.
+    errors: Vec<Fault>,
+    /// The request, as the log names it.
+    request_id: String,
+}
+
+impl Problem {
+    /// A problem with a sentence about this occurrence.
+    pub fn new(code: Code, detail: impl Into<Cow<'static, str>>) -> Problem {
+        Problem { code, detail: detail.into(), errors: Vec::new() }
+    }
+
+    /// The same, pointing into the body.
+    #[must_use]
+    pub fn at(
+        mut self,
+        pointer: impl Into<String>,
+        detail: impl Into<Cow<'static, str>>,
+    ) -> Problem {
+        self.errors.push(Fault { pointer: pointer.into(), detail: detail.into() });
+        self
+    }
+
+    /// A mistake at one place of an understood body.
+    pub fn invalid(pointer: impl Into<String>, detail: impl Into<Cow<'static, str>>) -> Problem {
+        Problem::new(Code::InvalidRequest, "See errors for what to change.").at(pointer, detail)
+    }
+
+    /// A fault of ours; its cause goes to the log, not to the client.
+    #[must_use]
+    pub fn internal() -> Problem {
+        Problem::new(Code::Internal, "Nothing is known to have changed. The log has the cause.")
+    }
+
+    /// An SDP offer that cannot be read; the sentence holds a line number at most.
+    #[must_use]
+    pub fn malformed_sdp(pointer: &'static str, error: SdpError) -> Problem {
+        Problem::new(Code::MalformedSdp, error.to_string()).at(pointer, error.to_string())
+    }
+
+    /// An SDP offer that no call can come of.
+    #[must_use]
+    pub fn refused_sdp(pointer: &'static str, refusal: SdpRefusal) -> Problem {
+        Problem::new(Code::SdpNotAcceptable, refusal.to_string()).at(pointer, refusal.to_string())
+    }
+
+    /// What is sent for a request named `request_id`.
+    #[must_use]
+    pub fn body(&self, request_id: &str) -> ProblemBody {
+        let (status, code, title) = self.code.row();
+        ProblemBody {
+            kind: format!("{TYPE_PREFIX}{code}"),
+            title,
+            status,
+            detail: self.detail.clone(),
+            instance: format!("urn:sotto:request:{request_id}"),
+            code,
+            errors: self.errors.clone(),
+            request_id: request_id.to_owned(),
+        }
+    }
+}
+
+impl From<Refusal> for Problem {
+    fn from(refusal: Refusal) -> Problem {
+        let code = match refusal {
+            // Handlers name calls that were open once.
+            Refusal::UnknownCall => Code::CallEnded,
+            Refusal::SessionInProgress => Code::SessionInProgress,
+            Refusal::NoSession => Code::SecureSessionNotFound,
+            Refusal::CallIsCut => Code::CallIsCut,
+            Refusal::NoAddressFamily => Code::SdpNotAcceptable,
+            Refusal::NoLockedMemory
+            | Refusal::Full
+            | Refusal::NoPort
+            | Refusal::BindFailed
+            | Refusal::Busy
+            | Refusal::NoRecording => Code::NoCapacity,
+            Refusal::Stopping => Code::Stopping,
+            Refusal::DuplicateCall => Code::Internal,
+        };
+        Problem::new(code, refusal.to_string())
+    }
+}
+
+impl IntoResponse for Problem {
+    /// The answer without its body: the request's id, which the body names, is known to the
+    /// outermost layer alone, and that layer writes the body.
+    fn into_response(self) -> Response {
+        let mut response = Response::new(Body::empty());
+        *response.status_mut() = self.code.status();
+        let headers = response.headers_mut();
+        if self.code == Code::Unauthenticated {
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        if matches!(self.code, Code::NoCapacity | Code::TooManyStreams) {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(RETRY_AFTER_SECONDS));
+        }
+        response.extensions_mut().insert(Arc::new(self));
+        response
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::Code;
+
+    #[test]
+    fn codes_are_distinct_and_have_an_error_status() {
+        let mut seen = HashSet::new();
+        for code in Code::ALL {
+            let (status, word, title) = code.row();
+            assert!((400..=599).contains(&status), "{word}");
+            assert!(seen.insert(word), "{word} stands twice");
+            assert!(!title.is_empty() && word.bytes().all(|b| b.is_ascii_lowercase() || b == b'-'));
+        }
+    }
+}

@@ -1,0 +1,77 @@
+//! Process: logs, panics and signals of the `sotto` binary.
+
+use std::io;
+use std::panic::PanicHookInfo;
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tracing_subscriber::EnvFilter;
+
+/// Name of the threads on which a panic ends one request only.
+pub const CONTROL_THREAD: &str = "control";
+
+/// What is logged unless `RUST_LOG` says otherwise.
+const DEFAULT_FILTER: &str = "info";
+
+/// Logs to standard error, one JSON object a line, control characters escaped.
+pub fn start_logs() {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| DEFAULT_FILTER.into());
+    tracing_subscriber::fmt()
+        .json()
+        .flatten_event(true)
+        .with_writer(io::stderr)
+        .with_env_filter(filter)
+        .init();
+}
+
+/// From now on a panic tells where it happened and nothing else, since its message may hold
+/// anything; and one outside the control threads ends the process, since a media worker that is
+/// gone leaves calls in a state that nobody knows.
+pub fn guard_panics() {
+    std::panic::set_hook(Box::new(|panic: &PanicHookInfo<'_>| {
+        let place = panic.location().map_or_else(String::new, ToString::to_string);
+        tracing::error!(place, "panic");
+        let thread = std::thread::current();
+        if thread.name().is_none_or(|name| !name.starts_with(CONTROL_THREAD)) {
+            std::process::abort();
+        }
+    }));
+}
+
+/// The signals that the process obeys.
+pub struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+    hangup: Signal,
+}
+
+/// What a signal asks for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Asked {
+    /// SIGINT or SIGTERM: end all calls, complete the recordings, and exit.
+    Stop,
+    /// SIGHUP: read the key file again.
+    ReloadKeys,
+}
+
+impl Signals {
+    /// Listens from now on.
+    ///
+    /// # Errors
+    /// If the system refuses.
+    pub fn listen() -> io::Result<Signals> {
+        Ok(Signals {
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+            hangup: signal(SignalKind::hangup())?,
+        })
+    }
+
+    /// The next one.
+    pub async fn next(&mut self) -> Asked {
+        tokio::select! {
+            _ = self.interrupt.recv() => Asked::Stop,
+            _ = self.terminate.recv() => Asked::Stop,
+            _ = self.hangup.recv() => Asked::ReloadKeys,
+        }
+    }
+}

@@ -1,0 +1,105 @@
+//! Secure sessions: enter, read and end them.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode, Uri};
+use axum::response::Response;
+
+use crate::Control;
+use crate::auth::{AnyKey, Permit, SecureCancel, SecureEnter};
+use crate::calls::CallPath;
+use crate::clock;
+use crate::dto::id;
+use crate::dto::json::JsonBytes;
+use crate::dto::plan::PlanRequest;
+use crate::dto::secure_session::{SessionEntered, SessionView};
+use crate::idempotency::{Answer, PostedRequest};
+use crate::problem::{Code, Problem, ProblemBody};
+
+/// Enters a secure session.
+///
+/// The answer comes when the cut is in force: from then on nothing of the caller reaches the
+/// engine or the recording.
+#[utoipa::path(
+    post, path = "/v1/calls/{call_id}/secure-session", tag = "secure sessions",
+    request_body = PlanRequest,
+    params(("call_id" = String, Path),
+        ("Idempotency-Key" = Option<String>, Header,
+        description = "Repeat a request with the same key, and it has its effect once (24 h)")),
+    responses(
+        (status = 201, body = SessionEntered, headers(("Location" = String))),
+        (status = "4XX", body = ProblemBody, content_type = "application/problem+json"),
+        (status = "5XX", body = ProblemBody, content_type = "application/problem+json")),
+)]
+pub async fn enter(
+    State(control): State<Arc<Control>>,
+    permit: Permit<SecureEnter>,
+    call: CallPath,
+    uri: Uri,
+    headers: HeaderMap,
+    body: JsonBytes,
+) -> Result<Response, Problem> {
+    let principal = &permit.principal.key;
+    let posted =
+        PostedRequest { principal, headers: &headers, path: uri.path(), body: body.octets() };
+    let work = async { enter_session(&control, &call, body.read()?).await };
+    control.idempotency.once(&posted, clock::monotonic(), work).await
+}
+
+async fn enter_session(
+    control: &Control,
+    call: &CallPath,
+    request: PlanRequest,
+) -> Result<Answer, Problem> {
+    let at = call.live()?;
+    let (session, engine_audio) = (id::new_session(), request.engine_audio());
+    let plan = request.into_plan(clock::now().day())?;
+    let receipt = control.relay.enter_secure(at, session, plan, engine_audio).await?;
+    assert!(receipt.call() == at.call && receipt.session() == session, "the receipt is for this");
+    let cut_at = clock::at(receipt.since());
+    call.0.story.session_started(cut_at, session);
+    let call = id::call(at.call);
+    tracing::info!(call, session = id::session(session), "secure session entered");
+    let location = format!("/v1/calls/{call}/secure-session");
+    Answer::created(&location, &SessionEntered::new(&receipt, cut_at))
+}
+
+/// Reads the call's last secure session. An engine's key learns its state, and pass or fail.
+#[utoipa::path(
+    get, path = "/v1/calls/{call_id}/secure-session", tag = "secure sessions",
+    params(("call_id" = String, Path)),
+    responses(
+        (status = 200, body = SessionView),
+        (status = "4XX", body = ProblemBody, content_type = "application/problem+json")),
+)]
+pub async fn read(
+    State(control): State<Arc<Control>>,
+    permit: Permit<AnyKey>,
+    CallPath(entry): CallPath,
+) -> Result<Json<SessionView>, Problem> {
+    let seen = control.see(&entry).await;
+    SessionView::of(&entry, seen.as_ref(), permit.role()).map(Json).ok_or_else(|| {
+        Problem::new(Code::SecureSessionNotFound, "No secure session was entered on this call.")
+    })
+}
+
+/// Ends a collection early, or lets a held call drain once more. The cut holds until quiet is
+/// heard.
+#[utoipa::path(
+    delete, path = "/v1/calls/{call_id}/secure-session", tag = "secure sessions",
+    params(("call_id" = String, Path)),
+    responses(
+        (status = 204),
+        (status = "4XX", body = ProblemBody, content_type = "application/problem+json")),
+)]
+pub async fn cancel(
+    State(control): State<Arc<Control>>,
+    _: Permit<SecureCancel>,
+    call: CallPath,
+) -> Result<StatusCode, Problem> {
+    control.relay.cancel_secure(call.live()?).await?;
+    tracing::info!(call = id::call(call.0.id), "secure session cancelled by an operator");
+    Ok(StatusCode::NO_CONTENT)
+}

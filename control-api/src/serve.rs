@@ -1,0 +1,240 @@
+//! Running: relay, API and health listener in one process.
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use rand::SeedableRng;
+use rand::rngs::StdRng;
+use relay::io::Threads;
+use relay::{RelayConfig, Started};
+use ring::rand::{SecureRandom, SystemRandom};
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+
+use crate::config::{Config, ConfigError, MediaConfig};
+use crate::keys::{KeyError, KeyFile, KeyTable, Role, Token};
+use crate::recordings::Recordings;
+use crate::{Control, app, clock, health, server};
+
+/// Exit code for a configuration that can't work (`EX_CONFIG` of sysexits.h).
+pub const EXIT_CONFIG: u8 = 78;
+/// Time for the media workers to end once they are asked to.
+const JOIN_TIMEOUT: Duration = Duration::from_secs(12);
+
+/// Why the process did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The configuration can't work.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The keys can't be read or made.
+    #[error(transparent)]
+    Keys(#[from] KeyError),
+    /// Nobody could use the API.
+    #[error(
+        "control.address {address} is reachable from outside, but {keys} holds no key: make one \
+         with sotto keys add --role operator --keys {keys}"
+    )]
+    NoKeys {
+        /// The address.
+        address: SocketAddr,
+        /// The key file.
+        keys: PathBuf,
+    },
+    /// The media plane did not start.
+    #[error("{error}{}", cause_of(.error))]
+    Relay {
+        /// Why.
+        error: relay::StartError,
+    },
+    /// A listener can't be bound.
+    #[error("cannot listen on {address}: {source}")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The system gave no random numbers.
+    #[error("the system gave no random numbers")]
+    NoRandom,
+}
+
+impl StartError {
+    /// The exit code: [`EXIT_CONFIG`] for what a person must correct.
+    #[must_use]
+    pub const fn exit_code(&self) -> u8 {
+        match self {
+            StartError::Config(_) | StartError::Keys(_) | StartError::NoKeys { .. } => EXIT_CONFIG,
+            StartError::Relay { .. } | StartError::Listen { .. } | StartError::NoRandom => 1,
+        }
+    }
+}
+
+fn cause_of(error: &relay::StartError) -> String {
+    std::error::Error::source(error).map_or_else(String::new, |cause| format!(": {cause}"))
+}
+
+/// A running process.
+pub struct Running {
+    /// The control plane.
+    pub control: Arc<Control>,
+    /// Where the API listens.
+    pub address: SocketAddr,
+    /// Where health and metrics are.
+    pub health: SocketAddr,
+    /// The operator's key, if this start made it; to be shown once.
+    pub first_key: Option<Token>,
+    keys: PathBuf,
+    threads: Threads,
+    hearing: JoinHandle<()>,
+    tasks: Vec<JoinHandle<()>>,
+}
+
+impl Running {
+    /// Starts everything, or nothing: no socket is bound before the configuration is known to
+    /// work.
+    ///
+    /// # Errors
+    /// The first thing that prevents it.
+    pub async fn start(config: Config) -> Result<Running, StartError> {
+        let (keys, first_key) = open_keys(&config)?;
+        let (api_listener, health_listener) =
+            (listen(config.control).await?, listen(config.health).await?);
+        let addresses = (local(&api_listener)?, local(&health_listener)?);
+        let policy = config.media.policy();
+        let relay = relay_config(config.media, config.recordings.clone())?;
+        let Started { relay, events, gauges, threads } =
+            relay::start(&relay).map_err(|error| StartError::Relay { error })?;
+        let recordings = config.recordings.zip(threads.recorder());
+        let recordings = recordings
+            .map(|(directory, recorder)| Recordings { directory, queue: recorder.queue() });
+        let control = Control::new(relay, gauges, policy, recordings, keys);
+        let hearing = tokio::spawn({
+            let control = Arc::clone(&control);
+            async move { control.hear(events).await }
+        });
+        let api = app(&control);
+        let tasks = vec![
+            tokio::spawn(server::serve(api_listener, api, control.stopping())),
+            tokio::spawn(server::serve(health_listener, health::app(&control), control.stopping())),
+            tokio::spawn(health::sample(Arc::clone(&control))),
+        ];
+        let (address, health) = addresses;
+        tracing::info!(%address, %health, "sotto serves");
+        Ok(Running {
+            control,
+            address,
+            health,
+            first_key,
+            keys: config.keys,
+            threads,
+            hearing,
+            tasks,
+        })
+    }
+
+    /// Reads the key file again: keys that were added are valid, and removed ones no longer.
+    ///
+    /// # Errors
+    /// If it can't be read; the old keys stay valid.
+    pub fn reload_keys(&self) -> Result<(), KeyError> {
+        self.control.replace_keys(KeyFile::open(&self.keys)?.table()?);
+        tracing::info!("the key file was read again");
+        Ok(())
+    }
+
+    /// Waits until the relay is gone, which it never is while the process is well.
+    pub async fn relay_gone(&mut self) {
+        let _ = (&mut self.hearing).await;
+    }
+
+    /// Ends all calls, completes their recordings, lets requests in flight end.
+    pub async fn stop(self) {
+        let Running { control, threads, hearing, tasks, .. } = self;
+        control.stop();
+        for entry in control.calls.live() {
+            let _ = control.end_call(&entry).await;
+        }
+        for task in tasks {
+            let _ = task.await;
+        }
+        if let Some(recordings) = &control.recordings
+            && let Ok(flushed) = recordings.queue.flush()
+        {
+            let _ = flushed.await;
+        }
+        drop(control);
+        // The workers end when nobody can ask them for anything any more, and the hearing with them.
+        let joined = tokio::task::spawn_blocking(move || threads.join());
+        if tokio::time::timeout(JOIN_TIMEOUT, joined).await.is_err() {
+            tracing::warn!("the media workers are left behind");
+        }
+        hearing.abort();
+    }
+}
+
+/// The keys; a first start on loopback makes one for its operator.
+fn open_keys(config: &Config) -> Result<(KeyTable, Option<Token>), StartError> {
+    let mut file = KeyFile::open(&config.keys)?;
+    let mut first = None;
+    if file.records().is_empty() {
+        if !config.control.ip().is_loopback() {
+            let (address, keys) = (config.control, config.keys.clone());
+            return Err(StartError::NoKeys { address, keys });
+        }
+        first = Some(file.add(Role::Operator, clock::now().to_string())?.1);
+    }
+    Ok((file.table()?, first))
+}
+
+fn relay_config(media: MediaConfig, recordings: Option<PathBuf>) -> Result<RelayConfig, StartError> {
+    Ok(RelayConfig {
+        media_v4: media.v4,
+        media_v6: media.v6,
+        ports: media.ports,
+        workers: media.workers,
+        pin: media.pin,
+        media_timeout: media.timeout,
+        recordings,
+        seed: seed()?,
+        unix_time: clock::unix_time(),
+    })
+}
+
+fn seed() -> Result<[u8; 32], StartError> {
+    let mut seed = [0; 32];
+    SystemRandom::new().fill(&mut seed).map_err(|_| StartError::NoRandom)?;
+    Ok(seed)
+}
+
+async fn listen(address: SocketAddr) -> Result<TcpListener, StartError> {
+    TcpListener::bind(address).await.map_err(|source| StartError::Listen { address, source })
+}
+
+fn local(listener: &TcpListener) -> Result<SocketAddr, StartError> {
+    let unknown = SocketAddr::from(([0, 0, 0, 0], 0));
+    listener.local_addr().map_err(|source| StartError::Listen { address: unknown, source })
+}
+
+/// Where state goes if nothing says so: what systemd gives, else what the XDG base directory
+/// specification says.
+#[must_use]
+pub fn default_state_dir(variable: impl Fn(&str) -> Option<PathBuf>) -> PathBuf {
+    let given = |name: &str| variable(name).filter(|path| path.is_absolute());
+    given("STATE_DIRECTORY")
+        .or_else(|| given("XDG_STATE_HOME").map(|state| state.join("sotto")))
+        .or_else(|| given("HOME").map(|home| home.join(".local/state/sotto")))
+        .unwrap_or_else(|| Path::new("/var/lib/sotto").to_owned())
+}
+
+/// A generator for keys and ids, seeded by the system.
+///
+/// # Errors
+/// If the system gives no random numbers.
+pub fn random() -> Result<StdRng, StartError> {
+    seed().map(StdRng::from_seed)
+}

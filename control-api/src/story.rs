@@ -1,0 +1,431 @@
+//! Story: what has happened on one call, in the words of those who may hear it.
+//!
+//! There are two tellings of the same call, each numbered without gaps: a gap in the engine's
+//! numbers would tell how many fields were tried. Times are whole seconds, so that none of them
+//! is the time of a key press.
+
+use std::collections::VecDeque;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use dtmf::{FieldError, Step, Verdict};
+use relay::switchboard::{EventKind, SessionId, Side};
+use tokio::sync::watch;
+
+use crate::clock::Timestamp;
+use crate::keys::Role;
+
+/// Tellings kept for those who come late or again. A session of 8 fields with 3 attempts each has
+/// under 60.
+pub const KEPT: usize = 256;
+
+/// Who is told.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Audience {
+    /// The AI engine: that a session is on, and then pass or fail.
+    Engine,
+    /// Scripts and operators.
+    Staff,
+}
+
+impl Audience {
+    /// The audience that a role belongs to.
+    #[must_use]
+    pub const fn of(role: Role) -> Audience {
+        match role {
+            Role::Engine => Audience::Engine,
+            Role::Script | Role::Operator => Audience::Staff,
+        }
+    }
+}
+
+/// One thing that is told.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Tale {
+    /// The call can carry media.
+    CallOpened,
+    /// The caller reaches the engine with a delay.
+    CallArmed,
+    /// The delay is over.
+    CallDisarmed,
+    /// A peer was silent too long.
+    CallMediaTimeout(Side),
+    /// The call is over.
+    CallClosed,
+    /// Audio is missing in the recording.
+    RecordingGap,
+    /// The cut is in force.
+    SessionStarted(SessionId),
+    /// The collector waits for a field.
+    FieldStarted(SessionId, Step, u8),
+    /// An attempt failed.
+    FieldRejected(SessionId, Step, u8, FieldError),
+    /// A field is complete.
+    FieldAccepted(SessionId, Step),
+    /// The collection is over, the cut is not.
+    SessionConcluded(SessionId, Verdict),
+    /// No quiet was found; the cut holds until an operator acts.
+    SessionHeld(SessionId),
+    /// The session is over. Without a verdict it was lost with its call.
+    SessionEnded(SessionId, Option<Verdict>),
+}
+
+impl Tale {
+    /// Whether the engine may be told.
+    const fn is_for_engine(self) -> bool {
+        match self {
+            Tale::SessionStarted(_) | Tale::SessionEnded(_, _) => true,
+            Tale::CallOpened
+            | Tale::CallArmed
+            | Tale::CallDisarmed
+            | Tale::CallMediaTimeout(_)
+            | Tale::CallClosed
+            | Tale::RecordingGap
+            | Tale::FieldStarted(_, _, _)
+            | Tale::FieldRejected(_, _, _, _)
+            | Tale::FieldAccepted(_, _)
+            | Tale::SessionConcluded(_, _)
+            | Tale::SessionHeld(_) => false,
+        }
+    }
+}
+
+/// A tale with its place in a telling.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Told {
+    /// Its number, from 1, without gaps.
+    pub sequence: u64,
+    /// When it happened, in whole seconds.
+    pub at: Timestamp,
+    /// What happened.
+    pub tale: Tale,
+}
+
+/// What comes after a place in a telling.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Next {
+    /// The next tale.
+    Told(Told),
+    /// It is no longer kept; the oldest that is kept has this number.
+    Lost(u64),
+    /// Nothing yet.
+    Wait,
+    /// Nothing any more: the call is over.
+    End,
+}
+
+/// Where a secure session stands.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum SessionState {
+    /// Keys are collected.
+    Collecting,
+    /// The verdict stands; quiet is awaited.
+    Draining,
+    /// No quiet was found: an operator must act.
+    Held,
+    /// The parties hear each other again, or the call is over.
+    Ended,
+}
+
+/// The last secure session, as its events tell it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct SessionRecord {
+    /// Which.
+    pub id: SessionId,
+    /// When the cut came into force.
+    pub cut_at: Timestamp,
+    /// Where it stands.
+    pub state: SessionState,
+    /// The field in progress, or the last one, and its attempt.
+    pub field: Option<(Step, u8)>,
+    /// Why the last attempt failed.
+    pub rejected: Option<FieldError>,
+    /// How the collection ended.
+    pub verdict: Option<Verdict>,
+}
+
+impl SessionRecord {
+    fn started(id: SessionId, cut_at: Timestamp) -> SessionRecord {
+        let state = SessionState::Collecting;
+        SessionRecord { id, cut_at, state, field: None, rejected: None, verdict: None }
+    }
+}
+
+#[derive(Default)]
+struct Telling {
+    first: u64,
+    kept: VecDeque<Told>,
+}
+
+#[derive(Default)]
+struct Chapters {
+    engine: Telling,
+    staff: Telling,
+    session: Option<SessionRecord>,
+    armed: bool,
+    closed: bool,
+}
+
+/// What has happened on one call.
+pub struct Story {
+    chapters: Mutex<Chapters>,
+    changed: watch::Sender<()>,
+}
+
+impl Default for Story {
+    fn default() -> Story {
+        Story { chapters: Mutex::default(), changed: watch::Sender::new(()) }
+    }
+}
+
+impl Story {
+    /// Takes in an event of the relay.
+    pub fn handle_event(&self, at: Timestamp, kind: EventKind) {
+        let mut chapters = self.lock();
+        if !chapters.closed {
+            chapters.handle_event(at.whole_seconds(), kind);
+        }
+        drop(chapters);
+        self.changed.send_replace(());
+    }
+
+    /// Takes in a receipt, which may come before the event of the same cut, or after it.
+    pub fn session_started(&self, at: Timestamp, id: SessionId) {
+        let mut chapters = self.lock();
+        if !chapters.closed {
+            chapters.start_session(at, id);
+        }
+        drop(chapters);
+        self.changed.send_replace(());
+    }
+
+    /// What comes after the tale numbered `after`.
+    #[must_use]
+    pub fn next(&self, audience: Audience, after: u64) -> Next {
+        let chapters = self.lock();
+        let telling = match audience {
+            Audience::Engine => &chapters.engine,
+            Audience::Staff => &chapters.staff,
+        };
+        match telling.next(after) {
+            Next::Wait if chapters.closed => Next::End,
+            next @ (Next::Told(_) | Next::Lost(_) | Next::Wait | Next::End) => next,
+        }
+    }
+
+    /// Tells of every change, in order to look with [`Story::next`] again.
+    #[must_use]
+    pub fn changes(&self) -> watch::Receiver<()> {
+        self.changed.subscribe()
+    }
+
+    /// The last secure session.
+    #[must_use]
+    pub fn session(&self) -> Option<SessionRecord> {
+        self.lock().session
+    }
+
+    /// The call's state as its events tell it: `open`, `armed`, `secure`, `draining`, `held` or
+    /// `closed`.
+    #[must_use]
+    pub fn state(&self) -> &'static str {
+        let chapters = self.lock();
+        let session = chapters.session.map(|session| session.state);
+        match session {
+            _ if chapters.closed => "closed",
+            Some(SessionState::Collecting) => "secure",
+            Some(SessionState::Draining) => "draining",
+            Some(SessionState::Held) => "held",
+            Some(SessionState::Ended) | None if chapters.armed => "armed",
+            Some(SessionState::Ended) | None => "open",
+        }
+    }
+
+    /// Whether the call is over.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.lock().closed
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Chapters> {
+        self.chapters.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Chapters {
+    fn handle_event(&mut self, at: Timestamp, kind: EventKind) {
+        match kind {
+            EventKind::Opened => self.tell(at, Tale::CallOpened),
+            EventKind::Armed => {
+                self.armed = true;
+                self.tell(at, Tale::CallArmed);
+            }
+            EventKind::Disarmed => {
+                self.armed = false;
+                self.tell(at, Tale::CallDisarmed);
+            }
+            EventKind::SecureStarted { session } => self.start_session(at, session),
+            EventKind::FieldStarted { step, attempt } => {
+                self.with_session(|session| session.field = Some((step, attempt)));
+                self.tell_of_session(at, |id| Tale::FieldStarted(id, step, attempt));
+            }
+            EventKind::FieldRejected { step, attempt, error } => {
+                self.with_session(|session| session.rejected = Some(error));
+                self.tell_of_session(at, |id| Tale::FieldRejected(id, step, attempt, error));
+            }
+            EventKind::FieldAccepted { step } => {
+                self.with_session(|session| session.rejected = None);
+                self.tell_of_session(at, |id| Tale::FieldAccepted(id, step));
+            }
+            EventKind::SecureConcluded { session, verdict } => {
+                self.with_session(|record| {
+                    (record.state, record.verdict) = (SessionState::Draining, Some(verdict));
+                });
+                self.tell(at, Tale::SessionConcluded(session, verdict));
+            }
+            EventKind::DrainHeld { session } => {
+                self.with_session(|record| record.state = SessionState::Held);
+                self.tell(at, Tale::SessionHeld(session));
+            }
+            EventKind::Reopened { session: _ } => self.end_session(at),
+            EventKind::RecordingGap => self.tell(at, Tale::RecordingGap),
+            EventKind::MediaTimeout { side } => self.tell(at, Tale::CallMediaTimeout(side)),
+            EventKind::Closed => {
+                self.end_session(at);
+                self.tell(at, Tale::CallClosed);
+                self.closed = true;
+            }
+        }
+    }
+
+    fn start_session(&mut self, at: Timestamp, id: SessionId) {
+        if self.session.is_some_and(|session| session.id == id) {
+            return;
+        }
+        self.armed = false;
+        self.session = Some(SessionRecord::started(id, at));
+        self.tell(at.whole_seconds(), Tale::SessionStarted(id));
+    }
+
+    fn end_session(&mut self, at: Timestamp) {
+        let Some(session) = &mut self.session else { return };
+        if session.state != SessionState::Ended {
+            session.state = SessionState::Ended;
+            let (id, verdict) = (session.id, session.verdict);
+            self.tell(at, Tale::SessionEnded(id, verdict));
+        }
+    }
+
+    fn with_session(&mut self, change: impl FnOnce(&mut SessionRecord)) {
+        if let Some(session) = &mut self.session {
+            change(session);
+        }
+    }
+
+    fn tell_of_session(&mut self, at: Timestamp, tale: impl FnOnce(SessionId) -> Tale) {
+        if let Some(session) = self.session {
+            self.tell(at, tale(session.id));
+        }
+    }
+
+    fn tell(&mut self, at: Timestamp, tale: Tale) {
+        self.staff.push(at, tale);
+        if tale.is_for_engine() {
+            self.engine.push(at, tale);
+        }
+    }
+}
+
+impl Telling {
+    fn push(&mut self, at: Timestamp, tale: Tale) {
+        if self.kept.len() == KEPT {
+            self.kept.pop_front();
+            self.first += 1;
+        }
+        let sequence = self.first + self.kept.len() as u64 + 1;
+        self.kept.push_back(Told { sequence, at, tale });
+    }
+
+    /// `first` tales have been forgotten, so the tale after `after` stands at `after - first`.
+    fn next(&self, after: u64) -> Next {
+        let Some(index) = after.checked_sub(self.first) else {
+            return Next::Lost(self.first + 1);
+        };
+        let told = usize::try_from(index).ok().and_then(|index| self.kept.get(index));
+        told.map_or(Next::Wait, |told| Next::Told(*told))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use dtmf::Verdict;
+    use relay::switchboard::{EventKind, SessionId};
+
+    use super::{Audience, KEPT, Next, SessionState, Story, Tale, Told};
+    use crate::clock;
+
+    const SESSION: SessionId = SessionId(7);
+
+    fn all(story: &Story, audience: Audience) -> Vec<Told> {
+        let mut told = Vec::new();
+        let mut after = 0;
+        while let Next::Told(next) = story.next(audience, after) {
+            after = next.sequence;
+            told.push(next);
+        }
+        told
+    }
+
+    #[test]
+    fn the_engine_hears_of_the_start_and_the_end_and_misses_no_number() {
+        let story = Story::default();
+        let events = [
+            EventKind::Opened,
+            EventKind::SecureStarted { session: SESSION },
+            EventKind::Armed,
+            EventKind::SecureConcluded { session: SESSION, verdict: Verdict::Passed },
+            EventKind::DrainHeld { session: SESSION },
+            EventKind::Reopened { session: SESSION },
+            EventKind::Closed,
+        ];
+        for kind in events {
+            story.handle_event(clock::now(), kind);
+        }
+        let engine = all(&story, Audience::Engine);
+        let tales: Vec<Tale> = engine.iter().map(|told| told.tale).collect();
+        let passed = Some(Verdict::Passed);
+        assert_eq!(tales, [Tale::SessionStarted(SESSION), Tale::SessionEnded(SESSION, passed)]);
+        assert_eq!(engine.iter().map(|told| told.sequence).collect::<Vec<_>>(), [1, 2]);
+        assert_eq!(all(&story, Audience::Staff).len(), 7);
+        assert_eq!(story.next(Audience::Engine, 2), Next::End);
+    }
+
+    #[test]
+    fn a_session_lost_with_its_call_ends_before_the_call_does() {
+        let story = Story::default();
+        story.handle_event(clock::now(), EventKind::Opened);
+        story.session_started(clock::now(), SESSION);
+        story.handle_event(clock::now(), EventKind::SecureStarted { session: SESSION });
+        story.handle_event(clock::now(), EventKind::Closed);
+        story.handle_event(clock::now(), EventKind::Opened);
+        let tales: Vec<Tale> = all(&story, Audience::Staff).iter().map(|told| told.tale).collect();
+        let ended = Tale::SessionEnded(SESSION, None);
+        let expected =
+            [Tale::CallOpened, Tale::SessionStarted(SESSION), ended, Tale::CallClosed];
+        assert_eq!(tales, expected);
+        assert_eq!(story.session().unwrap().state, SessionState::Ended);
+        assert_eq!(story.state(), "closed");
+    }
+
+    #[test]
+    fn what_is_forgotten_is_said_to_be_lost() {
+        let story = Story::default();
+        for _ in 0..KEPT + 3 {
+            story.handle_event(clock::now(), EventKind::RecordingGap);
+        }
+        assert_eq!(story.next(Audience::Staff, 0), Next::Lost(4));
+        assert_eq!(story.next(Audience::Staff, 2), Next::Lost(4));
+        assert!(matches!(story.next(Audience::Staff, 3), Next::Told(told) if told.sequence == 4));
+        assert_eq!(story.next(Audience::Staff, KEPT as u64 + 3), Next::Wait);
+        assert_eq!(story.next(Audience::Staff, u64::MAX), Next::Wait);
+    }
+}

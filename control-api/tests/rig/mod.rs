@@ -1,0 +1,261 @@
+//! Rig: the whole API over a real relay on loopback, without an HTTP port.
+
+#![allow(dead_code, unreachable_pub, reason = "each test binary uses a part of it")]
+
+use std::net::UdpSocket;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::{Body, to_bytes};
+use axum::http::{HeaderMap, Method, Request, StatusCode};
+use control_api::config::{MediaConfig, RawConfig};
+use control_api::keys::{KeyFile, Role};
+use control_api::recordings::Recordings;
+use control_api::{Control, app};
+use relay::{RelayConfig, Started};
+use serde_json::{Value, json};
+use tower::ServiceExt;
+
+/// First port of the tests' range, and how many each rig takes.
+const FIRST_PORT: u16 = 21_000;
+const PORTS_EACH: u16 = 40;
+
+static RIGS: AtomicU16 = AtomicU16::new(0);
+
+pub struct Rig {
+    pub control: Arc<Control>,
+    pub app: Router,
+    pub directory: PathBuf,
+    operator: String,
+    script: String,
+    engine: String,
+    ended_keys: String,
+}
+
+pub struct Answer {
+    pub status: StatusCode,
+    pub headers: HeaderMap,
+    pub body: Vec<u8>,
+}
+
+impl Answer {
+    pub fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap_or_else(|error| {
+            panic!("{error} in {:?}", String::from_utf8_lossy(&self.body))
+        })
+    }
+
+    pub fn header(&self, name: &str) -> &str {
+        self.headers.get(name).map_or("", |value| value.to_str().unwrap())
+    }
+
+    #[track_caller]
+    pub fn expect(self, status: u16) -> Answer {
+        let text = String::from_utf8_lossy(&self.body);
+        assert_eq!(self.status.as_u16(), status, "{text}");
+        self
+    }
+}
+
+impl Rig {
+    pub fn new(name: &str) -> Rig {
+        let number = RIGS.fetch_add(1, Ordering::Relaxed);
+        let directory = std::env::temp_dir()
+            .join(format!("sotto-rig-{name}-{}-{number}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&directory);
+        let mut file = KeyFile::open(&directory.join("keys.json")).unwrap();
+        let mut key = |role| file.add(role, String::new()).unwrap().1.reveal().to_owned();
+        let (operator, script, engine, ended_keys) =
+            (key(Role::Operator), key(Role::Script), key(Role::Engine), key(Role::Operator));
+        let ended_id = ended_keys.split('_').nth(1).unwrap().to_owned();
+        file.remove(&ended_id).unwrap();
+
+        let first = FIRST_PORT + (number % 24) * PORTS_EACH;
+        let media = media(first..=first + PORTS_EACH - 1);
+        let policy = media.policy();
+        let recordings = directory.join("recordings");
+        let Started { relay, events, gauges, threads } = relay::start(&RelayConfig {
+            media_v4: media.v4,
+            media_v6: media.v6,
+            ports: media.ports,
+            workers: media.workers,
+            pin: false,
+            media_timeout: media.timeout,
+            recordings: Some(recordings.clone()),
+            seed: [number as u8; 32],
+            unix_time: Duration::from_secs(1_800_000_000),
+        })
+        .unwrap();
+        let queue = threads.recorder().unwrap().queue();
+        // The threads end with the test process.
+        std::mem::forget(threads);
+        let recordings = Recordings { directory: recordings, queue };
+        let table = file.table().unwrap();
+        let control = Control::new(relay, gauges, policy, Some(recordings), table);
+        tokio::spawn({
+            let control = Arc::clone(&control);
+            async move { control.hear(events).await }
+        });
+        let app = app(&control);
+        Rig { control, app, directory, operator, script, engine, ended_keys }
+    }
+
+    pub fn token(&self, role: Role) -> &str {
+        match role {
+            Role::Operator => &self.operator,
+            Role::Script => &self.script,
+            Role::Engine => &self.engine,
+        }
+    }
+
+    /// A key that was valid once.
+    pub fn removed_token(&self) -> &str {
+        &self.ended_keys
+    }
+
+    pub async fn send(&self, request: Request<Body>) -> Answer {
+        let response = self.app.clone().oneshot(request).await.unwrap();
+        let (parts, body) = response.into_parts();
+        let body = to_bytes(body, usize::MAX).await.unwrap().to_vec();
+        Answer { status: parts.status, headers: parts.headers, body }
+    }
+
+    pub async fn ask(&self, role: Role, method: Method, path: &str, body: Option<Value>) -> Answer {
+        self.ask_with(role, method, path, body, &[]).await
+    }
+
+    pub async fn ask_with(
+        &self,
+        role: Role,
+        method: Method,
+        path: &str,
+        body: Option<Value>,
+        headers: &[(&str, &str)],
+    ) -> Answer {
+        let mut request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header("authorization", format!("Bearer {}", self.token(role)));
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let body = match body {
+            Some(body) => {
+                request = request.header("content-type", "application/json");
+                Body::from(body.to_string())
+            }
+            None => Body::empty(),
+        };
+        self.send(request.body(body).unwrap()).await
+    }
+
+    pub async fn get(&self, role: Role, path: &str) -> Answer {
+        self.ask(role, Method::GET, path, None).await
+    }
+
+    pub async fn post(&self, role: Role, path: &str, body: Value) -> Answer {
+        self.ask(role, Method::POST, path, Some(body)).await
+    }
+
+    pub async fn delete(&self, role: Role, path: &str) -> Answer {
+        self.ask(role, Method::DELETE, path, None).await
+    }
+
+    /// Opens a call whose peers don't send; returns its path.
+    pub async fn open(&self) -> String {
+        let answer = self.post(Role::Operator, "/v1/calls", open_body(9, 40_000)).await;
+        answer.expect(201).header("location").to_owned()
+    }
+
+    /// Keys digits by REST.
+    pub async fn key(&self, call: &str, keys: &str) {
+        for key in keys.chars() {
+            let body = json!({ "digit": key.to_string() });
+            self.post(Role::Script, &format!("{call}/dtmf"), body).await.expect(204);
+        }
+    }
+}
+
+/// Media settings on loopback.
+pub fn media(ports: std::ops::RangeInclusive<u16>) -> MediaConfig {
+    let mut raw = RawConfig::default();
+    raw.media.ports = Some(format!("{}-{}", ports.start(), ports.end()));
+    raw.media.pin = Some(false);
+    raw.resolve(std::path::Path::new("/nowhere"), 1).unwrap().media
+}
+
+/// An offer of PCMU and telephone-event from a loopback port.
+pub fn offer(port: u16) -> String {
+    format!(
+        "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\n\
+         m=audio {port} RTP/AVP 0 101\r\na=rtpmap:0 PCMU/8000\r\n\
+         a=rtpmap:101 telephone-event/8000\r\na=fmtp:101 0-16\r\na=ptime:20\r\n"
+    )
+}
+
+/// The smallest body that opens a call.
+pub fn open_body(caller: u16, engine: u16) -> Value {
+    json!({
+        "caller": { "sdp": offer(caller) },
+        "engine": { "type": "rtp", "address": format!("127.0.0.1:{engine}") },
+    })
+}
+
+/// A plan for a card number, an expiration date and a security code.
+pub fn card_plan() -> Value {
+    json!({ "fields": [
+        { "type": "payment-card-number" },
+        { "type": "expiration-date" },
+        { "type": "security-code" },
+    ]})
+}
+
+/// A caller that sends quiet voice until it is dropped.
+pub struct Talker {
+    pub port: u16,
+    go_on: Arc<AtomicBool>,
+    socket: UdpSocket,
+}
+
+impl Talker {
+    pub fn new() -> Talker {
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let port = socket.local_addr().unwrap().port();
+        Talker { port, go_on: Arc::new(AtomicBool::new(true)), socket }
+    }
+
+    /// Sends a packet every 20 ms to the port that an answer names.
+    pub fn talk(&self, answer: &str) {
+        let port = answer_port(answer);
+        let (socket, go_on) = (self.socket.try_clone().unwrap(), Arc::clone(&self.go_on));
+        std::thread::spawn(move || {
+            for number in 0..3000_u16 {
+                if !go_on.load(Ordering::Relaxed) {
+                    break;
+                }
+                let mut packet = vec![0x80, 0];
+                packet.extend(number.to_be_bytes());
+                packet.extend((u32::from(number) * 160).to_be_bytes());
+                packet.extend([1, 2, 3, 4]);
+                packet.extend([0xff; 160]);
+                let _ = socket.send_to(&packet, ("127.0.0.1", port));
+                std::thread::sleep(Duration::from_millis(20));
+            }
+        });
+    }
+}
+
+impl Drop for Talker {
+    fn drop(&mut self) {
+        self.go_on.store(false, Ordering::Relaxed);
+    }
+}
+
+/// The RTP port that an SDP answer names.
+pub fn answer_port(answer: &str) -> u16 {
+    let line = answer.lines().find(|line| line.starts_with("m=audio ")).unwrap();
+    line.split(' ').nth(1).unwrap().parse().unwrap()
+}

@@ -1,0 +1,217 @@
+//! Secure sessions by REST: what each role does and learns.
+
+mod rig;
+
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::http::{Method, Request};
+use control_api::keys::Role;
+use rig::{Rig, Talker, card_plan, open_body};
+use serde_json::{Value, json};
+use tokio_stream::StreamExt;
+use tower::ServiceExt;
+
+/// A published test number, and a date and code that go with it.
+const GOOD: &str = "424242424242424212301";
+const KEYED: &str = "4242424242424242#1230#123#";
+
+async fn talking_call(rig: &Rig, talker: &Talker) -> String {
+    let answer = rig.post(Role::Script, "/v1/calls", open_body(talker.port, 40_000)).await;
+    let body = answer.expect(201).json();
+    talker.talk(body["caller"]["sdp"].as_str().unwrap());
+    format!("/v1/calls/{}", body["id"].as_str().unwrap())
+}
+
+async fn wait_for(rig: &Rig, role: Role, path: &str, state: &str) -> Value {
+    let mut last = Value::Null;
+    for _ in 0..300 {
+        last = rig.get(role, path).await.expect(200).json();
+        if last["state"] == state {
+            return last;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    panic!("{path} is not {state}: {last}");
+}
+
+/// The events of a stream until one of the kind `until`, or its end.
+async fn follow(rig: &Rig, role: Role, call: &str, after: u64, until: &str) -> Vec<(u64, Value)> {
+    let request = Request::get(format!("{call}/events"))
+        .header("authorization", format!("Bearer {}", rig.token(role)))
+        .header("last-event-id", after.to_string());
+    let response = rig.app.clone().oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
+    let mut events = Vec::new();
+    let mut text = String::new();
+    let mut stream = response.into_body().into_data_stream();
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(10);
+    while let Ok(Some(piece)) = tokio::time::timeout_at(deadline, stream.next()).await {
+        text.push_str(std::str::from_utf8(&piece.unwrap()).unwrap());
+        while let Some((event, rest)) = text.split_once("\n\n") {
+            let field = |name: &str| event.lines().find_map(|it| it.strip_prefix(name));
+            if let Some(data) = field("data: ") {
+                let body: Value = serde_json::from_str(data).unwrap();
+                let id = field("id: ").map_or(0, |id| id.parse().unwrap());
+                assert_eq!(field("event: "), body["type"].as_str());
+                let ended = body["type"] == until;
+                events.push((id, body));
+                if ended {
+                    return events;
+                }
+            }
+            text = rest.to_owned();
+        }
+    }
+    events
+}
+
+fn kinds(events: &[(u64, Value)]) -> Vec<&str> {
+    events.iter().map(|(_, body)| body["type"].as_str().unwrap()).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_card_is_keyed_and_each_role_learns_its_share() {
+    let rig = Rig::new("pass");
+    let talker = Talker::new();
+    let call = talking_call(&rig, &talker).await;
+    let path = format!("{call}/secure-session");
+    rig.get(Role::Engine, &path).await.expect(404);
+
+    let entered = rig.post(Role::Engine, &path, card_plan()).await.expect(201);
+    assert_eq!(entered.header("location"), path);
+    let entered = entered.json();
+    assert_eq!(entered["state"], "collecting");
+    assert!(entered["id"].as_str().unwrap().starts_with("sec_"));
+    let second = rig.post(Role::Script, &path, card_plan()).await.expect(409).json();
+    assert_eq!(second["code"], "session-in-progress");
+    assert_eq!(rig.get(Role::Script, &call).await.json()["state"], "secure");
+
+    let engine = rig.get(Role::Engine, &path).await.json();
+    let expected = json!({ "id": entered["id"], "state": "collecting", "result": null });
+    assert_eq!(engine, expected);
+    rig.key(&call, KEYED).await;
+    let script = wait_for(&rig, Role::Script, &path, "ended").await;
+    assert_eq!((&script["result"], &script["reason"]), (&json!("pass"), &json!("success")));
+    assert!(script.get("progress").is_none() && script["step"] == "security-code");
+    assert_eq!(script["cut_at"], entered["cut_at"]);
+    let engine = rig.get(Role::Engine, &path).await.json();
+    let expected = json!({ "id": entered["id"], "state": "ended", "result": "pass" });
+    assert_eq!(engine, expected);
+    assert!(rig.get(Role::Operator, &path).await.json()["progress"].is_u64());
+    assert_eq!(rig.get(Role::Script, &call).await.json()["state"], "open");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn events_are_told_by_role_and_resumed_by_number() {
+    let rig = Rig::new("events");
+    let talker = Talker::new();
+    let call = talking_call(&rig, &talker).await;
+    let path = format!("{call}/secure-session");
+    rig.post(Role::Script, &path, card_plan()).await.expect(201);
+    rig.key(&call, "4242424242424241#").await;
+    rig.key(&call, KEYED).await;
+    let staff = follow(&rig, Role::Script, &call, 0, "secure_session.ended").await;
+    assert_eq!(
+        kinds(&staff),
+        [
+            "call.opened",
+            "secure_session.started",
+            "secure_session.field_started",
+            "secure_session.field_rejected",
+            "secure_session.field_started",
+            "secure_session.field_accepted",
+            "secure_session.field_started",
+            "secure_session.field_accepted",
+            "secure_session.field_started",
+            "secure_session.field_accepted",
+            "secure_session.concluded",
+            "secure_session.ended",
+        ]
+    );
+    assert_eq!(staff[3].1["data"]["reason"], "invalid-card-number");
+    assert!(staff.iter().map(|(id, _)| *id).eq(1..=12));
+    assert!(staff.iter().all(|(id, body)| body["sequence"] == *id));
+    assert!(staff.iter().all(|(_, it)| it["occurred_at"].as_str().unwrap().ends_with(".000Z")));
+
+    let rest = follow(&rig, Role::Script, &call, 10, "secure_session.ended").await;
+    assert_eq!(rest, staff[10..]);
+    let engine = follow(&rig, Role::Engine, &call, 0, "secure_session.ended").await;
+    assert_eq!(kinds(&engine), ["secure_session.started", "secure_session.ended"]);
+    assert_eq!(engine[1].1["data"].as_object().unwrap().len(), 2, "id and result: {engine:?}");
+    assert_eq!((engine[0].0, engine[1].0, &engine[1].1["data"]["result"]), (1, 2, &json!("pass")));
+
+    rig.delete(Role::Script, &call).await.expect(204);
+    assert_eq!(kinds(&follow(&rig, Role::Script, &call, 12, "").await), ["call.closed"]);
+    let headers = [("last-event-id", "13")];
+    let path = format!("{call}/events");
+    rig.ask_with(Role::Script, Method::GET, &path, None, &headers).await.expect(204);
+    let headers = [("last-event-id", "x")];
+    rig.ask_with(Role::Script, Method::GET, &path, None, &headers).await.expect(400);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_operator_cancels_and_the_cut_is_drained() {
+    let rig = Rig::new("cancel");
+    let talker = Talker::new();
+    let call = talking_call(&rig, &talker).await;
+    let path = format!("{call}/secure-session");
+    rig.delete(Role::Operator, &path).await.expect(404);
+    rig.post(Role::Script, &path, card_plan()).await.expect(201);
+    rig.key(&call, "4242").await;
+    rig.delete(Role::Script, &path).await.expect(403);
+    rig.delete(Role::Operator, &path).await.expect(204);
+    let ended = wait_for(&rig, Role::Script, &path, "ended").await;
+    assert_eq!((&ended["result"], &ended["reason"]), (&json!("fail"), &json!("cancelled")));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hang_up_in_the_middle_fails_the_session() {
+    let rig = Rig::new("hangup");
+    let call = rig.open().await;
+    let path = format!("{call}/secure-session");
+    rig.post(Role::Script, &path, card_plan()).await.expect(201);
+    rig.key(&call, "4242").await;
+    rig.delete(Role::Script, &call).await.expect(204);
+    let ended = wait_for(&rig, Role::Script, &path, "ended").await;
+    assert_eq!((&ended["result"], &ended["reason"]), (&json!("fail"), &json!("caller-hung-up")));
+    let engine = follow(&rig, Role::Engine, &call, 0, "").await;
+    assert_eq!(engine.last().unwrap().1["data"]["result"], "fail");
+    let late = rig.post(Role::Script, &path, card_plan()).await.expect(409).json();
+    assert_eq!(late["code"], "call-ended");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reoffer_does_not_end_a_session() {
+    let rig = Rig::new("reoffer-secure");
+    let call = rig.open().await;
+    let path = format!("{call}/secure-session");
+    rig.post(Role::Script, &path, card_plan()).await.expect(201);
+    let offer = json!({ "sdp": rig::offer(11) });
+    rig.post(Role::Script, &format!("{call}/caller/offer"), offer).await.expect(200);
+    assert_eq!(rig.get(Role::Script, &path).await.json()["state"], "collecting");
+    assert_eq!(rig.get(Role::Script, &call).await.json()["state"], "secure");
+    rig.ask(Role::Script, Method::PUT, &format!("{call}/arm"), None).await.expect(409);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_answer_holds_what_was_keyed() {
+    let rig = Rig::new("silent");
+    let call = rig.open().await;
+    let path = format!("{call}/secure-session");
+    rig.post(Role::Script, &path, card_plan()).await.expect(201);
+    rig.key(&call, &KEYED[..16]).await;
+    let mut told = String::new();
+    for role in [Role::Operator, Role::Script, Role::Engine] {
+        for path in [&path, &call] {
+            let answer = rig.get(role, path).await;
+            told.push_str(&String::from_utf8_lossy(&answer.body));
+        }
+    }
+    rig.delete(Role::Operator, &call).await;
+    for (_, event) in follow(&rig, Role::Operator, &call, 0, "").await {
+        told.push_str(&event.to_string());
+    }
+    let leaks = |text: &str| text.contains(&GOOD[..8]);
+    assert!(!leaks(&told), "{told}");
+    assert!(leaks(&format!("{told}{KEYED}")), "the check above can fail");
+}

@@ -1,0 +1,188 @@
+//! Relay: the cloneable front door to the worker threads.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{SyncSender, TrySendError};
+use std::time::Instant;
+
+use dtmf::{Digit, SecurePlan};
+use tokio::sync::oneshot;
+
+use super::clock::Clock;
+use super::sockets::Waker;
+use crate::switchboard::{
+    CallId, CallSnapshot, Command, CutReceipt, EngineAudio, LegMedia, LocalMedia, Refusal, Reply,
+    SessionId, Side, WorkerIndex,
+};
+
+/// The relay's workers, as the control plane sees them. Cheap to clone.
+#[derive(Clone)]
+pub struct Relay {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    doors: Vec<Door>,
+    next: AtomicUsize,
+    clock: Clock,
+}
+
+/// One worker's command queue and the way to wake it.
+pub(super) struct Door {
+    pub(super) requests: SyncSender<Request>,
+    pub(super) waker: Waker,
+}
+
+/// A command on its way to a worker.
+pub(super) struct Request {
+    pub(super) ask: Ask,
+    pub(super) asked: Instant,
+    pub(super) reply: oneshot::Sender<Result<Answer, Refusal>>,
+}
+
+/// What a worker is asked: opening needs ports, all else goes straight to its switchboard.
+pub(super) enum Ask {
+    Open(Box<CallRequest>),
+    Local { call: CallId },
+    Obey(Command),
+}
+
+/// What a worker answers.
+pub(super) enum Answer {
+    Opened(OpenedCall),
+    Local([LocalMedia; 2]),
+    Obeyed(Reply),
+}
+
+/// A call to be opened; the relay finds the ports.
+pub struct CallRequest {
+    /// The call's id, unused so far.
+    pub call: CallId,
+    /// What was agreed with the caller.
+    pub caller: LegMedia,
+    /// What the engine speaks.
+    pub engine: LegMedia,
+    /// Begin armed.
+    pub armed: bool,
+    /// Keep a recording.
+    pub record: bool,
+}
+
+/// A call that can carry media: all its ports are bound.
+#[derive(Clone, Copy, Debug)]
+pub struct OpenedCall {
+    /// Where the call lives.
+    pub at: CallAt,
+    /// Our side of the caller's leg.
+    pub caller: LocalMedia,
+    /// Our side of the engine's leg.
+    pub engine: LocalMedia,
+}
+
+/// A call and the worker that owns it.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct CallAt {
+    /// The call.
+    pub call: CallId,
+    /// Its worker.
+    pub worker: WorkerIndex,
+}
+
+impl Relay {
+    pub(super) fn new(doors: Vec<Door>, clock: Clock) -> Relay {
+        assert!(!doors.is_empty(), "a relay has at least one worker");
+        Relay { shared: Arc::new(Shared { doors, next: AtomicUsize::new(0), clock }) }
+    }
+
+    /// Opens a call on the next worker in turn. Answers when every port is bound.
+    pub async fn open_call(&self, request: CallRequest) -> Result<OpenedCall, Refusal> {
+        let turn = self.shared.next.fetch_add(1, Ordering::Relaxed);
+        let worker = WorkerIndex(turn % self.shared.doors.len());
+        match self.ask(worker, Ask::Open(Box::new(request))).await? {
+            Answer::Opened(opened) => Ok(opened),
+            Answer::Local(_) | Answer::Obeyed(_) => unreachable!("open is answered with opened"),
+        }
+    }
+
+    /// Replaces what was agreed for one leg.
+    pub async fn reoffer(&self, at: CallAt, side: Side, media: LegMedia) -> Result<(), Refusal> {
+        let media = Box::new(media);
+        self.obey(at, Command::Reoffer { call: at.call, side, media }).await.map(|_| ())
+    }
+
+    /// Our addresses of both legs, by [`Side::index`].
+    pub async fn local_media(&self, at: CallAt) -> Result<[LocalMedia; 2], Refusal> {
+        match self.ask(at.worker, Ask::Local { call: at.call }).await? {
+            Answer::Local(local) => Ok(local),
+            Answer::Opened(_) | Answer::Obeyed(_) => unreachable!("local is answered with local"),
+        }
+    }
+
+    /// Delays the caller towards the engine (look-ahead), ready for a flip.
+    pub async fn arm(&self, at: CallAt) -> Result<(), Refusal> {
+        self.obey(at, Command::Arm { call: at.call }).await.map(|_| ())
+    }
+
+    /// Ends the delay.
+    pub async fn disarm(&self, at: CallAt) -> Result<(), Refusal> {
+        self.obey(at, Command::Disarm { call: at.call }).await.map(|_| ())
+    }
+
+    /// Cuts the call and starts to collect. The receipt exists only once the cut is in force.
+    pub async fn enter_secure(
+        &self,
+        at: CallAt,
+        session: SessionId,
+        plan: SecurePlan,
+        engine_audio: EngineAudio,
+    ) -> Result<CutReceipt, Refusal> {
+        let plan = Box::new(plan);
+        match self.obey(at, Command::Enter { call: at.call, session, plan, engine_audio }).await? {
+            Reply::Secured(receipt) => Ok(receipt),
+            Reply::Done | Reply::Snapshot(_) => unreachable!("enter is answered with a receipt"),
+        }
+    }
+
+    /// Ends a collection, or drains a held call once more.
+    pub async fn cancel_secure(&self, at: CallAt) -> Result<(), Refusal> {
+        self.obey(at, Command::Cancel { call: at.call }).await.map(|_| ())
+    }
+
+    /// Hands in a key that came by signalling.
+    pub async fn key(&self, at: CallAt, digit: Digit) -> Result<(), Refusal> {
+        self.obey(at, Command::Key { call: at.call, digit }).await.map(|_| ())
+    }
+
+    /// Ends a call and gives its ports back.
+    pub async fn end_call(&self, at: CallAt) -> Result<(), Refusal> {
+        self.obey(at, Command::Close { call: at.call }).await.map(|_| ())
+    }
+
+    /// Copies a call's state out.
+    pub async fn snapshot(&self, at: CallAt) -> Result<CallSnapshot, Refusal> {
+        match self.obey(at, Command::Snapshot { call: at.call }).await? {
+            Reply::Snapshot(snapshot) => Ok(*snapshot),
+            Reply::Done | Reply::Secured(_) => unreachable!("snapshot is answered with one"),
+        }
+    }
+
+    async fn obey(&self, at: CallAt, command: Command) -> Result<Reply, Refusal> {
+        match self.ask(at.worker, Ask::Obey(command)).await? {
+            Answer::Obeyed(reply) => Ok(reply),
+            Answer::Opened(_) | Answer::Local(_) => unreachable!("a command is answered as one"),
+        }
+    }
+
+    async fn ask(&self, worker: WorkerIndex, ask: Ask) -> Result<Answer, Refusal> {
+        let door = self.shared.doors.get(worker.0).ok_or(Refusal::UnknownCall)?;
+        let (reply, answer) = oneshot::channel();
+        let request = Request { ask, asked: self.shared.clock.now(), reply };
+        door.requests.try_send(request).map_err(|refused| match refused {
+            TrySendError::Full(_) => Refusal::Busy,
+            TrySendError::Disconnected(_) => Refusal::Stopping,
+        })?;
+        // A worker asleep in its poll sees the queue only when woken.
+        door.waker.wake();
+        answer.await.map_err(|_| Refusal::Stopping)?
+    }
+}

@@ -1,0 +1,204 @@
+//! I/O: sockets, threads and the clock around the switchboard.
+
+use std::collections::VecDeque;
+use std::net::{Ipv4Addr, Ipv6Addr};
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
+use std::sync::mpsc::sync_channel;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+use tokio::sync::mpsc;
+
+mod clock;
+mod gauges;
+mod handle;
+mod media_io;
+mod sockets;
+mod worker;
+
+pub use clock::Clock;
+pub use gauges::{FLIP_BUCKETS_US, Gauges};
+pub use handle::{CallAt, CallRequest, OpenedCall, Relay};
+pub use media_io::{MediaIo, Received};
+pub use sockets::{Sockets, Waker};
+
+use crate::recording::{RecordQueue, Recorder};
+use crate::switchboard::limits::{BUFFER, COMMAND_QUEUE, EVENT_QUEUE};
+use crate::switchboard::{Event, PortPool, Switchboard, SwitchboardConfig, WorkerIndex};
+use crate::wire::ntp::NtpTime;
+use handle::Door;
+use worker::{MediaAddresses, Worker};
+
+/// How a relay is set up.
+#[derive(Clone, Debug)]
+pub struct RelayConfig {
+    /// Address for media of IPv4 peers.
+    pub media_v4: Option<Ipv4Addr>,
+    /// Address for media of IPv6 peers.
+    pub media_v6: Option<Ipv6Addr>,
+    /// UDP ports for media.
+    pub ports: RangeInclusive<u16>,
+    /// Worker threads, at least one.
+    pub workers: usize,
+    /// Keep each worker on a core of its own.
+    pub pin: bool,
+    /// Silence of a sending caller that ends its call.
+    pub media_timeout: Duration,
+    /// Where recordings are kept; `None` refuses to record.
+    pub recordings: Option<PathBuf>,
+    /// Seed of SSRCs, initial numbers and the first port.
+    pub seed: [u8; 32],
+    /// Wall-clock time since 1970 at this moment, for sender reports.
+    pub unix_time: Duration,
+}
+
+/// What a running relay consists of, for its owner.
+pub struct Started {
+    /// The way to ask for calls.
+    pub relay: Relay,
+    /// What happens on them.
+    pub events: mpsc::Receiver<Event>,
+    /// Figures of the workers.
+    pub gauges: Gauges,
+    /// The worker threads and the recorder; to be stopped last.
+    pub threads: Threads,
+}
+
+/// The threads of a relay.
+pub struct Threads {
+    workers: Vec<JoinHandle<()>>,
+    recorder: Option<Recorder>,
+}
+
+/// Why a relay could not be started.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The configuration cannot work.
+    #[error("{0}")]
+    Config(&'static str),
+    /// The kernel refused something.
+    #[error("cannot {doing}")]
+    Kernel {
+        /// What was attempted.
+        doing: &'static str,
+        /// Why it failed.
+        #[source]
+        source: std::io::Error,
+    },
+}
+
+impl Threads {
+    /// Waits for the workers to end, which they do once every [`Relay`] is dropped, and for the
+    /// recordings to be complete.
+    pub fn join(self) {
+        for worker in self.workers {
+            // A worker that panicked has ended the process.
+            let _ = worker.join();
+        }
+        drop(self.recorder);
+    }
+
+    /// The recorder, where recordings are kept.
+    pub fn recorder(&self) -> Option<&Recorder> {
+        self.recorder.as_ref()
+    }
+}
+
+/// Starts the workers.
+pub fn start(config: &RelayConfig) -> Result<Started, StartError> {
+    check(config)?;
+    let recorder = config.recordings.clone().map(Recorder::spawn).transpose();
+    let recorder =
+        recorder.map_err(|source| StartError::Kernel { doing: "keep recordings", source })?;
+    let (event_sender, events) = mpsc::channel(EVENT_QUEUE);
+    let gauges = Gauges::new(config.workers);
+    let clock = Clock::new();
+    let mut random = StdRng::from_seed(config.seed);
+    let mut doors = Vec::new();
+    let mut workers = Vec::new();
+    for index in 0..config.workers {
+        let queue = recorder.as_ref().map(Recorder::queue);
+        let (door, worker) =
+            hire(index, config, clock.clone(), &mut random, event_sender.clone(), queue, &gauges)
+                .map_err(|source| StartError::Kernel { doing: "start a media worker", source })?;
+        doors.push(door);
+        workers.push(worker);
+    }
+    let relay = Relay::new(doors, clock);
+    Ok(Started { relay, events, gauges, threads: Threads { workers, recorder } })
+}
+
+fn check(config: &RelayConfig) -> Result<(), StartError> {
+    if config.workers == 0 {
+        return Err(StartError::Config("there has to be at least one media worker"));
+    }
+    if config.media_v4.is_none() && config.media_v6.is_none() {
+        return Err(StartError::Config("no media address is configured"));
+    }
+    let slices = (0..config.workers).map(|n| PortPool::slice(&config.ports, n, config.workers));
+    if slices.into_iter().any(|slice| slice.count() < 4) {
+        return Err(StartError::Config("the media port range has no two pairs for each worker"));
+    }
+    Ok(())
+}
+
+fn hire(
+    index: usize,
+    config: &RelayConfig,
+    clock: Clock,
+    random: &mut StdRng,
+    events: mpsc::Sender<Event>,
+    recorder: Option<RecordQueue>,
+    gauges: &Gauges,
+) -> std::io::Result<(Door, JoinHandle<()>)> {
+    let ports = PortPool::slice(&config.ports, index, config.workers);
+    let io = Sockets::new(&ports)?;
+    let (requests_in, requests) = sync_channel(COMMAND_QUEUE);
+    let door = Door { requests: requests_in, waker: io.waker() };
+    let switchboard = Switchboard::new(SwitchboardConfig {
+        ports: ports.clone(),
+        media_timeout: config.media_timeout,
+        seed: random.random(),
+        ntp_anchor: (clock.now(), NtpTime::from_unix(config.unix_time)),
+    });
+    let worker = Worker {
+        index: WorkerIndex(index),
+        io,
+        switchboard,
+        pool: PortPool::new(ports, random.random()),
+        addresses: MediaAddresses { v4: config.media_v4, v6: config.media_v6 },
+        clock,
+        requests,
+        events,
+        recorder,
+        unfinished: VecDeque::new(),
+        gauges: gauges.clone(),
+        buffer: [0; BUFFER],
+    };
+    let pin = config.pin;
+    let thread = std::thread::Builder::new().name(format!("media-{index}")).spawn(move || {
+        if pin {
+            pin_to_core(index);
+        }
+        worker.run();
+    })?;
+    Ok((door, thread))
+}
+
+/// Best effort: a container may allow fewer cores than there are workers.
+fn pin_to_core(index: usize) {
+    let Ok(allowed) = rustix::thread::sched_getaffinity(None) else { return };
+    let cores: Vec<usize> =
+        (0..rustix::thread::CpuSet::MAX_CPU).filter(|&core| allowed.is_set(core)).collect();
+    if cores.is_empty() {
+        return;
+    }
+    let mut set = rustix::thread::CpuSet::new();
+    set.set(cores[index % cores.len()]);
+    if let Err(error) = rustix::thread::sched_setaffinity(None, &set) {
+        tracing::warn!(worker = index, %error, "the worker is not kept on one core");
+    }
+}

@@ -1,0 +1,269 @@
+//! Worker: one thread that owns its sockets, its ports and its switchboard.
+
+use std::collections::VecDeque;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::mpsc::{Receiver, TryRecvError};
+use std::time::{Duration, Instant};
+
+use tokio::sync::mpsc::Sender;
+use zeroize::Zeroize;
+
+use super::clock::Clock;
+use super::gauges::Gauges;
+use super::handle::{Answer, Ask, CallAt, CallRequest, OpenedCall, Request};
+use super::media_io::MediaIo;
+use crate::recording::{Job, RecordQueue};
+use crate::switchboard::limits::{BIND_ATTEMPTS, BUFFER, COMMANDS_PER_TURN, PACKETS_PER_TURN};
+use crate::switchboard::{
+    CallId, Command, Event, LocalMedia, OpenCall, PortPair, PortPool, Refusal, Switchboard,
+    Transmit, WorkerIndex,
+};
+
+/// The addresses media is received on, one a family.
+#[derive(Clone, Copy)]
+pub(super) struct MediaAddresses {
+    pub(super) v4: Option<Ipv4Addr>,
+    pub(super) v6: Option<Ipv6Addr>,
+}
+
+impl MediaAddresses {
+    /// Ours of the family that `peer` needs.
+    fn facing(self, peer: SocketAddr) -> Option<IpAddr> {
+        match peer.ip() {
+            IpAddr::V4(_) => self.v4.map(IpAddr::V4),
+            IpAddr::V6(_) => self.v6.map(IpAddr::V6),
+        }
+    }
+}
+
+/// One thread's possessions. Calls never move between workers, and nothing here is shared.
+pub(super) struct Worker<Io> {
+    pub(super) index: WorkerIndex,
+    pub(super) io: Io,
+    pub(super) switchboard: Switchboard,
+    pub(super) pool: PortPool,
+    pub(super) addresses: MediaAddresses,
+    pub(super) clock: Clock,
+    pub(super) requests: Receiver<Request>,
+    pub(super) events: Sender<Event>,
+    pub(super) recorder: Option<RecordQueue>,
+    pub(super) unfinished: VecDeque<(CallId, u64)>,
+    pub(super) gauges: Gauges,
+    pub(super) buffer: [u8; BUFFER],
+}
+
+/// Whether the worker goes on.
+#[derive(PartialEq, Eq)]
+enum Turn {
+    Go,
+    Stop,
+}
+
+impl<Io: MediaIo> Worker<Io> {
+    /// Serves until the last [`super::handle::Relay`] is gone; then ends all calls.
+    pub(super) fn run(mut self) {
+        loop {
+            // Priority 1: commands, so that a flip never waits for packets.
+            if self.obey_commands() == Turn::Stop {
+                break;
+            }
+            // Priority 2: packets, a bounded number.
+            if let Err(error) = self.io.wait(self.patience()) {
+                tracing::error!(worker = self.index.0, %error, "waiting for media failed");
+                break;
+            }
+            self.relay_packets();
+            // Priority 3: timers and what they send.
+            self.run_timers();
+            self.io.flush();
+            // Priority 4: telling.
+            self.tell();
+        }
+        let now = self.clock.now();
+        self.switchboard.close_all(now);
+        self.tell();
+    }
+
+    fn obey_commands(&mut self) -> Turn {
+        for _ in 0..COMMANDS_PER_TURN {
+            match self.requests.try_recv() {
+                Ok(request) => self.answer(request),
+                Err(TryRecvError::Empty) => return Turn::Go,
+                Err(TryRecvError::Disconnected) => return Turn::Stop,
+            }
+        }
+        Turn::Go
+    }
+
+    /// Obeys a request and replies after its effect.
+    fn answer(&mut self, Request { ask, asked, reply }: Request) {
+        let now = self.clock.now();
+        let is_flip = matches!(ask, Ask::Obey(Command::Enter { .. }));
+        let answer = match ask {
+            Ask::Open(request) => self.open(now, *request).map(Answer::Opened),
+            Ask::Local { call } => self.local(call).map(Answer::Local),
+            Ask::Obey(command) => self.switchboard.handle_command(now, command).map(Answer::Obeyed),
+        };
+        if is_flip && answer.is_ok() {
+            self.gauges.flip(self.clock.now().saturating_duration_since(asked));
+        }
+        self.tell();
+        // Whoever asked may have gone away; the effect stands all the same.
+        let _ = reply.send(answer);
+    }
+
+    fn open(&mut self, now: Instant, request: CallRequest) -> Result<OpenedCall, Refusal> {
+        let CallRequest { call, caller, engine, armed, record } = request;
+        if record && self.recorder.as_ref().is_none_or(RecordQueue::has_disk_failed) {
+            return Err(Refusal::NoRecording);
+        }
+        let caller_at = self.addresses.facing(caller.remote_rtp).ok_or(Refusal::NoAddressFamily)?;
+        let engine_at = self.addresses.facing(engine.remote_rtp).ok_or(Refusal::NoAddressFamily)?;
+        let caller_ports = self.bind(now, caller_at)?;
+        let engine_ports =
+            self.bind(now, engine_at).inspect_err(|_| self.release(now, caller_ports))?;
+        let (caller_local, engine_local) = (
+            local_media(caller_at, caller_ports, caller.rtcp_mux),
+            local_media(engine_at, engine_ports, engine.rtcp_mux),
+        );
+        let open = OpenCall { call, caller_ports, caller, engine_ports, engine, armed, record };
+        if let Err(refusal) = self.switchboard.handle_command(now, Command::Open(Box::new(open))) {
+            self.release(now, caller_ports);
+            self.release(now, engine_ports);
+            return Err(refusal);
+        }
+        let at = CallAt { call, worker: self.index };
+        Ok(OpenedCall { at, caller: caller_local, engine: engine_local })
+    }
+
+    /// Binds a free pair. Other programs may hold ports of the range: those are rested and passed.
+    fn bind(&mut self, now: Instant, address: IpAddr) -> Result<PortPair, Refusal> {
+        for _ in 0..BIND_ATTEMPTS {
+            let pair = self.pool.take(now).ok_or(Refusal::NoPort)?;
+            match self.io.bind(address, pair) {
+                Ok(()) => return Ok(pair),
+                Err(error) => {
+                    tracing::debug!(port = pair.rtp().0, %error, "media port passed over");
+                    self.pool.give_back(now, pair);
+                    if error.kind() != std::io::ErrorKind::AddrInUse {
+                        return Err(Refusal::BindFailed);
+                    }
+                }
+            }
+        }
+        Err(Refusal::NoPort)
+    }
+
+    fn local(&self, call: CallId) -> Result<[LocalMedia; 2], Refusal> {
+        let legs = self.switchboard.legs(call).ok_or(Refusal::UnknownCall)?;
+        let mut local = [None; 2];
+        for (place, (ports, peer, mux)) in local.iter_mut().zip(legs) {
+            *place = self.addresses.facing(peer).map(|at| local_media(at, ports, mux));
+        }
+        match local {
+            [Some(caller), Some(engine)] => Ok([caller, engine]),
+            [None, _] | [_, None] => Err(Refusal::NoAddressFamily),
+        }
+    }
+
+    fn release(&mut self, now: Instant, pair: PortPair) {
+        self.io.release(pair);
+        self.pool.give_back(now, pair);
+    }
+
+    fn relay_packets(&mut self) {
+        let now = self.clock.now();
+        for _ in 0..PACKETS_PER_TURN {
+            let Some(received) = self.io.receive(&mut self.buffer) else { break };
+            let transmit = self.switchboard.handle_packet(
+                now,
+                received.port,
+                received.from,
+                &mut self.buffer,
+                received.len,
+            );
+            if let Some(transmit) = transmit {
+                self.send(&transmit);
+            }
+        }
+    }
+
+    fn run_timers(&mut self) {
+        let now = self.clock.now();
+        self.switchboard.handle_timeout(now);
+        while let Some(transmit) = self.switchboard.poll_transmit(now, &mut self.buffer) {
+            self.send(&transmit);
+        }
+    }
+
+    fn send(&mut self, Transmit { port, to, range }: &Transmit) {
+        let datagram = &self.buffer[range.clone()];
+        if !self.io.send(*port, *to, datagram) {
+            self.switchboard.handle_unsent(*port);
+        }
+    }
+
+    /// Hands on what the switchboard has to say. Nothing here waits: what a full queue cannot take
+    /// is counted, and the recorder's losses are told in turn.
+    fn tell(&mut self) {
+        self.record();
+        while let Some(event) = self.switchboard.poll_event() {
+            if self.events.try_send(event).is_err() {
+                self.gauges.event_lost();
+            }
+        }
+        let now = self.clock.now();
+        while let Some(pair) = self.switchboard.poll_released() {
+            self.release(now, pair);
+        }
+        self.gauges.set(self.index, self.switchboard.calls(), self.pool.left());
+    }
+
+    /// Hands audio to the recorder. A block that finds no room is lost, counted and told; the end
+    /// of a recording is offered until it is taken.
+    fn record(&mut self) {
+        let Some(queue) = &self.recorder else { return };
+        while let Some(&(call, samples)) = self.unfinished.front() {
+            if queue.try_send(Job::Finish { call, samples }).is_err() {
+                break;
+            }
+            self.unfinished.pop_front();
+        }
+        while let Some(job) = self.switchboard.poll_record() {
+            let (call, end) = match &job {
+                Job::Start { call } | Job::Block { call, .. } => (*call, None),
+                Job::Finish { call, samples } => (*call, Some((*call, *samples))),
+            };
+            if queue.try_send(job).is_ok() {
+                continue;
+            }
+            match end {
+                Some(end) => self.unfinished.push_back(end),
+                None => self.switchboard.handle_record_lost(call),
+            }
+        }
+    }
+
+    fn patience(&self) -> Option<Duration> {
+        let now = self.clock.now();
+        self.switchboard.poll_timeout().map(|due| due.saturating_duration_since(now))
+    }
+}
+
+impl<Io> Drop for Worker<Io> {
+    fn drop(&mut self) {
+        self.buffer.zeroize();
+        if std::thread::panicking() {
+            // Calls of a dead worker would be half alive: better lost loudly, and restarted.
+            tracing::error!(worker = self.index.0, "a media worker has panicked; stopping");
+            std::process::abort();
+        }
+    }
+}
+
+/// The addresses a peer is told; with multiplexing both are one (RFC 5761).
+fn local_media(address: IpAddr, ports: PortPair, mux: bool) -> LocalMedia {
+    let rtp = SocketAddr::new(address, ports.rtp().0);
+    let rtcp = if mux { rtp } else { SocketAddr::new(address, ports.rtcp().0) };
+    LocalMedia { rtp, rtcp }
+}

@@ -1,0 +1,23 @@
+//! The media plane: who hears whom, on which port, in which state.
+//!
+//! Three folders, by what they may do:
+//!
+//! - [`wire`]: bytes to values and back. No state, no time.
+//! - [`switchboard`]: decisions. Steps by hand, performs no effect; time and randomness come in as
+//!   arguments, so that a simulation drives the same code as the sockets do.
+//! - [`io`]: sockets, threads and the clock.
+//!
+//! [`recording`] is half and half: its tape is pure, its recorder writes files.
+//!
+//! Caller media reaches an engine or a recording through [`switchboard::route`] and nowhere else.
+
+pub mod io;
+pub mod recording;
+#[cfg(feature = "sabotage")]
+pub mod sabotage;
+pub mod switchboard;
+pub mod wire;
+
+pub use io::{
+    CallAt, CallRequest, Gauges, OpenedCall, Relay, RelayConfig, StartError, Started, start,
+};

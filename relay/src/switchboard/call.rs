@@ -1,0 +1,558 @@
+//! Call: two legs and one routing, and every transition between its states.
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use dtmf::event_receiver::{EventPacket, EventReceiver};
+use dtmf::{Digit, Progress, SecurePlan, Verdict};
+use rand::Rng;
+use zeroize::Zeroize;
+
+use super::command::{CutReceipt, OpenCall, Refusal};
+use super::cut_memory::CutMemory;
+use super::egress::Position;
+use super::event::{Event, EventKind};
+use super::id::{CallId, PortPair, SessionId, Side};
+use super::leg::{Component, Heard, Leg, silence_of};
+use super::limits::{DRAIN_LIMIT, DRAIN_TICK, LOOK_AHEAD, TAPE_TICK};
+use super::media::LegMedia;
+use super::routing::{DropReason, EngineAudio, Media, Phase, Route, route};
+use super::secure_session::SecureSession;
+use super::snapshot::{CallSnapshot, SessionSnapshot};
+use super::transmit::Transmit;
+use crate::recording::{Block, Tape};
+use crate::wire::ntp::NtpTime;
+
+/// Clock of telephone-event on G.711 legs, in Hz.
+const EVENT_CLOCK: u32 = 8000;
+
+/// One call.
+pub(super) struct Call {
+    id: CallId,
+    legs: [Leg; 2],
+    routing: Routing,
+    keys_before: EventReceiver,
+    memory: CutMemory,
+    tape: Option<Tape>,
+    last_session: Option<SessionSnapshot>,
+    tape_look: Instant,
+    length: u64,
+    media_timeout: Duration,
+    opened: Instant,
+}
+
+/// The state of a call, holding exactly what is known in it.
+enum Routing {
+    Open,
+    Armed,
+    Secure(Box<SecureSession>),
+    Draining { session: Box<SecureSession>, since: Instant, look: Instant },
+    Held { session: Box<SecureSession> },
+    Closed,
+}
+
+/// What a call tells the control plane, in order.
+pub(super) type Events = VecDeque<Event>;
+
+impl Routing {
+    fn phase(&self) -> Phase {
+        match self {
+            Routing::Open => Phase::Open,
+            Routing::Armed => Phase::Armed,
+            Routing::Secure(session) => Phase::Secure(session.engine_audio()),
+            Routing::Draining { session, .. } => Phase::Draining(session.engine_audio()),
+            Routing::Held { session } => Phase::Held(session.engine_audio()),
+            Routing::Closed => Phase::Closed,
+        }
+    }
+
+    fn session(&mut self) -> Option<&mut SecureSession> {
+        match self {
+            Routing::Secure(session)
+            | Routing::Draining { session, .. }
+            | Routing::Held { session } => Some(session),
+            Routing::Open | Routing::Armed | Routing::Closed => None,
+        }
+    }
+}
+
+impl Call {
+    /// A call on bound ports, open or armed.
+    pub(super) fn open(
+        now: Instant,
+        request: OpenCall,
+        media_timeout: Duration,
+        random: &mut impl Rng,
+        events: &mut Events,
+    ) -> Call {
+        let caller = Leg::new(now, request.caller_ports, request.caller, random);
+        let engine = Leg::new(now, request.engine_ports, request.engine, random);
+        let mut call = Call {
+            id: request.call,
+            legs: [caller, engine],
+            routing: Routing::Open,
+            keys_before: EventReceiver::new(EVENT_CLOCK),
+            memory: CutMemory::default(),
+            tape: request.record.then(|| Tape::new(now)),
+            last_session: None,
+            tape_look: now + TAPE_TICK,
+            length: 0,
+            media_timeout,
+            opened: now,
+        };
+        call.tell(events, EventKind::Opened);
+        if request.armed {
+            // A call that has just begun cannot be cut already.
+            let _ = call.arm(now, events);
+        }
+        call
+    }
+
+    /// The call's id.
+    pub(super) fn id(&self) -> CallId {
+        self.id
+    }
+
+    /// The ports of both legs, by [`Side::index`].
+    pub(super) fn ports(&self) -> [PortPair; 2] {
+        [self.legs[0].ports(), self.legs[1].ports()]
+    }
+
+    /// Ports, peers' signalled addresses and multiplexing of both legs.
+    pub(super) fn legs(&self) -> [(PortPair, SocketAddr, bool); 2] {
+        Side::ALL.map(|side| {
+            let leg = &self.legs[side.index()];
+            (leg.ports(), leg.media().remote_rtp, leg.media().rtcp_mux)
+        })
+    }
+
+    /// A packet to this side was not taken by the kernel.
+    pub(super) fn count_unsent(&mut self, side: Side) {
+        self.legs[side.index()].count_drop(DropReason::Unsent);
+    }
+
+    /// The state of the routing.
+    pub(super) fn phase(&self) -> Phase {
+        self.routing.phase()
+    }
+
+    /// Whether the call is recorded.
+    pub(super) fn is_recorded(&self) -> bool {
+        self.tape.is_some()
+    }
+
+    /// Takes over what was agreed anew for one leg. The routing stays what it is.
+    pub(super) fn reoffer(&mut self, now: Instant, side: Side, media: LegMedia) {
+        self.legs[side.index()].reagree(now, media);
+    }
+
+    /// Begins to delay the caller towards the engine.
+    pub(super) fn arm(&mut self, now: Instant, events: &mut Events) -> Result<(), Refusal> {
+        match self.routing {
+            Routing::Open => {}
+            Routing::Armed => return Ok(()),
+            Routing::Secure(_) | Routing::Draining { .. } | Routing::Held { .. } => {
+                return Err(Refusal::CallIsCut);
+            }
+            Routing::Closed => return Err(Refusal::UnknownCall),
+        }
+        self.routing = Routing::Armed;
+        self.egress(Side::Engine).pace(now, LOOK_AHEAD);
+        self.tell(events, EventKind::Armed);
+        Ok(())
+    }
+
+    /// Ends the delay without a session.
+    pub(super) fn disarm(&mut self, events: &mut Events) -> Result<(), Refusal> {
+        match self.routing {
+            Routing::Armed => {}
+            Routing::Open => return Ok(()),
+            Routing::Secure(_) | Routing::Draining { .. } | Routing::Held { .. } => {
+                return Err(Refusal::CallIsCut);
+            }
+            Routing::Closed => return Err(Refusal::UnknownCall),
+        }
+        self.routing = Routing::Open;
+        self.egress(Side::Engine).resume();
+        self.tell(events, EventKind::Disarmed);
+        Ok(())
+    }
+
+    /// Cuts the call and starts to collect. When this returns, no octet of the caller that has not
+    /// left yet can leave.
+    pub(super) fn enter(
+        &mut self,
+        now: Instant,
+        id: SessionId,
+        plan: SecurePlan,
+        engine_audio: EngineAudio,
+        events: &mut Events,
+    ) -> Result<CutReceipt, Refusal> {
+        match &self.routing {
+            Routing::Open | Routing::Armed => {}
+            Routing::Secure(session) if session.id() == id => {
+                return Ok(CutReceipt::new(self.id, id, session.entered()));
+            }
+            Routing::Secure(_) | Routing::Draining { .. } | Routing::Held { .. } => {
+                return Err(Refusal::SessionInProgress);
+            }
+            Routing::Closed => return Err(Refusal::UnknownCall),
+        }
+        let session = SecureSession::new(now, id, plan, engine_audio, &self.keys_before)
+            .map_err(|_| Refusal::NoLockedMemory)?;
+        self.withhold(now, engine_audio);
+        self.routing = Routing::Secure(Box::new(session));
+        assert!(self.phase().is_cut(), "a receipt is given only for a call that is cut");
+        self.tell(events, EventKind::SecureStarted { session: id });
+        self.tell_progress(events);
+        Ok(CutReceipt::new(self.id, id, now))
+    }
+
+    /// An operator ends a collection, or has a held call drained once more.
+    pub(super) fn cancel(&mut self, now: Instant, events: &mut Events) -> Result<(), Refusal> {
+        match std::mem::replace(&mut self.routing, Routing::Closed) {
+            Routing::Secure(mut session) => {
+                session.cancel(now);
+                self.routing = Routing::Secure(session);
+                self.conclude(now, events);
+                Ok(())
+            }
+            Routing::Held { session } | Routing::Draining { session, .. } => {
+                self.routing = Routing::Draining { session, since: now, look: now };
+                Ok(())
+            }
+            other @ (Routing::Open | Routing::Armed) => {
+                self.routing = other;
+                Err(Refusal::NoSession)
+            }
+            Routing::Closed => Err(Refusal::UnknownCall),
+        }
+    }
+
+    /// A key that came by signalling: to the collector, or nowhere.
+    pub(super) fn key(&mut self, now: Instant, digit: Digit, events: &mut Events) {
+        if let Some(session) = self.routing.session() {
+            session.hear_signalled(now, digit);
+            self.conclude(now, events);
+        }
+    }
+
+    /// Ends the call. What was keyed is wiped, a collection ends as hung up.
+    pub(super) fn close(&mut self, now: Instant, events: &mut Events) {
+        if let Some(session) = self.routing.session() {
+            session.hang_up(now);
+        }
+        self.conclude(now, events);
+        self.routing = Routing::Closed;
+        for leg in &mut self.legs {
+            leg.egress().silence(now);
+        }
+        if let Some(tape) = &mut self.tape {
+            self.length = tape.finish(now);
+        }
+        self.tell(events, EventKind::Closed);
+    }
+
+    /// Handles a datagram that came to one of the call's ports. What has to be sent at once is
+    /// returned; it lies in `buffer`.
+    #[expect(clippy::too_many_arguments, reason = "the parts of one datagram, on the packet path")]
+    pub(super) fn handle_packet(
+        &mut self,
+        now: Instant,
+        now_ntp: NtpTime,
+        side: Side,
+        component: Component,
+        from: SocketAddr,
+        buffer: &mut [u8],
+        len: usize,
+        events: &mut Events,
+    ) -> Option<Transmit> {
+        let phase = self.phase();
+        let leg = &mut self.legs[side.index()];
+        let heard = leg.hear(now, component, from, &mut buffer[..len], !phase.is_cut());
+        if let (Side::Caller, Ok(Heard::Rtp { media: Media::TelephoneEvent, at, payload })) =
+            (side, &heard)
+        {
+            // Known in the open as well, so that a key held over the flip is no key of the session.
+            let packet = event_packet(now, *at, &buffer[payload.clone()]);
+            self.keys_before.hear(packet, &mut |_| {});
+        }
+        let outcome = match heard {
+            Err(reason) => Err(reason),
+            Ok(Heard::Rtcp(len)) => match route(phase, side, Media::Rtcp) {
+                Route::Terminate => {
+                    leg.read_rtcp(now, now_ntp, &buffer[..len]);
+                    Ok(None)
+                }
+                Route::Drop(reason) => Err(reason),
+                Route::Forward | Route::Collect => unreachable!("reports end at the leg"),
+            },
+            Ok(Heard::Rtp { media, at, payload }) => match route(phase, side, media) {
+                Route::Forward => self.forward(now, side, media, at, payload, buffer),
+                Route::Collect => {
+                    self.collect(now, media, at, &buffer[payload.clone()], events);
+                    self.leak_if_sabotaged(now, side, media, at, payload, buffer)
+                }
+                Route::Drop(reason) => Err(reason),
+                Route::Terminate => unreachable!("only reports are terminated"),
+            },
+        };
+        let transmit = outcome.unwrap_or_else(|reason| {
+            self.legs[side.index()].count_drop(reason);
+            None
+        });
+        if transmit.is_none() && phase.is_cut() {
+            // Whatever it was, the caller's part of it must not linger in a reused buffer.
+            buffer[..len].zeroize();
+        }
+        transmit
+    }
+
+    /// Runs the timers that are due, those of generated packets aside.
+    pub(super) fn handle_timeout(&mut self, now: Instant, events: &mut Events) {
+        if let Some(session) = self.routing.session() {
+            session.handle_timeout(now);
+        }
+        self.conclude(now, events);
+        self.drain(now, events);
+        if self.tape_look <= now {
+            self.tape_look = now + TAPE_TICK;
+        }
+        let caller = &self.legs[Side::Caller.index()];
+        if caller.media().they_send && silence_of(caller, now) >= self.media_timeout {
+            self.tell(events, EventKind::MediaTimeout { side: Side::Caller });
+            self.close(now, events);
+        }
+    }
+
+    /// Writes the next packet that is due and not caused by another one.
+    pub(super) fn generate(
+        &mut self,
+        now: Instant,
+        now_ntp: NtpTime,
+        buffer: &mut [u8],
+    ) -> Option<Transmit> {
+        self.legs.iter_mut().find_map(|leg| leg.generate(now, now_ntp, buffer))
+    }
+
+    /// The next part of the recording that can no longer be taken back.
+    pub(super) fn poll_block(&mut self, now: Instant) -> Option<Block> {
+        self.tape.as_mut()?.poll_block(now)
+    }
+
+    /// The length of the recording of a closed call, in samples at 8 kHz.
+    pub(super) fn recorded_samples(&self) -> u64 {
+        debug_assert!(self.phase() == Phase::Closed);
+        self.length
+    }
+
+    /// When the call has to be looked at.
+    pub(super) fn due(&self) -> Option<Instant> {
+        let routing = match &self.routing {
+            Routing::Closed => return None,
+            Routing::Open | Routing::Armed | Routing::Held { .. } => None,
+            Routing::Secure(session) => session.poll_timeout(),
+            Routing::Draining { look, .. } => Some(*look),
+        };
+        let caller = &self.legs[Side::Caller.index()];
+        let silent = caller.media().they_send.then(|| caller.last_heard() + self.media_timeout);
+        let tape = self.tape.as_ref().map(|_| self.tape_look);
+        let legs = self.legs.iter().map(Leg::due).min();
+        [routing, silent, tape, legs].into_iter().flatten().min()
+    }
+
+    /// State and counters, copied out.
+    pub(super) fn snapshot(&self, now: Instant) -> CallSnapshot {
+        CallSnapshot {
+            phase: self.phase(),
+            session: match &self.routing {
+                Routing::Secure(session)
+                | Routing::Draining { session, .. }
+                | Routing::Held { session } => Some(snapshot_of(session)),
+                Routing::Open | Routing::Armed | Routing::Closed => self.last_session,
+            },
+            legs: [self.legs[0].snapshot(), self.legs[1].snapshot()],
+            recording: self.tape.is_some(),
+            age: now.saturating_duration_since(self.opened),
+        }
+    }
+
+    /// The only way of a party's media to the other party and onto the tape.
+    fn forward(
+        &mut self,
+        now: Instant,
+        side: Side,
+        media: Media,
+        at: Position,
+        payload: std::ops::Range<usize>,
+        buffer: &mut [u8],
+    ) -> Result<Option<Transmit>, DropReason> {
+        debug_assert!(sabotaged() || route(self.phase(), side, media) == Route::Forward);
+        if side == Side::Caller && self.memory.is_straggler(now, at.ssrc, at.sequence) {
+            return Err(DropReason::Straggler);
+        }
+        let law = self.legs[side.index()].media().law;
+        match media {
+            Media::Audio => {
+                if let Some(tape) = &mut self.tape {
+                    tape.lay(now, side, at.timestamp, law, &buffer[payload.clone()]);
+                }
+                let to = self.legs[side.other().index()].media().law;
+                law.transcode(to, &mut buffer[payload.clone()]);
+            }
+            Media::TelephoneEvent => {}
+            Media::Rtcp | Media::Unknown => unreachable!("never forwarded"),
+        }
+        self.legs[side.other().index()].pass(now, media, at, payload, buffer)
+    }
+
+    /// Takes caller media to the session, the only one who may hear it.
+    fn collect(
+        &mut self,
+        now: Instant,
+        media: Media,
+        at: Position,
+        payload: &[u8],
+        events: &mut Events,
+    ) {
+        self.memory.note(at.ssrc, at.sequence);
+        let law = self.legs[Side::Caller.index()].media().law;
+        let session = self.routing.session().expect("caller media is collected only in a session");
+        match media {
+            Media::Audio => session.hear_audio(now, law, at, payload),
+            Media::TelephoneEvent => session.hear_event(now, at, payload),
+            Media::Rtcp | Media::Unknown => unreachable!("never collected"),
+        }
+        self.conclude(now, events);
+    }
+
+    /// Puts our own silence in place of the caller (and of the engine, unless the plan lets it
+    /// talk), and takes back what has not left yet.
+    fn withhold(&mut self, now: Instant, engine_audio: EngineAudio) {
+        self.memory.begin();
+        if !sabotaged() {
+            self.egress(Side::Engine).silence(now);
+            if let Some(tape) = &mut self.tape {
+                tape.cut(now);
+            }
+        }
+        match engine_audio {
+            EngineAudio::Drop => self.egress(Side::Caller).silence(now),
+            EngineAudio::Pass => {}
+        }
+    }
+
+    /// Tells what the collector has got to; on a verdict, wipes the digits and starts to drain.
+    fn conclude(&mut self, now: Instant, events: &mut Events) {
+        self.tell_progress(events);
+        let Routing::Secure(session) = &mut self.routing else { return };
+        let Some(verdict) = session.verdict() else { return };
+        session.wipe_digits();
+        self.last_session = Some(snapshot_of(session));
+        let id = session.id();
+        self.tell(events, EventKind::SecureConcluded { session: id, verdict });
+        if let Routing::Secure(session) = std::mem::replace(&mut self.routing, Routing::Closed) {
+            self.routing = Routing::Draining { session, since: now, look: now };
+        }
+    }
+
+    /// Reopens a drained call once it is quiet; holds it if that takes too long.
+    fn drain(&mut self, now: Instant, events: &mut Events) {
+        let Routing::Draining { session, since, look } = &mut self.routing else { return };
+        *look = now + DRAIN_TICK;
+        let id = session.id();
+        if session.is_quiet(now, *since) {
+            self.keys_before = session.events_heard();
+            self.routing = Routing::Open;
+            self.memory.reopen(now);
+            if let Some(tape) = &mut self.tape {
+                tape.uncut(now);
+            }
+            for leg in &mut self.legs {
+                leg.egress().resume();
+            }
+            self.tell(events, EventKind::Reopened { session: id });
+        } else if now.saturating_duration_since(*since) >= DRAIN_LIMIT
+            && let Routing::Draining { session, .. } =
+                std::mem::replace(&mut self.routing, Routing::Closed)
+        {
+            self.routing = Routing::Held { session };
+            self.tell(events, EventKind::DrainHeld { session: id });
+        }
+    }
+
+    fn tell_progress(&mut self, events: &mut Events) {
+        let call = self.id;
+        let Some(session) = self.routing.session() else { return };
+        while let Some(progress) = session.poll_progress() {
+            let kind = match progress {
+                Progress::FieldStarted { step, attempt } => {
+                    EventKind::FieldStarted { step, attempt }
+                }
+                Progress::FieldRejected { step, attempt, error } => {
+                    EventKind::FieldRejected { step, attempt, error }
+                }
+                Progress::FieldAccepted { step } => EventKind::FieldAccepted { step },
+            };
+            events.push_back(Event { call, kind });
+        }
+    }
+
+    fn tell(&self, events: &mut Events, kind: EventKind) {
+        events.push_back(Event { call: self.id, kind });
+    }
+
+    fn egress(&mut self, side: Side) -> &mut super::egress::Egress {
+        self.legs[side.index()].egress()
+    }
+
+    /// Shows that the checks can fail: with the protection broken on purpose, what the collector
+    /// heard goes on to the engine and the tape as well. Always `Ok(None)` in a normal build.
+    fn leak_if_sabotaged(
+        &mut self,
+        now: Instant,
+        side: Side,
+        media: Media,
+        at: Position,
+        payload: std::ops::Range<usize>,
+        buffer: &mut [u8],
+    ) -> Result<Option<Transmit>, DropReason> {
+        if !sabotaged() {
+            return Ok(None);
+        }
+        self.forward(now, side, media, at, payload, buffer)
+    }
+}
+
+#[cfg(feature = "sabotage")]
+fn sabotaged() -> bool {
+    crate::sabotage::masking_is_broken()
+}
+
+#[cfg(not(feature = "sabotage"))]
+const fn sabotaged() -> bool {
+    false
+}
+
+fn event_packet(now: Instant, at: Position, payload: &[u8]) -> EventPacket<'_> {
+    EventPacket {
+        arrival: now,
+        ssrc: at.ssrc,
+        sequence: at.sequence,
+        timestamp: at.timestamp,
+        marker: at.marker,
+        payload,
+    }
+}
+
+fn snapshot_of(session: &SecureSession) -> SessionSnapshot {
+    let current = session.current();
+    SessionSnapshot {
+        session: session.id(),
+        step: current.map(|(step, _)| step),
+        attempt: current.map_or(0, |(_, attempt)| attempt),
+        verdict: session.verdict().map(|verdict: Verdict| verdict),
+        progress: session.masked_progress(),
+    }
+}

@@ -1,0 +1,179 @@
+//! Commands: what control asks of a switchboard, and what it answers.
+
+use std::net::SocketAddr;
+use std::time::Instant;
+
+use dtmf::{Digit, SecurePlan};
+
+use super::id::{CallId, PortPair, SessionId, Side};
+use super::media::LegMedia;
+use super::routing::EngineAudio;
+use super::snapshot::CallSnapshot;
+
+/// What control asks for one call.
+pub enum Command {
+    /// Begins a call on two port pairs that are already bound.
+    Open(Box<OpenCall>),
+    /// Replaces what was agreed for one leg (re-offer: hold, new address, codec or keys).
+    Reoffer {
+        /// The call.
+        call: CallId,
+        /// The leg that is agreed anew.
+        side: Side,
+        /// What holds from now on.
+        media: Box<LegMedia>,
+    },
+    /// Delays the caller towards the engine, so that a flip can take back what was just keyed.
+    Arm {
+        /// The call.
+        call: CallId,
+    },
+    /// Ends the delay without a session.
+    Disarm {
+        /// The call.
+        call: CallId,
+    },
+    /// Cuts the call and starts to collect.
+    Enter {
+        /// The call.
+        call: CallId,
+        /// The new session; the same id twice is the same session.
+        session: SessionId,
+        /// What to collect.
+        plan: Box<SecurePlan>,
+        /// Whether the engine may talk meanwhile.
+        engine_audio: EngineAudio,
+    },
+    /// An operator's way out: ends a collection, or drains a held call once more.
+    Cancel {
+        /// The call.
+        call: CallId,
+    },
+    /// A key that came by signalling (SIP INFO, REST).
+    Key {
+        /// The call.
+        call: CallId,
+        /// The key; it goes to the collector or nowhere.
+        digit: Digit,
+    },
+    /// Ends the call.
+    Close {
+        /// The call.
+        call: CallId,
+    },
+    /// Copies the call's state and counters out.
+    Snapshot {
+        /// The call.
+        call: CallId,
+    },
+}
+
+/// All that a call needs to begin.
+pub struct OpenCall {
+    /// The call's id, unused so far.
+    pub call: CallId,
+    /// Ports of the caller's leg.
+    pub caller_ports: PortPair,
+    /// What was agreed with the caller.
+    pub caller: LegMedia,
+    /// Ports of the engine's leg.
+    pub engine_ports: PortPair,
+    /// What the engine speaks.
+    pub engine: LegMedia,
+    /// Begin armed.
+    pub armed: bool,
+    /// Keep a recording.
+    pub record: bool,
+}
+
+/// A command's answer, given after its effect.
+pub enum Reply {
+    /// Done, nothing to say.
+    Done,
+    /// The cut is in force.
+    Secured(CutReceipt),
+    /// The state asked for.
+    Snapshot(Box<CallSnapshot>),
+}
+
+/// Proof that a cut is in force; only a call that is cut can make one.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct CutReceipt {
+    call: CallId,
+    session: SessionId,
+    since: Instant,
+}
+
+impl CutReceipt {
+    pub(super) fn new(call: CallId, session: SessionId, since: Instant) -> CutReceipt {
+        CutReceipt { call, session, since }
+    }
+
+    /// The call that is cut.
+    pub fn call(&self) -> CallId {
+        self.call
+    }
+
+    /// The session that holds the cut.
+    pub fn session(&self) -> SessionId {
+        self.session
+    }
+
+    /// When the cut came into force.
+    pub fn since(&self) -> Instant {
+        self.since
+    }
+}
+
+/// Why a command was not obeyed. Nothing has changed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum Refusal {
+    /// No such call here.
+    #[error("the call is not known or already over")]
+    UnknownCall,
+    /// The id is in use.
+    #[error("a call with this id exists already")]
+    DuplicateCall,
+    /// Another session is in progress.
+    #[error("a secure session is in progress on this call")]
+    SessionInProgress,
+    /// There is no session to end.
+    #[error("no secure session is in progress on this call")]
+    NoSession,
+    /// The call is cut, and arming would have no meaning.
+    #[error("the call is cut")]
+    CallIsCut,
+    /// The kernel gave no memory that is safe for digits.
+    #[error("no locked memory could be had for the session")]
+    NoLockedMemory,
+    /// The relay holds as many calls as it may.
+    #[error("the relay holds as many calls as it may")]
+    Full,
+    /// No free media port.
+    #[error("no media port is free")]
+    NoPort,
+    /// The media address could not be bound.
+    #[error("the media address cannot be bound")]
+    BindFailed,
+    /// No media address of the family the peer needs is configured.
+    #[error("no media address of the peer's address family is configured")]
+    NoAddressFamily,
+    /// The worker has too many requests waiting.
+    #[error("the relay is busy")]
+    Busy,
+    /// The worker is gone.
+    #[error("the relay is stopping")]
+    Stopping,
+    /// The recording could not be started.
+    #[error("the recording cannot be started")]
+    NoRecording,
+}
+
+/// A leg's local addresses, as the answer names them.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct LocalMedia {
+    /// Where the peer sends RTP.
+    pub rtp: SocketAddr,
+    /// Where the peer sends RTCP.
+    pub rtcp: SocketAddr,
+}

@@ -1,0 +1,407 @@
+//! Leg: one party's media endpoint. What it hears is proven first, then counted, then used.
+
+use std::net::SocketAddr;
+use std::ops::Range;
+use std::time::{Duration, Instant};
+
+use rand::{Rng, RngExt};
+
+use super::egress::{Egress, EgressFormat, Passage, Position};
+use super::gate::{Admission, Gate};
+use super::id::{LocalPort, PortPair};
+use super::limits::RTCP_INTERVAL;
+use super::media::LegMedia;
+use super::reception::{Reception, mos_hundredths};
+use super::routing::{DropReason, Media};
+use super::snapshot::LegSnapshot;
+use super::transmit::Transmit;
+use crate::wire::ntp::NtpTime;
+use crate::wire::rtcp::{self, Compound, RtcpPacket, SenderReport};
+use crate::wire::rtp::{FIXED_HEADER_LEN, Header, RtpPacket, is_rtcp};
+use crate::wire::srtp::{Inbound, Outbound};
+
+/// Which port of a pair a datagram came to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Component {
+    /// The even port.
+    Rtp,
+    /// The odd port.
+    Rtcp,
+}
+
+/// One party's media endpoint.
+pub(super) struct Leg {
+    ports: PortPair,
+    media: LegMedia,
+    gate: Gate,
+    inbound: Option<Inbound>,
+    outbound: Option<Outbound>,
+    egress: Egress,
+    reception: Reception,
+    drops: [u64; DropReason::ALL.len()],
+    last_heard: Instant,
+    rtcp_due: Instant,
+    cname: [u8; 16],
+}
+
+/// A packet that is proven to be the peer's, in clear.
+pub(super) enum Heard {
+    /// RTP that routing has to decide on.
+    Rtp {
+        /// What it carries.
+        media: Media,
+        /// Its place in the peer's stream.
+        at: Position,
+        /// Where the payload lies in the buffer.
+        payload: Range<usize>,
+    },
+    /// RTCP of this length.
+    Rtcp(usize),
+}
+
+impl Leg {
+    /// A leg on two bound ports. `random` names its stream (RFC 3550 section 5.1, RFC 7022).
+    pub(super) fn new(
+        now: Instant,
+        ports: PortPair,
+        mut media: LegMedia,
+        random: &mut impl Rng,
+    ) -> Leg {
+        let (inbound, outbound) = srtp_contexts(&mut media);
+        let mut cname = [0; 16];
+        for octet in &mut cname {
+            *octet = b"0123456789abcdef"[random.random_range(0..16)];
+        }
+        let egress =
+            Egress::new(format_of(&media), random.random(), random.random(), random.random());
+        Leg {
+            ports,
+            gate: Gate::new(media.remote_rtp, media.source),
+            media,
+            inbound,
+            outbound,
+            egress,
+            reception: Reception::new(now),
+            drops: [0; DropReason::ALL.len()],
+            last_heard: now,
+            rtcp_due: now + RTCP_INTERVAL,
+            cname,
+        }
+    }
+
+    /// Takes over what a re-offer agreed. Our stream goes on unbroken; keys are new ones.
+    pub(super) fn reagree(&mut self, now: Instant, mut media: LegMedia) {
+        let (inbound, outbound) = srtp_contexts(&mut media);
+        self.inbound = inbound;
+        self.outbound = outbound;
+        self.gate = Gate::new(media.remote_rtp, media.source);
+        self.egress.reformat(now, format_of(&media));
+        self.media = media;
+        self.last_heard = now;
+    }
+
+    /// Reads a datagram that came to this leg. Nothing of the leg changes, counters of dropped
+    /// packets aside, unless the datagram is proven to be the peer's.
+    pub(super) fn hear(
+        &mut self,
+        now: Instant,
+        component: Component,
+        from: SocketAddr,
+        datagram: &mut [u8],
+        may_latch: bool,
+    ) -> Result<Heard, DropReason> {
+        let &second = datagram.get(1).ok_or(DropReason::Malformed)?;
+        match (component, is_rtcp(second)) {
+            (Component::Rtp, false) => self.hear_rtp(now, from, datagram, may_latch),
+            (Component::Rtp, true) if self.media.rtcp_mux => self.hear_rtcp(from, datagram),
+            (Component::Rtcp, true) if !self.media.rtcp_mux => self.hear_rtcp(from, datagram),
+            (Component::Rtp, true) | (Component::Rtcp, true | false) => Err(DropReason::Malformed),
+        }
+    }
+
+    /// Uses reports that were heard: statistics, and nothing else.
+    pub(super) fn read_rtcp(&mut self, now: Instant, now_ntp: NtpTime, datagram: &[u8]) {
+        let Ok(compound) = Compound::parse(datagram) else {
+            return self.count_drop(DropReason::Malformed);
+        };
+        for packet in compound {
+            let reports = match packet {
+                RtcpPacket::SenderReport { sender, reports } => {
+                    self.reception.hear_sender_report(now, sender.ntp_time);
+                    reports
+                }
+                RtcpPacket::ReceiverReport { reports, .. } => reports,
+                // A goodbye is advice that anyone could send on plain RTP; signalling ends calls.
+                RtcpPacket::Goodbye { .. }
+                | RtcpPacket::SourceDescription(_)
+                | RtcpPacket::Application { .. }
+                | RtcpPacket::Unknown { .. } => continue,
+            };
+            for block in reports.filter(|block| block.ssrc == self.egress.ssrc()) {
+                self.reception.hear_report_of_us(now_ntp, &block);
+            }
+        }
+    }
+
+    /// Sends a packet of the other party on under our own header, in the same buffer: the payload
+    /// stays where it is, a fixed header is put in front of it, an SRTP tag behind.
+    pub(super) fn pass(
+        &mut self,
+        now: Instant,
+        media: Media,
+        from: Position,
+        payload: Range<usize>,
+        buffer: &mut [u8],
+    ) -> Result<Option<Transmit>, DropReason> {
+        let passage = match (media, self.media.telephone_event) {
+            (Media::Audio, _) => self.egress.pass_audio(now, from, &buffer[payload.clone()]),
+            (Media::TelephoneEvent, Some(payload_type)) => {
+                self.egress.pass_event(now, from, payload_type)
+            }
+            (Media::TelephoneEvent, None) | (Media::Rtcp | Media::Unknown, _) => Passage::Unwanted,
+        };
+        match passage {
+            Passage::Now(header) => self.send(now, header, payload, buffer).map(Some),
+            Passage::Later => Ok(None),
+            Passage::Straggler => Err(DropReason::Straggler),
+            Passage::Unwanted => Err(DropReason::NotAgreed),
+        }
+    }
+
+    /// Writes a generated frame or report that is due into `buffer`.
+    pub(super) fn generate(
+        &mut self,
+        now: Instant,
+        now_ntp: NtpTime,
+        buffer: &mut [u8],
+    ) -> Option<Transmit> {
+        while self.egress.due().is_some_and(|due| due <= now) {
+            if let Some(len) = self.egress.generate(now, buffer) {
+                return self.protected(0, len, buffer).ok();
+            }
+        }
+        if self.rtcp_due > now {
+            return None;
+        }
+        self.rtcp_due = now + RTCP_INTERVAL;
+        self.report(now, now_ntp, buffer)
+    }
+
+    /// When [`Leg::generate`] has something to do.
+    pub(super) fn due(&self) -> Instant {
+        self.egress.due().map_or(self.rtcp_due, |due| due.min(self.rtcp_due))
+    }
+
+    /// Our stream to this leg's peer.
+    pub(super) fn egress(&mut self) -> &mut Egress {
+        &mut self.egress
+    }
+
+    /// What was agreed.
+    pub(super) fn media(&self) -> &LegMedia {
+        &self.media
+    }
+
+    /// The leg's ports.
+    pub(super) fn ports(&self) -> PortPair {
+        self.ports
+    }
+
+    /// When the peer was last heard, or agreed to anew.
+    pub(super) fn last_heard(&self) -> Instant {
+        self.last_heard
+    }
+
+    /// Counts a packet that went nowhere.
+    pub(super) fn count_drop(&mut self, reason: DropReason) {
+        self.drops[reason.index()] += 1;
+    }
+
+    /// Counters and quality, copied out.
+    pub(super) fn snapshot(&self) -> LegSnapshot {
+        let (lost, heard) = (self.reception.lost(), self.reception.packets());
+        let (jitter, round_trip) = (self.reception.jitter(), self.reception.round_trip());
+        LegSnapshot {
+            packets_received: heard,
+            packets_sent: self.egress.sent().0,
+            packets_lost: lost,
+            jitter,
+            round_trip,
+            mos_hundredths: mos_hundredths(lost, heard, jitter, round_trip),
+            drops: self.drops,
+        }
+    }
+
+    fn hear_rtp(
+        &mut self,
+        now: Instant,
+        from: SocketAddr,
+        datagram: &mut [u8],
+        may_latch: bool,
+    ) -> Result<Heard, DropReason> {
+        let admission = self.gate.judge(from, may_latch);
+        if admission == Admission::Stranger {
+            return Err(DropReason::UnknownPeer);
+        }
+        let (header, _) = Header::parse(datagram).map_err(|_| DropReason::Malformed)?;
+        let media = self.classify(header.payload_type);
+        let len = match &mut self.inbound {
+            Some(inbound) => {
+                inbound.unprotect(datagram).map_err(|_| DropReason::Unauthenticated)?
+            }
+            None => datagram.len(),
+        };
+        let packet = RtpPacket::parse(&datagram[..len]).map_err(|_| DropReason::Malformed)?;
+        self.admit(admission, from, &packet.header)?;
+        let at = position(media, &packet, &datagram[packet.payload.clone()]);
+        self.last_heard = now;
+        self.reception.hear(now, at, media);
+        Ok(Heard::Rtp { media, at, payload: packet.payload })
+    }
+
+    /// Closes a latch on whoever has proven to be the peer.
+    fn admit(
+        &mut self,
+        admission: Admission,
+        from: SocketAddr,
+        header: &Header,
+    ) -> Result<(), DropReason> {
+        let authenticated = self.inbound.is_some();
+        let proven = match admission {
+            Admission::Peer => true,
+            Admission::Candidate => {
+                authenticated || self.gate.suspect(from, header.ssrc, header.sequence)
+            }
+            Admission::Stranger => false,
+        };
+        if !proven {
+            return Err(DropReason::UnknownPeer);
+        }
+        self.gate.prove(from);
+        Ok(())
+    }
+
+    fn hear_rtcp(&mut self, from: SocketAddr, datagram: &mut [u8]) -> Result<Heard, DropReason> {
+        let peer = if self.media.rtcp_mux { self.gate.target() } else { self.media.remote_rtcp };
+        if from != peer {
+            return Err(DropReason::UnknownPeer);
+        }
+        match &mut self.inbound {
+            Some(inbound) => inbound
+                .unprotect_rtcp(datagram)
+                .map(Heard::Rtcp)
+                .map_err(|_| DropReason::Unauthenticated),
+            None => Ok(Heard::Rtcp(datagram.len())),
+        }
+    }
+
+    fn classify(&self, payload_type: u8) -> Media {
+        if payload_type == self.media.payload_type {
+            Media::Audio
+        } else if Some(payload_type) == self.media.telephone_event {
+            Media::TelephoneEvent
+        } else {
+            Media::Unknown
+        }
+    }
+
+    fn send(
+        &mut self,
+        now: Instant,
+        header: Header,
+        payload: Range<usize>,
+        buffer: &mut [u8],
+    ) -> Result<Transmit, DropReason> {
+        debug_assert!(payload.start >= FIXED_HEADER_LEN, "a received payload follows a header");
+        let start = payload.start - FIXED_HEADER_LEN;
+        let place = buffer[start..].first_chunk_mut().ok_or(DropReason::Malformed)?;
+        header.write(place);
+        let transmit = self.protected(start, payload.end, buffer)?;
+        self.egress.count(now, payload.len());
+        Ok(transmit)
+    }
+
+    /// Protects `buffer[start..end]` where the leg is secure, and addresses it to the peer.
+    fn protected(
+        &mut self,
+        start: usize,
+        end: usize,
+        buffer: &mut [u8],
+    ) -> Result<Transmit, DropReason> {
+        let len = match &mut self.outbound {
+            Some(outbound) => outbound
+                .protect(&mut buffer[start..], end - start)
+                .map_err(|_| DropReason::NotAgreed)?,
+            None => end - start,
+        };
+        let range = start..start + len;
+        Ok(Transmit { port: self.ports.rtp(), to: self.gate.target(), range })
+    }
+
+    fn report(&mut self, now: Instant, now_ntp: NtpTime, buffer: &mut [u8]) -> Option<Transmit> {
+        let block = self.reception.report(now);
+        let blocks = block.as_slice();
+        let (packets, octets) = self.egress.sent();
+        let len = if packets > 0 {
+            let sender = SenderReport {
+                ssrc: self.egress.ssrc(),
+                ntp_time: now_ntp,
+                rtp_timestamp: self.egress.timestamp_at(now),
+                packets: packets as u32,
+                octets: octets as u32,
+            };
+            rtcp::write_sender_report(buffer, &sender, blocks, &self.cname).ok()?
+        } else {
+            rtcp::write_receiver_report(buffer, self.egress.ssrc(), blocks, &self.cname).ok()?
+        };
+        let len = match &mut self.outbound {
+            Some(outbound) => outbound.protect_rtcp(buffer, len).ok()?,
+            None => len,
+        };
+        let (port, to) = self.rtcp_path();
+        Some(Transmit { port, to, range: 0..len })
+    }
+
+    fn rtcp_path(&self) -> (LocalPort, SocketAddr) {
+        if self.media.rtcp_mux {
+            (self.ports.rtp(), self.gate.target())
+        } else {
+            (self.ports.rtcp(), self.media.remote_rtcp)
+        }
+    }
+}
+
+fn srtp_contexts(media: &mut LegMedia) -> (Option<Inbound>, Option<Outbound>) {
+    match media.srtp.take() {
+        Some(keys) => (Some(Inbound::new(&keys.inbound)), Some(Outbound::new(&keys.outbound))),
+        None => (None, None),
+    }
+}
+
+fn format_of(media: &LegMedia) -> EgressFormat {
+    EgressFormat {
+        law: media.law,
+        payload_type: media.payload_type,
+        frame_len: media.frame_len(),
+        audible: media.they_receive,
+    }
+}
+
+/// Where a packet stands in its stream. An event lasts as long as it says (RFC 4733 section 2.3.5).
+fn position(media: Media, packet: &RtpPacket, payload: &[u8]) -> Position {
+    let samples = match media {
+        Media::TelephoneEvent => match payload {
+            [_, _, high, low, ..] => u32::from(u16::from_be_bytes([*high, *low])),
+            _ => 0,
+        },
+        Media::Audio => payload.len() as u32,
+        Media::Rtcp | Media::Unknown => 0,
+    };
+    let Header { marker, sequence, timestamp, ssrc, .. } = packet.header;
+    Position { ssrc, sequence, timestamp, samples, marker }
+}
+
+/// Time without a packet.
+pub(super) fn silence_of(leg: &Leg, now: Instant) -> Duration {
+    now.saturating_duration_since(leg.last_heard())
+}

@@ -1,0 +1,92 @@
+//! Limits: every bound of the media plane, with its reason.
+
+use std::time::Duration;
+
+/// Longest datagram read. RTP over G.711 at 60 ms is under 600 octets; an Ethernet MTU holds any
+/// packet a well-behaved peer sends, and what is longer is truncated and then refused as malformed.
+pub const MAX_DATAGRAM: usize = 1500;
+
+/// Room kept behind a received datagram so that an SRTP tag can be appended in place
+/// (16 octets for GCM; RFC 7714).
+pub const TAG_ROOM: usize = 32;
+
+/// Whole length of a packet buffer.
+pub const BUFFER: usize = MAX_DATAGRAM + TAG_ROOM;
+
+/// Packets read before commands are looked at again, so that a flip never waits for a flood.
+pub const PACKETS_PER_TURN: usize = 64;
+
+/// Commands obeyed before packets are looked at again, so that control traffic never stops media.
+pub const COMMANDS_PER_TURN: usize = 64;
+
+/// Requests waiting for one worker; beyond it the caller gets "busy" at once.
+pub const COMMAND_QUEUE: usize = 256;
+
+/// Events waiting to be told to the control plane; beyond it they are counted as lost. State is
+/// always readable by snapshot, so nothing depends on an event arriving.
+pub const EVENT_QUEUE: usize = 4096;
+
+/// Recording blocks waiting for the disk, over all calls of a worker (100 ms each).
+pub const RECORD_QUEUE: usize = 4096;
+
+/// Calls one worker will hold: both legs use a port pair, and the range has 5,000 pairs.
+pub const MAX_CALLS: usize = 5000;
+
+/// Time one generated frame lasts.
+pub const FRAME: Duration = Duration::from_millis(20);
+
+/// Samples in one generated frame at 8 kHz.
+pub const FRAME_SAMPLES: usize = 160;
+
+/// Largest audio payload of one packet: 60 ms of G.711.
+pub const MAX_FRAME: usize = 480;
+
+/// Delay of caller-to-engine audio while armed: a detector needs up to 38 ms and one packet more
+/// before it can know of a key.
+pub const LOOK_AHEAD: Duration = Duration::from_millis(60);
+
+/// Audio a delay line holds before it drops the oldest.
+pub const DELAY_LINE: usize = 1920;
+
+/// How far a generated stream may fall behind before frames are skipped instead of sent in a burst.
+pub const MAX_BACKLOG: Duration = Duration::from_millis(200);
+
+/// Quiet that must be heard after a verdict before the route reopens: longer than the longest
+/// pause inside a keyed sequence of end packets or an interrupted tone.
+pub const DRAIN_QUIET: Duration = Duration::from_millis(500);
+
+/// Audio that must really have been heard in that quiet (half of it: 10 % loss and more is normal).
+pub const DRAIN_HEARD: Duration = Duration::from_millis(250);
+
+/// Draining longer than this raises an alarm and needs an operator.
+pub const DRAIN_LIMIT: Duration = Duration::from_secs(5);
+
+/// How often a draining session is looked at.
+pub const DRAIN_TICK: Duration = Duration::from_millis(20);
+
+/// How often the part of a recording that can no longer be taken back is fetched: one block.
+pub const TAPE_TICK: Duration = Duration::from_millis(100);
+
+/// SSRCs whose last sequence number is remembered over a cut, so that stragglers stay cut.
+pub const CUT_MEMORY: usize = 4;
+
+/// Consistent packets (same source and SSRC, consecutive sequence) that close a NAT latch.
+pub const LATCH_PACKETS: u8 = 4;
+
+/// RTCP report interval (RFC 3550 section 6.2 gives 5 s as the minimum for unicast pairs).
+pub const RTCP_INTERVAL: Duration = Duration::from_secs(5);
+
+/// Silence of a sending peer after which a call is ended.
+pub const MEDIA_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Time a port pair rests after use, so that stragglers of the last call reach nobody.
+pub const PORT_QUARANTINE: Duration = Duration::from_secs(5);
+
+/// Pairs tried before a call is refused because other programs hold the ports.
+pub const BIND_ATTEMPTS: usize = 32;
+
+const _: () = assert!(FRAME_SAMPLES as u128 == FRAME.as_millis() * 8);
+const _: () = assert!(MAX_FRAME >= FRAME_SAMPLES && DELAY_LINE >= 2 * MAX_FRAME);
+const _: () = assert!(DRAIN_HEARD.as_millis() <= DRAIN_QUIET.as_millis());
+const _: () = assert!(DRAIN_QUIET.as_millis() < DRAIN_LIMIT.as_millis());
+const _: () = assert!(BUFFER > 12 + MAX_FRAME + TAG_ROOM);

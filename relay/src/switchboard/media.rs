@@ -1,0 +1,59 @@
+//! LegMedia: what was agreed for one leg, as the switchboard needs it.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use dtmf::g711::Law;
+
+use crate::wire::srtp::MasterKey;
+
+/// Which sources a leg accepts.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum SourceRule {
+    /// Only the signalled address and port.
+    Signalled,
+    /// A peer behind NAT: the first source that proves itself. Closes once found.
+    Latch,
+}
+
+/// Keys of one SRTP leg, one a direction (RFC 4568 section 6.1).
+pub struct SrtpKeys {
+    /// What the peer protects with.
+    pub inbound: MasterKey,
+    /// What we protect with.
+    pub outbound: MasterKey,
+}
+
+/// What was agreed for one leg.
+pub struct LegMedia {
+    /// Where the peer said it receives RTP, and sends it from.
+    pub remote_rtp: SocketAddr,
+    /// Where the peer said it receives RTCP.
+    pub remote_rtcp: SocketAddr,
+    /// RTCP travels on the RTP port (RFC 5761).
+    pub rtcp_mux: bool,
+    /// The codec.
+    pub law: Law,
+    /// Its payload type.
+    pub payload_type: u8,
+    /// Payload type of telephone-event at 8000 Hz, if key events are exchanged on this leg.
+    pub telephone_event: Option<u8>,
+    /// Packet time we send with.
+    pub ptime: Duration,
+    /// The peer may send (RFC 3264 direction).
+    pub they_send: bool,
+    /// The peer wants to receive.
+    pub they_receive: bool,
+    /// Present on SRTP legs.
+    pub srtp: Option<SrtpKeys>,
+    /// Which sources are accepted.
+    pub source: SourceRule,
+}
+
+impl LegMedia {
+    /// Octets of one G.711 frame of the leg's packet time at 8 kHz.
+    pub fn frame_len(&self) -> usize {
+        let samples = self.ptime.as_millis() as usize * 8;
+        samples.clamp(80, super::limits::MAX_FRAME)
+    }
+}

@@ -1,0 +1,341 @@
+//! Switchboard: all calls of one worker. Decides, and performs no effect.
+//!
+//! Input goes in by `handle_*`, with the time as an argument; output comes out by `poll_*` and by
+//! return value. After every input: [`Switchboard::poll_transmit`] until `None`, then the other
+//! `poll_*` until `None`, then sleep until [`Switchboard::poll_timeout`].
+
+use std::collections::{HashMap, VecDeque};
+use std::net::SocketAddr;
+use std::ops::RangeInclusive;
+use std::time::{Duration, Instant};
+
+use rand::SeedableRng;
+use rand::rngs::StdRng;
+
+mod call;
+mod command;
+mod cut_memory;
+mod delay_line;
+mod egress;
+mod event;
+mod gate;
+mod id;
+mod leg;
+pub mod limits;
+mod media;
+mod ports;
+mod reception;
+mod routing;
+mod secure_session;
+mod snapshot;
+mod timers;
+mod transmit;
+
+pub use command::{Command, CutReceipt, LocalMedia, OpenCall, Refusal, Reply};
+pub use event::{Event, EventKind};
+pub use id::{CallId, LocalPort, PortPair, SessionId, Side, WorkerIndex};
+pub use media::{LegMedia, SourceRule, SrtpKeys};
+pub use ports::PortPool;
+pub use routing::{DropReason, EngineAudio, Media, Phase, Route, route};
+pub use snapshot::{CallSnapshot, LegSnapshot, SessionSnapshot};
+pub use transmit::Transmit;
+
+use crate::recording::Job;
+use crate::wire::ntp::NtpTime;
+use call::{Call, Events};
+use leg::Component;
+use limits::MAX_CALLS;
+use timers::Timers;
+
+/// What a switchboard is made with.
+pub struct SwitchboardConfig {
+    /// Ports that packets may come to.
+    pub ports: RangeInclusive<u16>,
+    /// Silence of a sending caller that ends its call.
+    pub media_timeout: Duration,
+    /// Seed of SSRCs and initial numbers.
+    pub seed: [u8; 32],
+    /// An instant and its wall-clock time, for sender reports.
+    pub ntp_anchor: (Instant, NtpTime),
+}
+
+/// All calls of one worker.
+pub struct Switchboard {
+    config: SwitchboardConfig,
+    calls: Vec<Option<Call>>,
+    free: Vec<usize>,
+    by_id: HashMap<CallId, usize>,
+    by_port: Vec<Option<Target>>,
+    timers: Timers,
+    ready: VecDeque<usize>,
+    events: Events,
+    records: VecDeque<Job>,
+    released: VecDeque<PortPair>,
+    random: StdRng,
+    strays: u64,
+}
+
+/// What a port belongs to.
+#[derive(Clone, Copy)]
+struct Target {
+    slot: u32,
+    side: Side,
+    component: Component,
+}
+
+impl Switchboard {
+    /// A switchboard without calls.
+    pub fn new(config: SwitchboardConfig) -> Switchboard {
+        let ports = config.ports.clone().count();
+        Switchboard {
+            random: StdRng::from_seed(config.seed),
+            by_port: vec![None; ports],
+            config,
+            calls: Vec::new(),
+            free: Vec::new(),
+            by_id: HashMap::new(),
+            timers: Timers::default(),
+            ready: VecDeque::new(),
+            events: VecDeque::new(),
+            records: VecDeque::new(),
+            released: VecDeque::new(),
+            strays: 0,
+        }
+    }
+
+    /// Obeys a command, or says why not; a refused command has changed nothing.
+    pub fn handle_command(&mut self, now: Instant, command: Command) -> Result<Reply, Refusal> {
+        match command {
+            Command::Open(request) => self.open(now, *request),
+            Command::Reoffer { call, side, media } => self.with(now, call, |call, _| {
+                call.reoffer(now, side, *media);
+                Ok(Reply::Done)
+            }),
+            Command::Arm { call } => {
+                self.with(now, call, |call, events| call.arm(now, events).map(|()| Reply::Done))
+            }
+            Command::Disarm { call } => {
+                self.with(now, call, |call, events| call.disarm(events).map(|()| Reply::Done))
+            }
+            Command::Enter { call, session, plan, engine_audio } => {
+                self.with(now, call, |call, events| {
+                    call.enter(now, session, *plan, engine_audio, events).map(Reply::Secured)
+                })
+            }
+            Command::Cancel { call } => {
+                self.with(now, call, |call, events| call.cancel(now, events).map(|()| Reply::Done))
+            }
+            Command::Key { call, digit } => self.with(now, call, |call, events| {
+                call.key(now, digit, events);
+                Ok(Reply::Done)
+            }),
+            Command::Close { call } => self.with(now, call, |call, events| {
+                call.close(now, events);
+                Ok(Reply::Done)
+            }),
+            Command::Snapshot { call } => {
+                self.with(now, call, |call, _| Ok(Reply::Snapshot(Box::new(call.snapshot(now)))))
+            }
+        }
+    }
+
+    /// Handles the datagram in `buffer[..len]` that came to `port`. What has to be sent at once is
+    /// returned and lies in `buffer`, which needs [`limits::TAG_ROOM`] octets more than `len`.
+    pub fn handle_packet(
+        &mut self,
+        now: Instant,
+        port: LocalPort,
+        from: SocketAddr,
+        buffer: &mut [u8],
+        len: usize,
+    ) -> Option<Transmit> {
+        debug_assert!(len + limits::TAG_ROOM <= buffer.len());
+        let Some(target) = self.target(port) else {
+            self.strays += 1;
+            return None;
+        };
+        let slot = target.slot as usize;
+        let now_ntp = self.ntp(now);
+        let call = self.calls[slot].as_mut().expect("a port in the table belongs to a call");
+        let Target { side, component, .. } = target;
+        let transmit =
+            call.handle_packet(now, now_ntp, side, component, from, buffer, len, &mut self.events);
+        let due = call.due();
+        self.timers.set(slot, due);
+        transmit
+    }
+
+    /// Runs the timers that are due; packets that come of it are fetched by `poll_transmit`.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        while let Some(slot) = self.timers.pop_due(now) {
+            if let Some(call) = self.calls[slot].as_mut() {
+                call.handle_timeout(now, &mut self.events);
+                self.ready.push_back(slot);
+            }
+        }
+    }
+
+    /// Writes the next packet that is due into `buffer`.
+    pub fn poll_transmit(&mut self, now: Instant, buffer: &mut [u8]) -> Option<Transmit> {
+        let now_ntp = self.ntp(now);
+        while let Some(&slot) = self.ready.front() {
+            if let Some(call) = self.calls[slot].as_mut()
+                && let Some(transmit) = call.generate(now, now_ntp, buffer)
+            {
+                return Some(transmit);
+            }
+            self.ready.pop_front();
+            self.settle(now, slot);
+        }
+        None
+    }
+
+    /// The next event for control.
+    pub fn poll_event(&mut self) -> Option<Event> {
+        self.events.pop_front()
+    }
+
+    /// The next job for the recorder.
+    pub fn poll_record(&mut self) -> Option<Job> {
+        self.records.pop_front()
+    }
+
+    /// The next pair of ports that no call uses any more.
+    pub fn poll_released(&mut self) -> Option<PortPair> {
+        self.released.pop_front()
+    }
+
+    /// When [`Switchboard::handle_timeout`] has something to do.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        self.timers.next()
+    }
+
+    /// Calls in progress.
+    pub fn calls(&self) -> usize {
+        self.by_id.len()
+    }
+
+    /// Ports of a call, its peers' addresses and whether RTCP is multiplexed, by [`Side::index`].
+    pub fn legs(&self, call: CallId) -> Option<[(PortPair, SocketAddr, bool); 2]> {
+        let &slot = self.by_id.get(&call)?;
+        self.calls[slot].as_ref().map(Call::legs)
+    }
+
+    /// A packet that was to leave from `port` was not taken by the kernel.
+    pub fn handle_unsent(&mut self, port: LocalPort) {
+        if let Some(target) = self.target(port)
+            && let Some(call) = self.calls[target.slot as usize].as_mut()
+        {
+            call.count_unsent(target.side);
+        }
+    }
+
+    /// The recorder could not take a job: what it held is lost, and that is told.
+    pub fn handle_record_lost(&mut self, call: CallId) {
+        self.events.push_back(Event { call, kind: EventKind::RecordingGap });
+    }
+
+    /// Ends all calls.
+    pub fn close_all(&mut self, now: Instant) {
+        for slot in 0..self.calls.len() {
+            if let Some(call) = self.calls[slot].as_mut() {
+                call.close(now, &mut self.events);
+                self.settle(now, slot);
+            }
+        }
+    }
+
+    fn open(&mut self, now: Instant, request: OpenCall) -> Result<Reply, Refusal> {
+        if self.by_id.contains_key(&request.call) {
+            return Err(Refusal::DuplicateCall);
+        }
+        if self.by_id.len() >= MAX_CALLS {
+            return Err(Refusal::Full);
+        }
+        let (id, pairs) = (request.call, [request.caller_ports, request.engine_ports]);
+        let media_timeout = self.config.media_timeout;
+        let call = Call::open(now, request, media_timeout, &mut self.random, &mut self.events);
+        if call.is_recorded() {
+            self.records.push_back(Job::Start { call: id });
+        }
+        let slot = self.free.pop().unwrap_or(self.calls.len());
+        if slot == self.calls.len() {
+            self.calls.push(None);
+        }
+        self.calls[slot] = Some(call);
+        self.by_id.insert(id, slot);
+        for (side, pair) in Side::ALL.into_iter().zip(pairs) {
+            self.claim(pair, slot, side);
+        }
+        self.settle(now, slot);
+        Ok(Reply::Done)
+    }
+
+    fn with(
+        &mut self,
+        now: Instant,
+        call: CallId,
+        obey: impl FnOnce(&mut Call, &mut Events) -> Result<Reply, Refusal>,
+    ) -> Result<Reply, Refusal> {
+        let &slot = self.by_id.get(&call).ok_or(Refusal::UnknownCall)?;
+        let call = self.calls[slot].as_mut().expect("an id in the table belongs to a call");
+        let reply = obey(call, &mut self.events);
+        self.settle(now, slot);
+        reply
+    }
+
+    /// After a call has changed: fetches its recording, sets its alarm, or frees what it held.
+    fn settle(&mut self, now: Instant, slot: usize) {
+        let Some(call) = self.calls[slot].as_mut() else { return };
+        while let Some(block) = call.poll_block(now) {
+            self.records.push_back(Job::Block { call: call.id(), block });
+        }
+        self.timers.set(slot, call.due());
+        if call.phase() == Phase::Closed {
+            self.free(slot);
+        }
+    }
+
+    fn free(&mut self, slot: usize) {
+        let Some(call) = self.calls[slot].take() else { return };
+        if call.is_recorded() {
+            let samples = call.recorded_samples();
+            self.records.push_back(Job::Finish { call: call.id(), samples });
+        }
+        self.by_id.remove(&call.id());
+        self.timers.set(slot, None);
+        self.ready.retain(|&ready| ready != slot);
+        self.free.push(slot);
+        for pair in call.ports() {
+            for port in [pair.rtp(), pair.rtcp()] {
+                if let Some(entry) = self.port_index(port) {
+                    self.by_port[entry] = None;
+                }
+            }
+            self.released.push_back(pair);
+        }
+    }
+
+    fn claim(&mut self, pair: PortPair, slot: usize, side: Side) {
+        for (port, component) in [(pair.rtp(), Component::Rtp), (pair.rtcp(), Component::Rtcp)] {
+            let entry = self.port_index(port).expect("ports of a call come from the range");
+            let target = Target { slot: slot as u32, side, component };
+            let before = self.by_port[entry].replace(target);
+            assert!(before.is_none(), "a port belongs to one call");
+        }
+    }
+
+    fn target(&self, port: LocalPort) -> Option<Target> {
+        self.by_port[self.port_index(port)?]
+    }
+
+    fn port_index(&self, port: LocalPort) -> Option<usize> {
+        let range = &self.config.ports;
+        range.contains(&port.0).then(|| usize::from(port.0 - range.start()))
+    }
+
+    fn ntp(&self, now: Instant) -> NtpTime {
+        let (at, time) = self.config.ntp_anchor;
+        time.after(now.saturating_duration_since(at))
+    }
+}

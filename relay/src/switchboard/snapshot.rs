@@ -1,0 +1,57 @@
+//! Snapshots: a call's state and counters, copied out by value.
+
+use std::time::Duration;
+
+use dtmf::{Step, Verdict};
+
+use super::id::SessionId;
+use super::routing::{DropReason, Phase};
+
+/// One call at one instant.
+#[derive(Clone, Debug)]
+pub struct CallSnapshot {
+    /// State of the routing.
+    pub phase: Phase,
+    /// The secure session in progress, or the last one.
+    pub session: Option<SessionSnapshot>,
+    /// Caller's and engine's leg, by [`super::id::Side::index`].
+    pub legs: [LegSnapshot; 2],
+    /// Whether the call is recorded.
+    pub recording: bool,
+    /// Time since the call was opened.
+    pub age: Duration,
+}
+
+/// One secure session, without anything of what was keyed.
+#[derive(Clone, Copy, Debug)]
+pub struct SessionSnapshot {
+    /// The session.
+    pub session: SessionId,
+    /// The field in progress.
+    pub step: Option<Step>,
+    /// Its attempt, from 1.
+    pub attempt: u8,
+    /// How the collection ended, once it has.
+    pub verdict: Option<Verdict>,
+    /// Quantised progress for operators: groups of four keys begun, 0 to 5.
+    pub progress: u8,
+}
+
+/// One leg's counters and quality.
+#[derive(Clone, Debug)]
+pub struct LegSnapshot {
+    /// RTP packets accepted from the peer.
+    pub packets_received: u64,
+    /// RTP packets sent to the peer.
+    pub packets_sent: u64,
+    /// Packets the peer sent that never came (RFC 3550 A.3); negative with duplicates.
+    pub packets_lost: i64,
+    /// Interarrival jitter (RFC 3550 A.8).
+    pub jitter: Duration,
+    /// Round trip from the peer's last report block, if it sent one.
+    pub round_trip: Option<Duration>,
+    /// Estimated mean opinion score of what we hear, 1.0 to 4.5, times 100.
+    pub mos_hundredths: u16,
+    /// Dropped packets by [`DropReason::index`].
+    pub drops: [u64; DropReason::ALL.len()],
+}

@@ -1,0 +1,8 @@
+//! Bytes to values and back: no state of a call, no time, no effect.
+
+pub mod ntp;
+pub mod rtcp;
+pub mod rtp;
+pub mod sdes;
+pub mod sdp;
+pub mod srtp;

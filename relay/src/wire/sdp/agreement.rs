@@ -1,0 +1,248 @@
+//! `Agreement`: what an offer and our policy have in common, as the media plane needs it.
+
+use std::net::SocketAddr;
+use std::ops::RangeInclusive;
+
+use dtmf::g711::Law;
+use rand::CryptoRng;
+
+use super::answer::{Continuation, KeyLine, PreviousAnswer};
+use super::codec::Codec;
+use super::stream::{Audio, Rejection, Stream, Transport};
+use super::{Offer, Policy, SdpRefusal};
+use crate::wire::sdes::CryptoAttribute;
+use crate::wire::srtp::MasterKey;
+
+/// Packet times we can send, in ms; longest first.
+const PACKET_TIMES_MS: [u8; 5] = [60, 40, 30, 20, 10];
+/// Packet time where no other is wished for (RFC 3551 table 1), in ms.
+const DEFAULT_PACKET_TIME_MS: u8 = 20;
+/// Their second octet with the marker bit set is an RTCP packet type, so RTP that shares its port
+/// with RTCP must not use them (RFC 5761 section 4).
+const TYPES_TAKEN_BY_RTCP: RangeInclusive<u8> = 64..=95;
+
+/// One audio stream both sides agree on. It may hold SRTP keys, so it has neither `Debug` nor
+/// `Clone`.
+pub struct Agreement {
+    /// Where RTP goes, and where it comes from.
+    pub remote_rtp: SocketAddr,
+    /// Where RTCP goes; the same as `remote_rtp` with `rtcp_mux`.
+    pub remote_rtcp: SocketAddr,
+    /// RTCP shares the RTP port (RFC 5761).
+    pub rtcp_mux: bool,
+    /// The codec, at 8000 Hz, mono.
+    pub law: Law,
+    /// Its payload type both ways, 0 to 127.
+    pub payload_type: u8,
+    /// Payload type both ways of telephone-event at 8000 Hz.
+    pub telephone_event: Option<u8>,
+    /// Length of the packets we send: 10, 20, 30, 40 or 60 ms.
+    pub ptime_ms: u8,
+    /// The caller may send.
+    pub they_send: bool,
+    /// The caller wants to receive; not so while it holds the call.
+    pub they_receive: bool,
+    /// Keys of an SRTP stream; `None` on a plain one. The media plane takes them out before ports
+    /// are known and the answer is written, which does without them.
+    pub srtp: Option<SrtpKeys>,
+    /// Our key as the answer gives it.
+    pub(super) key_line: Option<KeyLine>,
+    pub(super) transport: Transport,
+    /// Start and stop as offered.
+    pub(super) timing: (u64, u64),
+    /// The refused streams; the agreed one stands after the first `position` of them.
+    pub(super) rejections: Vec<Rejection>,
+    pub(super) position: usize,
+    pub(super) continuation: Continuation,
+}
+
+/// Keys of one SRTP stream (RFC 4568); both have one tag and one suite.
+pub struct SrtpKeys {
+    /// What the caller protects with, as offered.
+    pub inbound: CryptoAttribute,
+    /// What we protect with, made for this agreement alone.
+    pub outbound: CryptoAttribute,
+}
+
+impl Offer {
+    /// Agrees on the first audio stream that the policy allows; the answer refuses the others.
+    ///
+    /// `previous` is the last answer given on the same leg, if this is a re-offer. `rng` makes our
+    /// own key, another one for every agreement.
+    ///
+    /// # Errors
+    /// [`SdpRefusal`] of the first audio stream, if none can be agreed on.
+    pub fn agree(
+        self,
+        policy: &Policy,
+        previous: Option<&PreviousAnswer>,
+        rng: &mut impl CryptoRng,
+    ) -> Result<Agreement, SdpRefusal> {
+        let mut agreed = None;
+        let mut refusal = SdpRefusal::NoAudio;
+        let mut rejections = Vec::with_capacity(self.streams.len());
+        for Stream { rejection, audio } in self.streams {
+            let terms = match audio {
+                Ok(audio) if agreed.is_none() => Terms::find(audio, policy, previous),
+                Ok(_) => Err(refusal),
+                Err(reason) => Err(reason),
+            };
+            match terms {
+                Ok(terms) => agreed = Some((terms, rejections.len())),
+                Err(reason) => {
+                    rejections.push(rejection);
+                    if refusal == SdpRefusal::NoAudio {
+                        refusal = reason;
+                    }
+                }
+            }
+        }
+        let (terms, position) = agreed.ok_or(refusal)?;
+        let srtp = terms.key.map(|offered| SrtpKeys::answering(offered, rng));
+        Ok(Agreement {
+            remote_rtp: terms.remote.rtp,
+            remote_rtcp: terms.remote.rtcp,
+            rtcp_mux: terms.rtcp_mux,
+            law: terms.law,
+            payload_type: terms.payload_type,
+            telephone_event: terms.telephone_event,
+            ptime_ms: terms.ptime_ms,
+            they_send: terms.they_send,
+            they_receive: terms.they_receive,
+            key_line: srtp.as_ref().map(|keys| KeyLine::of(&keys.outbound)),
+            srtp,
+            transport: terms.transport,
+            timing: self.session.timing,
+            rejections,
+            position,
+            continuation: Continuation::of(previous, rng),
+        })
+    }
+}
+
+impl SrtpKeys {
+    fn answering(offered: CryptoAttribute, rng: &mut impl CryptoRng) -> Self {
+        let key = MasterKey::random(offered.key.suite(), rng);
+        let outbound = CryptoAttribute { tag: offered.tag, key };
+        Self { inbound: offered, outbound }
+    }
+}
+
+/// What is agreed for one audio stream, before our own key is made.
+struct Terms {
+    remote: Remote,
+    rtcp_mux: bool,
+    law: Law,
+    payload_type: u8,
+    telephone_event: Option<u8>,
+    ptime_ms: u8,
+    they_send: bool,
+    they_receive: bool,
+    transport: Transport,
+    key: Option<CryptoAttribute>,
+}
+
+/// Where the caller's media is.
+pub(super) struct Remote {
+    pub(super) rtp: SocketAddr,
+    pub(super) rtcp: SocketAddr,
+}
+
+impl Terms {
+    fn find(
+        audio: Audio,
+        policy: &Policy,
+        previous: Option<&PreviousAnswer>,
+    ) -> Result<Self, SdpRefusal> {
+        if policy.srtp_only && !audio.transport.is_secure() {
+            return Err(SdpRefusal::PlainRtp);
+        }
+        let (payload_type, law) =
+            choose_law(&audio, policy.preferred_law).ok_or(SdpRefusal::NoCodec)?;
+        let telephone_event = find_telephone_event(&audio);
+        let rtcp_mux = audio.rtcp_mux
+            && ![Some(payload_type), telephone_event]
+                .into_iter()
+                .flatten()
+                .any(|payload_type| TYPES_TAKEN_BY_RTCP.contains(&payload_type));
+        // The old way to hold (RFC 3264 section 8.4): the caller's addresses stay what they were.
+        let held_blind = audio.connection.address()?.is_unspecified();
+        let remote = match previous {
+            Some(previous) if held_blind => previous.remote(rtcp_mux),
+            Some(_) | None => find_remote(&audio, rtcp_mux, policy)?,
+        };
+        Ok(Self {
+            remote,
+            rtcp_mux,
+            law,
+            payload_type,
+            telephone_event,
+            ptime_ms: choose_ptime(audio.ptime_ms, audio.max_ptime_ms)
+                .ok_or(SdpRefusal::PacketTime)?,
+            they_send: audio.direction.sends,
+            they_receive: audio.direction.receives && !held_blind,
+            transport: audio.transport,
+            key: choose_key(audio, previous)?,
+        })
+    }
+}
+
+/// The first G.711 of the preferred law, else the first in the offer's order.
+fn choose_law(audio: &Audio, preferred: Option<Law>) -> Option<(u8, Law)> {
+    let laws = || {
+        audio.formats.iter().filter_map(|(payload_type, codec)| match codec {
+            Codec::Pcm(law) => Some((*payload_type, *law)),
+            Codec::TelephoneEvent | Codec::Other => None,
+        })
+    };
+    laws().find(|(_, law)| Some(*law) == preferred).or_else(|| laws().next())
+}
+
+fn find_telephone_event(audio: &Audio) -> Option<u8> {
+    let mut events = audio.formats.iter().filter(|(_, codec)| *codec == Codec::TelephoneEvent);
+    events.next().map(|(payload_type, _)| *payload_type)
+}
+
+/// RTP goes where `c=` and `m=` say; RTCP goes to the same port if multiplexed, to `a=rtcp` if
+/// given, else one port up (RFC 3605).
+fn find_remote(audio: &Audio, rtcp_mux: bool, policy: &Policy) -> Result<Remote, SdpRefusal> {
+    let ip = audio.connection.address()?;
+    let rtp = policy.addresses.admit(SocketAddr::new(ip, audio.port))?;
+    if rtcp_mux {
+        return Ok(Remote { rtp, rtcp: rtp });
+    }
+    let rtcp = match audio.rtcp {
+        Some((port, connection)) => {
+            SocketAddr::new(connection.unwrap_or(audio.connection).address()?, port)
+        }
+        None => SocketAddr::new(ip, audio.port.checked_add(1).ok_or(SdpRefusal::NoRtcpPort)?),
+    };
+    Ok(Remote { rtp, rtcp: policy.addresses.admit(rtcp)? })
+}
+
+/// The wish if it is one we can grant, else 20 ms; in either case no longer than `max`.
+fn choose_ptime(wish: Option<u16>, max: Option<u16>) -> Option<u8> {
+    let granted = PACKET_TIMES_MS.into_iter().find(|time| Some(u16::from(*time)) == wish);
+    let wanted = granted.unwrap_or(DEFAULT_PACKET_TIME_MS);
+    PACKET_TIMES_MS
+        .into_iter()
+        .filter(|time| *time <= wanted)
+        .find(|time| max.is_none_or(|max| u16::from(*time) <= max))
+}
+
+/// The first usable key in the offer's order (RFC 4568 section 5.1.2). A key that we gave away
+/// ourselves is refused: both directions would be encrypted alike.
+fn choose_key(
+    audio: Audio,
+    previous: Option<&PreviousAnswer>,
+) -> Result<Option<CryptoAttribute>, SdpRefusal> {
+    if !audio.transport.is_secure() {
+        return Ok(None);
+    }
+    if let Some(previous) = previous
+        && audio.keys.iter().any(|offered| previous.sent(&offered.key))
+    {
+        return Err(SdpRefusal::KeyEchoed);
+    }
+    audio.keys.into_iter().next().map(Some).ok_or(SdpRefusal::NoUsableKey)
+}

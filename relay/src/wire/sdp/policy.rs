@@ -1,0 +1,16 @@
+//! `Policy`: what this relay accepts of the offers it understands.
+
+use dtmf::g711::Law;
+
+use super::AddressPolicy;
+
+/// What is accepted and what is preferred.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Policy {
+    /// The law to take where both are offered; `None` leaves the choice to the offer's order.
+    pub preferred_law: Option<Law>,
+    /// Refuse plain RTP, for legs that cross a public network.
+    pub srtp_only: bool,
+    /// Where media may be sent.
+    pub addresses: AddressPolicy,
+}

@@ -1,0 +1,256 @@
+//! `Stream`: one `m=` line of an offer and the lines that belong to it.
+
+use super::address::Connection;
+use super::codec::Codec;
+use super::direction::Direction;
+use super::line::{Line, decimal};
+use super::offer::Session;
+use super::{MAX_FORMATS, MAX_KEYS, MAX_TOKEN_LEN, SdpError, SdpRefusal};
+use crate::wire::sdes::CryptoAttribute;
+
+/// The RTP profiles we speak; feedback (the F) is optional for both sides (RFC 4585 section 4.2),
+/// and an answer without `a=rtcp-fb` uses none.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Transport {
+    /// RTP/AVP (RFC 3551).
+    Avp,
+    /// RTP/AVPF (RFC 4585).
+    Avpf,
+    /// RTP/SAVP (RFC 3711).
+    Savp,
+    /// RTP/SAVPF (RFC 5124).
+    Savpf,
+}
+
+impl Transport {
+    /// The name in an `m=` line.
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::Avp => "RTP/AVP",
+            Self::Avpf => "RTP/AVPF",
+            Self::Savp => "RTP/SAVP",
+            Self::Savpf => "RTP/SAVPF",
+        }
+    }
+
+    /// Whether packets are SRTP.
+    pub(super) const fn is_secure(self) -> bool {
+        match self {
+            Self::Avp | Self::Avpf => false,
+            Self::Savp | Self::Savpf => true,
+        }
+    }
+
+    fn from_name(name: &str) -> Option<Self> {
+        [Self::Avp, Self::Avpf, Self::Savp, Self::Savpf]
+            .into_iter()
+            .find(|transport| transport.name() == name)
+    }
+}
+
+/// One offered stream.
+pub(super) struct Stream {
+    /// What is written should the stream be refused.
+    pub(super) rejection: Rejection,
+    /// The audio offered, or why there is none that we could use.
+    pub(super) audio: Result<Audio, SdpRefusal>,
+}
+
+/// The words of an `m=` line that its refusal must repeat (RFC 3264 section 6).
+#[derive(PartialEq, Eq)]
+pub(super) struct Rejection {
+    pub(super) media: String,
+    pub(super) transport: String,
+    pub(super) format: String,
+}
+
+/// An audio stream over RTP, as offered.
+pub(super) struct Audio {
+    /// Where RTP goes; the port is not 0.
+    pub(super) connection: Connection,
+    pub(super) port: u16,
+    pub(super) transport: Transport,
+    /// Payload types in the offer's order of preference, and what they stand for.
+    pub(super) formats: Vec<(u8, Codec)>,
+    pub(super) direction: Direction,
+    /// Packet time the offerer would like to receive, in ms.
+    pub(super) ptime_ms: Option<u16>,
+    /// Longest packet it takes, in ms.
+    pub(super) max_ptime_ms: Option<u16>,
+    pub(super) rtcp_mux: bool,
+    /// `a=rtcp`: another port, and perhaps another address, for RTCP.
+    pub(super) rtcp: Option<(u16, Option<Connection>)>,
+    /// The `a=crypto` lines that we can use; none on plain transports.
+    pub(super) keys: Vec<CryptoAttribute>,
+}
+
+impl Stream {
+    /// Reads a section that begins with the `m=` line `value` at `line`.
+    pub(super) fn parse(
+        session: &Session,
+        line: usize,
+        value: &str,
+        section: &[(usize, Line<'_>)],
+    ) -> Result<Self, SdpError> {
+        let bad = SdpError::BadStream { line };
+        let mut words = value.split_ascii_whitespace();
+        let (Some(media), Some(port), Some(transport)) = (words.next(), words.next(), words.next())
+        else {
+            return Err(bad);
+        };
+        let formats: Vec<&str> = words.collect();
+        let format = *formats.first().ok_or(bad)?;
+        if ![media, transport, format].into_iter().all(is_token) {
+            return Err(bad);
+        }
+        let port = parse_port(port).ok_or(SdpError::BadPort { line })?;
+        let audio = match Transport::from_name(transport) {
+            _ if media != "audio" => Err(SdpRefusal::NoAudio),
+            _ if port == 0 => Err(SdpRefusal::AudioOff),
+            None => Err(SdpRefusal::Transport),
+            Some(transport) => Ok(Audio {
+                connection: only_connection(section)?
+                    .or(session.connection)
+                    .ok_or(SdpError::NoConnection { line })?,
+                port,
+                transport,
+                formats: parse_formats(line, &formats, section)?,
+                direction: last_direction(section).unwrap_or(session.direction),
+                ptime_ms: attributes(section, "ptime").find_map(|(_, value)| whole_ms(value)),
+                max_ptime_ms: attributes(section, "maxptime")
+                    .find_map(|(_, value)| whole_ms(value)),
+                rtcp_mux: attributes(section, "rtcp-mux").next().is_some(),
+                rtcp: parse_rtcp(section)?,
+                keys: if transport.is_secure() { parse_keys(section)? } else { Vec::new() },
+            }),
+        };
+        let rejection = Rejection {
+            media: media.to_owned(),
+            transport: transport.to_owned(),
+            format: format.to_owned(),
+        };
+        Ok(Self { rejection, audio })
+    }
+}
+
+/// The one `c=` line of a section, if there is one.
+pub(super) fn only_connection(
+    section: &[(usize, Line<'_>)],
+) -> Result<Option<Connection>, SdpError> {
+    let mut only = None;
+    for (line, content) in section {
+        if let Line::Connection(value) = content
+            && only.replace(Connection::parse(*line, value)?).is_some()
+        {
+            return Err(SdpError::RepeatedConnection { line: *line });
+        }
+    }
+    Ok(only)
+}
+
+/// The last direction attribute of a section.
+pub(super) fn last_direction(section: &[(usize, Line<'_>)]) -> Option<Direction> {
+    section.iter().rev().find_map(|(_, content)| match content {
+        Line::Attribute { name, .. } => Direction::from_attribute(name),
+        Line::Version(_)
+        | Line::Stream(_)
+        | Line::Connection(_)
+        | Line::Timing(_)
+        | Line::Ignored => None,
+    })
+}
+
+/// Lines and values of the attributes called `wanted`.
+fn attributes<'a>(
+    section: &'a [(usize, Line<'a>)],
+    wanted: &'a str,
+) -> impl Iterator<Item = (usize, &'a str)> {
+    section.iter().filter_map(move |(line, content)| match content {
+        Line::Attribute { name, value } if *name == wanted => Some((*line, *value)),
+        Line::Attribute { .. }
+        | Line::Version(_)
+        | Line::Stream(_)
+        | Line::Connection(_)
+        | Line::Timing(_)
+        | Line::Ignored => None,
+    })
+}
+
+/// A `token` of RFC 8866 section 9, or several joined by slashes, that is short enough to repeat.
+fn is_token(word: &str) -> bool {
+    let allowed =
+        |octet: u8| octet.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`{|}~/".contains(&octet);
+    word.len() <= MAX_TOKEN_LEN && word.bytes().all(allowed)
+}
+
+/// One port; `/1` after it says the same, a larger count is for layered streams.
+fn parse_port(word: &str) -> Option<u16> {
+    decimal(word.strip_suffix("/1").unwrap_or(word))
+}
+
+/// Payload types in order, each with its first `a=rtpmap`, else its static meaning.
+fn parse_formats(
+    line: usize,
+    formats: &[&str],
+    section: &[(usize, Line<'_>)],
+) -> Result<Vec<(u8, Codec)>, SdpError> {
+    if formats.len() > MAX_FORMATS {
+        return Err(SdpError::TooManyFormats { line });
+    }
+    let mut maps: [Option<Codec>; 128] = [None; 128];
+    for (line, value) in attributes(section, "rtpmap") {
+        let (payload_type, encoding) = value.trim().split_once(' ').unwrap_or((value, ""));
+        let payload_type = parse_payload_type(line, payload_type)?;
+        maps[usize::from(payload_type)].get_or_insert(Codec::of_encoding(encoding));
+    }
+    formats
+        .iter()
+        .map(|format| {
+            let payload_type = parse_payload_type(line, format)?;
+            let mapped = maps[usize::from(payload_type)];
+            Ok((payload_type, mapped.unwrap_or(Codec::of_static_type(payload_type))))
+        })
+        .collect()
+}
+
+fn parse_payload_type(line: usize, word: &str) -> Result<u8, SdpError> {
+    decimal(word.trim())
+        .filter(|payload_type| *payload_type < 128)
+        .ok_or(SdpError::BadPayloadType { line })
+}
+
+/// Whole milliseconds; RFC 8866 section 6.4 allows a fraction. What is no number is no wish.
+fn whole_ms(value: &str) -> Option<u16> {
+    decimal(value.trim().split('.').next().unwrap_or_default()).filter(|ms| *ms > 0)
+}
+
+/// `a=rtcp:port [IN IP4 address]` (RFC 3605 section 2.1).
+fn parse_rtcp(
+    section: &[(usize, Line<'_>)],
+) -> Result<Option<(u16, Option<Connection>)>, SdpError> {
+    let Some((line, value)) = attributes(section, "rtcp").next() else { return Ok(None) };
+    let (port, address) = value.trim().split_once(' ').unwrap_or((value.trim(), ""));
+    let port = decimal(port).ok_or(SdpError::BadPort { line })?;
+    let address = match address.trim() {
+        "" => None,
+        address => Some(Connection::parse(line, address)?),
+    };
+    Ok(Some((port, address)))
+}
+
+/// The usable `a=crypto` lines in order of preference; one that is not usable counts as not offered
+/// (RFC 4568 section 5.1.2).
+fn parse_keys(section: &[(usize, Line<'_>)]) -> Result<Vec<CryptoAttribute>, SdpError> {
+    let mut keys: Vec<CryptoAttribute> = Vec::new();
+    for (position, (line, value)) in attributes(section, "crypto").enumerate() {
+        if position == MAX_KEYS {
+            return Err(SdpError::TooManyKeys { line });
+        }
+        let Ok(offered) = CryptoAttribute::parse(value) else { continue };
+        if keys.iter().any(|earlier| earlier.tag == offered.tag) {
+            return Err(SdpError::RepeatedTag { line });
+        }
+        keys.push(offered);
+    }
+    Ok(keys)
+}

@@ -1,0 +1,6 @@
+#!/usr/bin/env bash
+# Runs a command in a network namespace of its own, with loopback alone: no port is taken by
+# anything else on the machine, and nothing sent can leave it. Needs root.
+# usage: netns.sh COMMAND...
+set -euo pipefail
+exec unshare --net bash -c 'ip link set lo up && exec "$@"' netns "$@"

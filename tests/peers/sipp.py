@@ -1,0 +1,239 @@
+"""sipp as caller: Debian's test tool, whose captures nobody here made.
+
+Its voice is G.711 A-law in packets of 30 ms. Its keys are captured telephone-events with an SSRC
+and timestamps of their own, the same ones whenever a key is pressed again, and three ends with
+one sequence number. So a collector that trusts either loses a key.
+"""
+
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+
+import checks
+import g711
+import party
+import sip_gateway
+import sotto
+import wire
+
+CAPTURES = "/usr/share/sip-tester"
+PORT, MEDIA_PORT = 5071, 6000
+BEFORE, BETWEEN, AFTER = 2500, 600, 3000  # ms of voice, from key to key, of voice
+
+SDP = """v=0
+o=sipp 1 1 IN IP4 [local_ip]
+s=-
+c=IN IP4 [media_ip]
+t=0 0
+m=audio [media_port] RTP/AVP 8 101
+a=rtpmap:8 PCMA/8000
+a=rtpmap:101 telephone-event/8000
+a=fmtp:101 0-15
+a=ptime:30
+"""
+
+
+def message(method, sequence, body="", kind="application/sdp", tag="[peer_tag_param]"):
+    """One request, as sipp's scenarios write it."""
+    lines = [
+        f"{method} sip:[service]@[remote_ip]:[remote_port] SIP/2.0",
+        "Via: SIP/2.0/UDP [local_ip]:[local_port];branch=[branch]",
+        "From: <sip:sipp@[local_ip]:[local_port]>;tag=[call_number]",
+        f"To: <sip:[service]@[remote_ip]:[remote_port]>{tag}",
+        "Call-ID: [call_id]",
+        f"CSeq: {sequence} {method}",
+        "Contact: <sip:sipp@[local_ip]:[local_port]>",
+        "Max-Forwards: 70",
+        *([f"Content-Type: {kind}"] if body else []),
+        "Content-Length: [len]",
+        "",
+        body,
+    ]
+    return f"<send><![CDATA[\n{chr(10).join(lines)}\n]]></send>"
+
+
+def play(capture):
+    """Sends the packets of a capture."""
+    action = f'<exec play_pcap_audio="{CAPTURES}/{capture}.pcap"/>'
+    return f"<nop><action>{action}</action></nop>"
+
+
+def pause(milliseconds):
+    """Goes on as it is."""
+    return f'<pause milliseconds="{milliseconds}"/>'
+
+
+def press(key):
+    """Keys one digit from its capture, and waits until the next is due."""
+    name = {"#": "pound", "*": "star"}.get(key, key)
+    return play(f"dtmf_2833_{name}") + pause(BETWEEN)
+
+
+def inform(sequence, key):
+    """Keys one digit by SIP INFO, and waits until the next is due."""
+    body = f"Signal={key}\nDuration=100\n"
+    sent = message("INFO", sequence, body, "application/dtmf-relay")
+    return sent + '<recv response="200"/>' + pause(100)
+
+
+class Sipp:
+    """A sipp process in one call: voice, then `steps`, then voice again."""
+
+    def __init__(self, steps):
+        scenario = [
+            '<?xml version="1.0" encoding="ISO-8859-1"?><scenario name="caller">',
+            message("INVITE", 1, SDP, tag=""),
+            '<recv response="200" rrs="true"/>',
+            message("ACK", 1),
+            play("g711a") + pause(BEFORE),
+            *steps,
+            play("g711a") + pause(AFTER),
+            message("BYE", 999),
+            '<recv response="200"/></scenario>',
+        ]
+        self._folder = tempfile.TemporaryDirectory(prefix="sotto-sipp-")
+        file = Path(self._folder.name) / "scenario.xml"
+        file.write_text("\n".join(scenario))
+        command = [
+            "sipp", "%s:%d" % sip_gateway.ADDRESS, "-sf", str(file), "-s", "pay",
+            "-i", "127.0.0.1", "-p", str(PORT), "-mi", "127.0.0.1", "-mp", str(MEDIA_PORT),
+            "-m", "1", "-nostdin", "-timeout", "60s",
+        ]  # fmt: skip
+        self._process = subprocess.Popen(
+            command, cwd=self._folder.name, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        )
+
+    def wait(self):
+        """Waits for the end of the call, which must have gone as the scenario says."""
+        output, _ = self._process.communicate(timeout=90)
+        self._folder.cleanup()
+        checks.equal(self._process.returncode, 0, f"sipp's exit code, after {output[-800:]!r}")
+
+
+def card(binary):
+    """The whole card, keyed from sipp's captures, passes; engine and recording hear silence."""
+    keys = sotto.CARD + "#" + sotto.EXPIRY + "#" + sotto.CODE + "#"
+    with sotto.Sotto(binary) as relay, sip_gateway.Gateway(relay) as gateway:
+        with wire.Capture() as capture:
+            sipp = Sipp([press(key) for key in keys])
+            dialog = gateway.calls.get(timeout=10)
+            cut, still_cut = through_session(dialog, (len(keys) + 1) * BETWEEN / 1000 + 10)
+            sipp.wait()
+        checks.equal(gateway.failures, [], "what the gateway could not do")
+        check_silence(dialog, cut, still_cut)
+        signalled = {("127.0.0.1", MEDIA_PORT), ("127.0.0.1", MEDIA_PORT + 1)}
+        signalled |= {one.getsockname() for one in (dialog.engine.rtp, dialog.engine.rtcp)}
+        octets, targets = capture.sent_elsewhere(relay.ports, signalled)
+        checks.figure(f"bytes sent to an address that was not signalled: {octets}")
+        checks.equal((octets, targets), (0, set()), "bytes sent elsewhere")
+
+
+def info(binary):
+    """A card keyed by SIP INFO passes too."""
+    keys = sotto.CARD + sotto.EXPIRY + sotto.CODE
+    steps = [inform(2 + index, key) for index, key in enumerate(keys)]
+    with sotto.Sotto(binary) as relay, sip_gateway.Gateway(relay) as gateway:
+        sipp = Sipp(steps)
+        dialog = gateway.calls.get(timeout=10)
+        cut, still_cut = through_session(dialog, 20)
+        sipp.wait()
+        checks.equal(gateway.failures, [], "what the gateway could not do")
+        check_silence(dialog, cut, still_cut)
+
+
+def through_session(dialog, seconds, result="pass"):
+    """Enters after some voice; the time of the cut and the last time it was seen to hold."""
+    time.sleep(1)
+    dialog.call.enter()
+    cut = time.time()
+    while True:
+        asked = time.time()
+        session = dialog.call.session()
+        if session["state"] == "ended":
+            checks.equal(session["result"], result, "verdict")
+            return cut, still_cut
+        still_cut = asked
+        checks.expect(asked < cut + seconds, f"a session that is still {session['state']}")
+        time.sleep(0.1)
+
+
+def check_silence(dialog, cut, still_cut):
+    """The engine heard voice, then nothing but silence, then voice; so did the recording."""
+    engine = dialog.engine
+    silence = g711.SILENCE[engine.payload_type]
+    edge = 0.05
+
+    def unsilent(begin, end):
+        heard = [packet for packet in engine.heard if begin < packet.at < end]
+        octets = sum(len(packet.payload) for packet in heard)
+        return octets - sum(packet.payload.count(silence) for packet in heard), octets
+
+    before, during = unsilent(cut - 0.8, cut - edge), unsilent(cut + edge, still_cut - edge)
+    after = unsilent(still_cut + 0.3, still_cut + 1.5)
+    caller, _ = dialog.call.recording()
+    loud = [sum(map(abs, caller[at : at + 800])) > 8 * 800 for at in range(0, len(caller), 800)]
+    quiet = longest_run(loud, False) / 10
+    checks.figure(
+        f"octets at the engine that are not silence: {before[0]} of {before[1]} before, "
+        f"{during[0]} of {during[1]} between 201 and reopening, {after[0]} of {after[1]} after; "
+        f"recording silent for {quiet:.1f} s of a cut of {still_cut - cut:.1f} s"
+    )
+    checks.equal(during[0], 0, "octets that are not silence during the cut")
+    checks.expect(before[0] > 0 and after[0] > 0, "voice before and after the cut")
+    checks.expect(quiet > still_cut - cut - 0.3, "silence in the recording during the cut")
+    checks.expect(loud.index(False) < len(loud) and any(loud[:8]), "voice in the recording")
+    others = {packet.payload_type for packet in engine.heard} - {engine.payload_type}
+    checks.equal(others, set(), "other payload types at the engine")
+
+
+def longest_run(flags, wanted):
+    """Length of the longest run of `wanted`."""
+    longest = length = 0
+    for flag in flags:
+        length = length + 1 if flag == wanted else 0
+        longest = max(longest, length)
+    return longest
+
+
+def ffmpeg(binary):
+    """ffmpeg stands where the engine would and decodes: voice, digital silence, voice."""
+    caller, place = party.Caller("ffmpeg"), party.bind_pair()
+    address = place[0].getsockname()
+    for one in place:
+        one.close()
+    with sotto.Sotto(binary) as relay, tempfile.TemporaryDirectory() as folder:
+        decoded, sdp = Path(folder) / "engine.wav", Path(folder) / "engine.sdp"
+        host, port = address
+        sdp.write_text(f"v=0\nc=IN IP4 {host}\nm=audio {port} RTP/AVP 0\na=rtpmap:0 PCMU/8000\n")
+        command = ["ffmpeg", "-v", "error", "-y", "-protocol_whitelist", "file,udp,rtp"]
+        command += ["-i", str(sdp), "-ac", "1", "-ar", "8000", "-c:a", "pcm_s16le", str(decoded)]
+        process = subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE)
+        time.sleep(1)
+        call = relay.open_call(sotto.offer(caller), address)
+        caller.target = call.caller_port
+        caller.start()
+        time.sleep(1.5)
+        call.enter()
+        begun = time.time()
+        caller.press(sotto.KEYS)
+        result = call.wait_for("ended")["result"]
+        held = time.time() - begun
+        time.sleep(1.5)
+        call.close()
+        caller.stop()
+        _, errors = process.communicate(b"q", timeout=20)
+        samples = sotto.read_wav(decoded.read_bytes())[0]
+    checks.equal((result, process.returncode), ("pass", 0), f"verdict, exit code ({errors!r})")
+    silent = longest_run(samples, 0)
+    end = next(at for at in range(silent, len(samples) + 1)
+               if not any(samples[at - silent : at]))
+    voiced = [sum(map(abs, part)) / max(1, len(part)) for part in
+              (samples[: end - silent], samples[end:])]
+    checks.figure(
+        f"decoded by ffmpeg: {(end - silent) / 8000:.2f} s of voice (mean level {voiced[0]:.0f}), "
+        f"{silent / 8000:.2f} s all zero, {(len(samples) - end) / 8000:.2f} s of voice "
+        f"(mean level {voiced[1]:.0f}); the session lasted {held:.2f} s"
+    )
+    checks.expect(silent / 8000 > held - 0.15, "as many zero samples as the session is long")
+    checks.expect(min(voiced) > 100, "voice before and after")

@@ -1,0 +1,6 @@
+//! Harness shared by the system tests: a simulated network, a world around the real switchboard,
+//! and the reference of who may hear what.
+
+pub mod reference;
+pub mod sim_net;
+pub mod world;

@@ -1,0 +1,322 @@
+//! World: the real switchboard, one call, a scripted caller and an engine, in virtual time.
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use dtmf::brand::BrandSet;
+use dtmf::expiry::Date;
+use dtmf::g711::Law;
+use dtmf::keys::Keys;
+use dtmf::{Digit, Field, FieldKind, SecurePlan, Verdict};
+use loadtest::caller::FRAME;
+use loadtest::{Caller, CallerConfig, Ear, KeyMethod, Voice};
+use rand::rngs::StdRng;
+use rand::{Rng, RngExt, SeedableRng};
+use relay::recording::{Block, Job};
+use relay::switchboard::limits::BUFFER;
+use relay::switchboard::{
+    CallId, Command, CutReceipt, EngineAudio, EventKind, LegMedia, LocalPort, OpenCall, PortPair,
+    Refusal, Reply, SessionId, SourceRule, Switchboard, SwitchboardConfig,
+};
+use relay::wire::ntp::NtpTime;
+use relay::wire::rtp::RtpPacket;
+
+use crate::reference::Reference;
+use crate::sim_net::{SimNet, Weather};
+
+/// Ports of the world's one call.
+const CALLER_PORTS: u16 = 10000;
+const ENGINE_PORTS: u16 = 10002;
+/// The call.
+pub const CALL: CallId = CallId(1);
+
+/// How a world is set up.
+#[derive(Clone, Copy, Debug)]
+pub struct WorldConfig {
+    /// Decides everything that is left to chance.
+    pub seed: u64,
+    /// The network between caller and relay.
+    pub weather: Weather,
+    /// How the caller presses keys.
+    pub method: KeyMethod,
+    /// Begin armed.
+    pub armed: bool,
+    /// The caller's codec; the engine's is mu-law.
+    pub law: Law,
+}
+
+/// Everything around one call.
+pub struct World {
+    /// Virtual time.
+    pub now: Instant,
+    /// The code under test.
+    pub switchboard: Switchboard,
+    /// The party that talks and keys.
+    pub caller: Caller,
+    /// What the engine heard.
+    pub ear: Ear,
+    /// What it may have heard.
+    pub reference: Reference,
+    /// Octets that reached the engine though they may not.
+    pub leaked_to_engine: usize,
+    /// The recording, as the recorder would get it.
+    pub blocks: Vec<Block>,
+    /// All that was told.
+    pub events: Vec<(Instant, EventKind)>,
+    /// Decides what is left to chance.
+    pub random: StdRng,
+    law: Law,
+    net: SimNet<Vec<u8>>,
+    next_tick: Instant,
+    engine_tick: Instant,
+    engine_sequence: u16,
+    buffer: [u8; BUFFER],
+    caller_address: SocketAddr,
+    engine_address: SocketAddr,
+}
+
+impl World {
+    /// A world in which the call has just been opened.
+    pub fn new(config: WorldConfig) -> World {
+        #[expect(clippy::disallowed_methods, reason = "virtual time has to begin somewhere")]
+        let now = Instant::now();
+        let mut random = StdRng::seed_from_u64(config.seed);
+        let switchboard = Switchboard::new(SwitchboardConfig {
+            ports: 10000..=10010,
+            media_timeout: Duration::from_secs(60),
+            seed: random.random(),
+            ntp_anchor: (now, NtpTime::from_unix(Duration::from_secs(1_800_000_000))),
+        });
+        let mut world = World {
+            now,
+            switchboard,
+            caller: caller(config, &mut random),
+            ear: Ear::new(Law::Mu, 0),
+            reference: Reference::default(),
+            leaked_to_engine: 0,
+            blocks: Vec::new(),
+            events: Vec::new(),
+            law: config.law,
+            net: SimNet::new(config.weather, random.random()),
+            next_tick: now,
+            engine_tick: now + Duration::from_millis(7),
+            engine_sequence: 0,
+            buffer: [0; BUFFER],
+            caller_address: SocketAddr::from(([127, 0, 0, 1], 40000)),
+            engine_address: SocketAddr::from(([127, 0, 0, 1], 50000)),
+            random,
+        };
+        let open = OpenCall {
+            call: CALL,
+            caller_ports: PortPair::new(CALLER_PORTS).expect("an even port"),
+            caller: media(world.caller_address, config.law, Some(101)),
+            engine_ports: PortPair::new(ENGINE_PORTS).expect("an even port"),
+            engine: media(world.engine_address, Law::Mu, None),
+            armed: config.armed,
+            record: true,
+        };
+        world.command(Command::Open(Box::new(open))).map(drop).expect("the call can be opened");
+        world
+    }
+
+    /// Obeys a command now.
+    pub fn command(&mut self, command: Command) -> Result<Reply, Refusal> {
+        let reply = self.switchboard.handle_command(self.now, command);
+        self.drain();
+        reply
+    }
+
+    /// Enters a secure session.
+    pub fn enter(&mut self, session: u128, plan: SecurePlan) -> Result<CutReceipt, Refusal> {
+        let plan = Box::new(plan);
+        let session = SessionId(session);
+        let engine_audio = EngineAudio::Drop;
+        match self.command(Command::Enter { call: CALL, session, plan, engine_audio })? {
+            Reply::Secured(receipt) => Ok(receipt),
+            Reply::Done | Reply::Snapshot(_) => unreachable!("enter is answered with a receipt"),
+        }
+    }
+
+    /// Lets time pass.
+    pub fn run(&mut self, span: Duration) {
+        let end = self.now + span;
+        self.run_until(end, |_| false);
+    }
+
+    /// Lets time pass until `done` or `end`; says whether it was `done`.
+    pub fn run_until(&mut self, end: Instant, mut done: impl FnMut(&World) -> bool) -> bool {
+        while !done(self) {
+            let wakes = [self.net.next(), self.switchboard.poll_timeout()];
+            let next = wakes
+                .into_iter()
+                .flatten()
+                .fold(self.next_tick.min(self.engine_tick), Instant::min);
+            if next > end {
+                self.now = end;
+                return done(self);
+            }
+            self.now = self.now.max(next);
+            self.step();
+        }
+        true
+    }
+
+    /// The verdict of the session, once told.
+    pub fn verdict(&self) -> Option<Verdict> {
+        self.events.iter().find_map(|(_, kind)| match kind {
+            EventKind::SecureConcluded { verdict, .. } => Some(*verdict),
+            _ => None,
+        })
+    }
+
+    /// When the parties heard each other again.
+    pub fn reopened(&self) -> Option<Instant> {
+        self.events.iter().find_map(|(at, kind)| match kind {
+            EventKind::Reopened { .. } => Some(*at),
+            _ => None,
+        })
+    }
+
+    /// Octets of the caller's channel of the recording that are not silence, in marked frames.
+    pub fn leaked_to_recording(&self) -> usize {
+        let frames = self.blocks.iter().flat_map(|block| {
+            block.caller.chunks(160).enumerate().filter(|(n, _)| block.secure & (1 << n) != 0)
+        });
+        frames.map(|(_, frame)| frame.iter().filter(|&&code| code != 0xff).count()).sum()
+    }
+
+    fn step(&mut self) {
+        if self.next_tick <= self.now {
+            let (net, now) = (&mut self.net, self.now);
+            self.caller.tick(&mut |packet| net.send(now, packet.to_vec()));
+            self.next_tick += FRAME;
+        }
+        if self.engine_tick <= self.now {
+            self.engine_talks();
+            self.engine_tick += FRAME;
+        }
+        while let Some(packet) = self.net.deliver(self.now) {
+            self.deliver(&packet);
+        }
+        self.switchboard.handle_timeout(self.now);
+        self.drain();
+    }
+
+    /// A datagram of the caller reaches the relay.
+    fn deliver(&mut self, packet: &[u8]) {
+        if let Ok(rtp) = RtpPacket::parse(packet)
+            && rtp.payload.len() == 160
+        {
+            // The engine would hear it in its own law.
+            let mut payload = packet[rtp.payload].to_vec();
+            self.law.transcode(Law::Mu, &mut payload);
+            self.reference.caller_said(&payload);
+        }
+        self.inject(LocalPort(CALLER_PORTS), self.caller_address, packet);
+    }
+
+    /// Any datagram reaches the relay.
+    pub fn inject(&mut self, port: LocalPort, from: SocketAddr, packet: &[u8]) {
+        self.buffer[..packet.len()].copy_from_slice(packet);
+        let transmit =
+            self.switchboard.handle_packet(self.now, port, from, &mut self.buffer, packet.len());
+        if let Some(transmit) = transmit {
+            self.heard(transmit.to, transmit.range);
+        }
+        self.drain();
+    }
+
+    fn engine_talks(&mut self) {
+        let mut packet = [0u8; 172];
+        packet[0] = 0x80;
+        packet[2..4].copy_from_slice(&self.engine_sequence.to_be_bytes());
+        packet[4..8].copy_from_slice(&(u32::from(self.engine_sequence) * 160).to_be_bytes());
+        packet[12..].fill(0x55);
+        self.engine_sequence = self.engine_sequence.wrapping_add(1);
+        self.inject(LocalPort(ENGINE_PORTS), self.engine_address, &packet);
+    }
+
+    fn drain(&mut self) {
+        // Events first: what is sent after one is judged by it.
+        while let Some(event) = self.switchboard.poll_event() {
+            self.reference.told(event.kind);
+            self.events.push((self.now, event.kind));
+        }
+        while let Some(transmit) = self.switchboard.poll_transmit(self.now, &mut self.buffer) {
+            self.heard(transmit.to, transmit.range);
+        }
+        while let Some(job) = self.switchboard.poll_record() {
+            match job {
+                Job::Block { block, .. } => self.blocks.push(block),
+                Job::Start { .. } | Job::Finish { .. } => {}
+            }
+        }
+    }
+
+    fn heard(&mut self, to: SocketAddr, range: std::ops::Range<usize>) {
+        let datagram = &self.buffer[range];
+        if to != self.engine_address || (200..=204).contains(&datagram[1]) {
+            return;
+        }
+        let packet = RtpPacket::parse(datagram).expect("the relay sends valid packets");
+        let payload = &datagram[packet.payload.clone()];
+        if !self.reference.may_hear(payload, 0xff) {
+            self.leaked_to_engine += payload.len();
+        }
+        self.ear.hear(self.now, datagram);
+    }
+}
+
+/// The usual plan: number, date, code.
+pub fn card_plan() -> SecurePlan {
+    let fields = [
+        Field::new(FieldKind::CardNumber { allowed: BrandSet::COMMON }),
+        Field::new(FieldKind::ExpirationDate),
+        Field::new(FieldKind::SecurityCode),
+    ];
+    let today = Date::new(2026, 11, 24).expect("a date");
+    SecurePlan::new(&fields, Keys::default(), Duration::from_secs(120), today).expect("a plan")
+}
+
+/// Keys by their characters.
+pub fn keys(text: &str) -> Vec<Digit> {
+    text.bytes().filter_map(Digit::from_ascii).collect()
+}
+
+fn caller(config: WorldConfig, random: &mut impl Rng) -> Caller {
+    let caller = CallerConfig {
+        ssrc: random.random(),
+        sequence: random.random(),
+        timestamp: random.random(),
+        law: config.law,
+        payload_type: payload_type(config.law),
+        telephone_event: 101,
+        method: config.method,
+        held: Duration::from_millis(random.random_range(80..=120)),
+        pause: Duration::from_millis(random.random_range(60..=200)),
+    };
+    Caller::new(caller, Voice::shipped(config.law))
+}
+
+fn media(remote: SocketAddr, law: Law, telephone_event: Option<u8>) -> LegMedia {
+    LegMedia {
+        remote_rtp: remote,
+        remote_rtcp: SocketAddr::new(remote.ip(), remote.port() + 1),
+        rtcp_mux: false,
+        law,
+        payload_type: payload_type(law),
+        telephone_event,
+        ptime: FRAME,
+        they_send: true,
+        they_receive: true,
+        srtp: None,
+        source: SourceRule::Signalled,
+    }
+}
+
+fn payload_type(law: Law) -> u8 {
+    match law {
+        Law::Mu => 0,
+        Law::A => 8,
+    }
+}
