@@ -21,6 +21,7 @@ pub mod auth;
 pub mod calls;
 pub mod clock;
 pub mod config;
+pub mod demo;
 pub mod dto;
 pub mod events;
 pub mod health;

@@ -4,11 +4,13 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
+use control_api::demo;
 use control_api::config::{Config, ConfigError, RawConfig};
 use control_api::keys::{KeyError, KeyFile, Role};
 use control_api::process::{self, Asked, Signals};
 use control_api::serve::{Running, StartError, default_state_dir};
 use control_api::clock;
+use loadtest::KeyMethod;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -36,6 +38,8 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Show one payment call from end to end, and what each party could know of it.
+    Demo(DemoArgs),
     /// Run the relay and its REST API.
     Serve(ServeArgs),
     /// Add, list or remove API keys.
@@ -72,6 +76,17 @@ struct ServeArgs {
     #[command(flatten)]
     state: StateArgs,
     /// Breaks a protection on purpose, so that checks can be seen to fail.
+    #[cfg(feature = "sabotage")]
+    #[arg(long = "break", value_name = "PROTECTION")]
+    broken: Option<Protection>,
+}
+
+#[derive(Args)]
+struct DemoArgs {
+    /// The caller presses keys as tones in the audio, not as RFC 4733 events.
+    #[arg(long)]
+    in_band: bool,
+    /// Breaks a protection on purpose: the demo has to notice and fail.
     #[cfg(feature = "sabotage")]
     #[arg(long = "break", value_name = "PROTECTION")]
     broken: Option<Protection>,
@@ -122,6 +137,7 @@ enum KeysAction {
 
 fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
+        Command::Demo(args) => return demo(&args),
         Command::Serve(args) => serve(args),
         Command::Keys(args) => keys(args).map_err(StartError::from),
     };
@@ -130,6 +146,22 @@ fn main() -> ExitCode {
         Err(error) => {
             eprintln!("sotto: {error}");
             ExitCode::from(error.exit_code())
+        }
+    }
+}
+
+fn demo(args: &DemoArgs) -> ExitCode {
+    let method = if args.in_band { KeyMethod::Tones } else { KeyMethod::Events };
+    #[cfg(feature = "sabotage")]
+    let broken = args.broken.map(|Protection::Masking| demo::Broken::Masking);
+    #[cfg(not(feature = "sabotage"))]
+    let broken = None;
+    match demo::run(demo::DemoOptions { method, broken }) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("sotto: {error}");
+            ExitCode::FAILURE
         }
     }
 }

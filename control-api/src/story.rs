@@ -182,7 +182,7 @@ impl Story {
     pub fn handle_event(&self, at: Timestamp, kind: EventKind) {
         let mut chapters = self.lock();
         if !chapters.closed {
-            chapters.handle_event(at.whole_seconds(), kind);
+            chapters.handle_event(at, kind);
         }
         drop(chapters);
         self.changed.send_replace(());
@@ -193,6 +193,8 @@ impl Story {
         let mut chapters = self.lock();
         if !chapters.closed {
             chapters.start_session(at, id);
+            // The receipt knows the instant, the event only when it was heard.
+            chapters.with_session(|session| session.cut_at = at);
         }
         drop(chapters);
         self.changed.send_replace(());
@@ -303,7 +305,7 @@ impl Chapters {
         }
         self.armed = false;
         self.session = Some(SessionRecord::started(id, at));
-        self.tell(at.whole_seconds(), Tale::SessionStarted(id));
+        self.tell(at, Tale::SessionStarted(id));
     }
 
     fn end_session(&mut self, at: Timestamp) {
@@ -328,6 +330,7 @@ impl Chapters {
     }
 
     fn tell(&mut self, at: Timestamp, tale: Tale) {
+        let at = at.whole_seconds();
         self.staff.push(at, tale);
         if tale.is_for_engine() {
             self.engine.push(at, tale);

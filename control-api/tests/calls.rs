@@ -162,7 +162,8 @@ async fn a_call_is_armed_and_disarmed() {
 #[tokio::test(flavor = "multi_thread")]
 async fn ports_run_out_with_a_clear_answer() {
     let rig = Rig::new("full");
-    for _ in 0..10 {
+    // Each call takes four.
+    for _ in 0..rig::PORTS_EACH / 4 {
         rig.open().await;
     }
     let refused = rig.post(Role::Script, "/v1/calls", open_body(9, 40_010)).await.expect(503);

@@ -24,7 +24,10 @@ fn main() {
 }
 
 /// The best of several runs, the others being disturbed by the rest of the machine.
-#[expect(clippy::disallowed_methods, reason = "a benchmark is the one thing that must take the time")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a benchmark is the one thing that must take the time"
+)]
 fn nanoseconds(audio: &[i16]) -> f64 {
     (0..50)
         .map(|_| {

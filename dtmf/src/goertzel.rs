@@ -1,6 +1,6 @@
 //! `Bank`: the eight DTMF frequencies measured over a few milliseconds of audio.
 //!
-//! One measurement (an *atom*) is the correlation of 40 samples, under a Hann window, with the
+//! One measurement (an *atom*) is the correlation of 60 samples, under a Hann window, with the
 //! eight frequencies at once; atoms start every 20 samples. Each is what the Goertzel recursion
 //! would compute for such a window, written as a sum of products so that the eight frequencies
 //! lie side by side in vector registers. With [`TURNS`] atoms are added in phase to longer
@@ -11,11 +11,17 @@ use std::f64::consts::PI;
 /// Samples between two atoms: 2.5 ms, so that a 20 ms packet holds a whole number of hops.
 pub(crate) const HOP: usize = 20;
 
+/// Samples of an atom: fewer, and 852 Hz would leak into 1209 Hz.
+pub(crate) const ATOM: usize = 3 * HOP;
+
 /// Samples of one second.
 pub(crate) const RATE: usize = 8000;
 
 /// Number of frequencies.
 pub(crate) const BINS: usize = 8;
+
+/// Number of frequencies of one group.
+pub(crate) const GROUP: usize = BINS / 2;
 
 /// The low group, then the high group, in hertz (ITU-T Q.23).
 pub(crate) const FREQUENCIES: [f64; BINS] =
@@ -58,22 +64,22 @@ impl Bins {
     }
 }
 
-/// Correlates two hops with the eight frequencies.
+/// Correlates three hops with the eight frequencies.
 ///
-/// The phase is that of the instant between the two; a tone at exactly one of the frequencies
-/// measures its amplitude.
-pub(crate) fn atom(earlier: &[f32; HOP], later: &[f32; HOP]) -> Bins {
+/// The phase is that of the middle; a tone at exactly one of the frequencies measures its
+/// amplitude.
+pub(crate) fn atom(samples: &[f32; ATOM]) -> Bins {
     // Two sums, so that an addition need not wait for the one before.
     let mut sums = [Bins::ZERO; 2];
-    for n in (0..HOP).step_by(2) {
+    for n in (0..ATOM / 2).step_by(2) {
         for (parity, sum) in sums.iter_mut().enumerate() {
             let n = n + parity;
             // Around the middle the cosine is even and the sine odd: folding halves the products.
-            let even = later[n] + earlier[HOP - 1 - n];
-            let odd = later[n] - earlier[HOP - 1 - n];
+            let (later, earlier) = (samples[ATOM / 2 + n], samples[ATOM / 2 - 1 - n]);
+            let (even, odd) = (later + earlier, later - earlier);
             for bin in 0..BINS {
-                sum.re[bin] += even * ATOM[n].re[bin];
-                sum.im[bin] += odd * ATOM[n].im[bin];
+                sum.re[bin] += even * WAVES[n].re[bin];
+                sum.im[bin] += odd * WAVES[n].im[bin];
             }
         }
     }
@@ -92,13 +98,13 @@ pub(crate) const TURNS: [Bins; MAX_TURN] = turns();
 pub(crate) const MAX_TURN: usize = 5;
 
 /// The windowed cosine and negative sine, from the middle outwards.
-static ATOM: [Bins; HOP] = {
-    let mut table = [Bins::ZERO; HOP];
+static WAVES: [Bins; ATOM / 2] = {
+    let mut table = [Bins::ZERO; ATOM / 2];
     let mut n = 0;
-    while n < HOP {
+    while n < ATOM / 2 {
         let t = n as f64 + 0.5;
-        // The window's sum is HOP and a tone of amplitude 1 correlates to half of that.
-        let window = (0.5 + 0.5 * cos(PI * t / HOP as f64)) * 2.0 / HOP as f64;
+        // The window's sum is ATOM / 2 and a tone of amplitude 1 correlates to half of that.
+        let window = (0.5 + 0.5 * cos(2.0 * PI * t / ATOM as f64)) * 4.0 / ATOM as f64;
         let mut bin = 0;
         while bin < BINS {
             let angle = radians_per_sample(bin) * t;
@@ -166,15 +172,15 @@ mod tests {
 
     #[test]
     fn atoms_added_in_phase_measure_amplitude() {
-        for bin in 0..BINS {
+        for (bin, hertz) in FREQUENCIES.into_iter().enumerate() {
             let at = |n: usize| (radians_per_sample(bin) * n as f64 + 0.7).sin() as f32 * 1000.0;
-            let hop = |k: usize| -> [f32; HOP] { std::array::from_fn(|n| at(k * HOP + n)) };
             let mut sum = Bins::ZERO;
             for k in 0..4 {
-                sum.add_product(&atom(&hop(k), &hop(k + 1)), &TURNS[3 - k].scaled(0.25));
+                let samples = std::array::from_fn(|n| at(k * HOP + n));
+                sum.add_product(&atom(&samples), &TURNS[3 - k].scaled(0.25));
             }
             let amplitude = sum.re[bin].hypot(sum.im[bin]);
-            assert!((amplitude - 1000.0).abs() < 10.0, "{amplitude} at {}", FREQUENCIES[bin]);
+            assert!((amplitude - 1000.0).abs() < 10.0, "{amplitude} at {hertz}");
         }
     }
 }

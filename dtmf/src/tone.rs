@@ -1,30 +1,47 @@
 //! `ToneDetector`: key presses in telephone audio.
+//!
+//! Every 2.5 ms the eight frequencies are measured over the last 12.5 ms ([`Trace`]). Once the same
+//! pair has stood out for a while, all that the last 80 ms say about it is weighed ([`judge`]):
+//! length, frequencies, levels, and how much it is like two sines and nothing else. After that
+//! only the presence of the pair is followed until it has been away long enough.
 
-use zeroize::Zeroize as _;
+use zeroize::Zeroize;
 
 use crate::Digit;
 use crate::goertzel::HOP;
-use crate::tone_judge::{Evidence, judge, promising, strong};
+use crate::tone_judge::{Evidence, Level, is_promising, is_strong, judge};
 use crate::tone_trace::{LOOK_DELAY, LOOKS, Pair, Trace};
 
 /// Looks without the tone after which a press has ended: 27.5 ms, between the 20 ms that must
 /// be bridged (ETSI ES 201 235-3) and the 40 ms that must part two presses (ITU-T Q.24).
 const RELEASE: u32 = 11;
+/// Hops, partly lost, after which a press has ended if [`MIN_QUIET`] of them were silent: 35 ms.
+const RELEASE_WITH_LOSS: u32 = 14;
+/// 7.5 ms of silence: less may be a hole in the tone.
+const MIN_QUIET: u32 = 3;
 /// Lost hops after which a press is taken to have ended, 200 ms.
 const RELEASE_UNHEARD: u32 = 80;
-/// Looks in a row that make a hint.
+
+/// Looks in a row that make a suspect: what a tone of 10 ms leaves.
+const SUSPECT: u32 = 4;
+/// Looks in a row that may make a hint: the newest four then lie wholly in the tone.
 const HINT: u32 = 6;
 /// Looks in a row that are worth judging.
 const WORTH: u32 = 7;
+/// The same near a loss.
+const WORTH_WITH_LOSS: u32 = 3;
+
+/// The keypad: rows are the low group, columns the high group (ITU-T Q.23).
+const KEYPAD: [[u8; 4]; 4] = [*b"123A", *b"456B", *b"789C", *b"*0#D"];
 
 /// What was heard.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum ToneEdge {
-    /// Something that may become a key, some 15 ms after it began; nothing may follow.
+    /// Something that may become a key, some 20 ms after it began; nothing may follow.
     Hint,
-    /// A key has been down for 31 ms.
+    /// A key, known some 36 ms after it went down.
     Begin(Digit),
-    /// The key last begun is up again.
+    /// The key last begun is up again, known some 34 ms after that.
     End(Digit),
 }
 
@@ -39,17 +56,24 @@ pub struct ToneReport {
     pub began: u64,
 }
 
-/// Hears the keys in one direction of one call, 8000 samples a second.
+/// Hears the keys in one direction of one call: 16-bit samples, 8000 a second.
+///
+/// It keeps to ITU-T Q.24 in the union of its AT&T and NTT columns with ETSI ES 201 235-3:
+/// frequencies to 1.8 %, twist -6 to +10 dB, tones from 40 ms, pauses from 40 ms, holes up to
+/// 20 ms; it works down to -42 dBm0 a tone and 6 dB over noise.
+///
+/// Fixed in size, without allocation, wiped when dropped.
 pub struct ToneDetector {
     trace: Trace,
+    /// The samples of a hop that isn't whole yet.
     pending: [i16; HOP],
     filled: usize,
     at: u64,
     run: Run,
     press: Option<Press>,
-    /// Looks taken since the last press ended; older ones belong to it.
-    since: usize,
-    suspect: Option<u64>,
+    /// Looks taken since the last press ended, at most [`LOOKS`]; older ones belong to it.
+    since_press: usize,
+    last_suspect: Option<u64>,
 }
 
 /// Looks in a row that show the same pair.
@@ -61,18 +85,26 @@ struct Run {
 
 /// A key that is down.
 struct Press {
-    digit: Digit,
     pair: Pair,
     began: u64,
-    low: f32,
-    high: f32,
+    level: Level,
+    /// What there was since the tone was last there.
+    gap: Gap,
+}
+
+/// Time without the tone, in hops; a hop can count twice.
+#[derive(Default)]
+struct Gap {
+    /// Looks without the tone.
     absent: u32,
+    /// Hops in a row without the power that the tone had, known sooner than looks are.
     quiet: u32,
+    /// Looks without audio.
     unknown: u32,
 }
 
 impl ToneDetector {
-    /// A detector that has heard nothing.
+    /// A detector that has heard nothing but silence.
     #[must_use]
     pub const fn new() -> Self {
         Self {
@@ -80,87 +112,89 @@ impl ToneDetector {
             pending: [0; HOP],
             filled: 0,
             at: 0,
-            run: Run { pair: Pair { low: 0, high: 4 }, length: 0, hinted: false },
+            run: Run { pair: Pair::FIRST, length: 0, hinted: false },
             press: None,
-            since: 0,
-            suspect: None,
+            since_press: 0,
+            last_suspect: None,
         }
     }
 
     /// Listens to the next samples.
     pub fn hear(&mut self, pcm: &[i16], report: &mut impl FnMut(ToneReport)) {
-        let wanted = (HOP - self.filled) % HOP;
-        let (head, rest) = pcm.split_at(wanted.min(pcm.len()));
-        self.pending[self.filled..self.filled + head.len()].copy_from_slice(head);
-        self.filled += head.len();
-        self.at += head.len() as u64;
-        if self.filled == HOP {
-            self.filled = 0;
-            let hop = self.pending;
-            self.step(&hop, report);
+        let mut rest = pcm;
+        if self.filled > 0 {
+            let (head, tail) = pcm.split_at(pcm.len().min(HOP - self.filled));
+            self.keep(head);
+            rest = tail;
+            if self.filled == HOP {
+                self.filled = 0;
+                let hop = self.pending;
+                self.step(&hop, report);
+            }
         }
-        let (hops, tail) = rest.as_chunks::<HOP>();
+        let (hops, rest) = rest.as_chunks::<HOP>();
         for hop in hops {
             self.at += HOP as u64;
             self.step(hop, report);
         }
-        if !tail.is_empty() {
-            self.pending[..tail.len()].copy_from_slice(tail);
-            self.filled = tail.len();
-            self.at += tail.len() as u64;
-        }
+        self.keep(rest);
     }
 
     /// Lets time pass of which the audio was lost: neither tone nor silence is concluded from it.
     ///
     /// Audio that a decoder made up for a lost packet must not be heard instead.
     pub fn erase(&mut self, samples: usize, report: &mut impl FnMut(ToneReport)) {
-        let hops = (samples + self.filled + HOP / 2) / HOP;
+        let hops = (samples.saturating_add(self.filled + HOP / 2)) / HOP;
         self.filled = 0;
         self.at += samples as u64;
         self.trace.erase(hops);
-        self.since = (self.since + hops).min(LOOKS);
+        self.since_press = self.since_press.saturating_add(hops).min(LOOKS);
         if let Some(press) = &mut self.press {
-            press.unknown = press.unknown.saturating_add(u32::try_from(hops).unwrap_or(u32::MAX));
+            let hops = u32::try_from(hops).unwrap_or(u32::MAX);
+            press.gap.unknown = press.gap.unknown.saturating_add(hops);
         }
         self.confirm(report);
         self.release(report);
     }
 
-    /// The last sample at which anything like a key's tones was heard.
+    /// The last sample at which anything like a key's tones was heard: fainter ones than a key's,
+    /// shorter and less clean.
     #[must_use]
     pub const fn last_suspect(&self) -> Option<u64> {
-        self.suspect
+        self.last_suspect
+    }
+
+    fn keep(&mut self, samples: &[i16]) {
+        self.pending[self.filled..self.filled + samples.len()].copy_from_slice(samples);
+        self.filled += samples.len();
+        self.at += samples.len() as u64;
     }
 
     fn step(&mut self, hop: &[i16; HOP], report: &mut impl FnMut(ToneReport)) {
         self.trace.hear(hop);
-        self.since = (self.since + 1).min(LOOKS);
-        let look = self.trace.look(0);
-        if look.tonal {
-            self.suspect = Some(self.at);
-            if self.run.pair != look.pair || self.run.length == 0 {
-                self.run = Run { pair: look.pair, length: 0, hinted: false };
-            }
-            self.run.length += 1;
-        } else if look.known {
-            self.run.length = 0;
+        self.since_press = (self.since_press + 1).min(LOOKS);
+        self.run.take(&self.trace);
+        if self.run.length >= SUSPECT {
+            self.last_suspect = Some(self.at);
         }
-        let ripe = !self.run.hinted && self.run.length >= HINT && !self.is_down(self.run.pair);
-        if ripe && promising(&self.trace, self.run.pair) {
-            self.run.hinted = true;
-            let began = self.at.saturating_sub((HINT as usize * HOP + LOOK_DELAY) as u64);
-            report(ToneReport { edge: ToneEdge::Hint, at: self.at, began });
-        }
-        if self.run.length >= WORTH || self.run.length >= 3 && !self.trace.look(LOOKS / 2).known {
+        self.hint(report);
+        let worth = if self.trace.is_lossy() { WORTH_WITH_LOSS } else { WORTH };
+        if self.run.length >= worth {
             self.confirm(report);
         }
-        self.follow();
-        self.release(report);
+        if let Some(press) = &mut self.press {
+            press.follow(&self.trace);
+            self.release(report);
+        }
     }
 
-    fn is_down(&self, pair: Pair) -> bool {
-        self.press.as_ref().is_some_and(|press| press.pair == pair)
+    fn hint(&mut self, report: &mut impl FnMut(ToneReport)) {
+        let Run { pair, length, hinted } = self.run;
+        if length >= HINT && !hinted && !self.is_down(pair) && is_promising(&self.trace, pair) {
+            self.run.hinted = true;
+            let began = self.began(length as f32);
+            report(ToneReport { edge: ToneEdge::Hint, at: self.at, began });
+        }
     }
 
     /// Reports the tone of the current run if it is a key that isn't down already.
@@ -170,56 +204,98 @@ impl ToneDetector {
             return;
         }
         let Some(digit) = digit(pair) else { return };
-        let Some(Evidence { age, low, high }) = judge(&self.trace, pair, self.since) else {
+        let Some(Evidence { age, level }) = judge(&self.trace, pair, self.since_press) else {
             return;
         };
         self.end(report);
-        let began = self.at.saturating_sub((age * HOP as f32) as u64 + LOOK_DELAY as u64);
+        let began = self.began(age);
         report(ToneReport { edge: ToneEdge::Begin(digit), at: self.at, began });
-        self.press =
-            Some(Press { digit, pair, began, low, high, absent: 0, quiet: 0, unknown: 0 });
+        self.press = Some(Press { pair, began, level, gap: Gap::default() });
     }
 
-    /// Follows the key that is down through the newest look.
-    fn follow(&mut self) {
-        let Some(press) = &mut self.press else { return };
-        let look = self.trace.look(0);
-        if self.trace.hop_power() < 0.2 * (press.low + press.high) / 2.0 {
-            press.quiet += 1;
-        }
-        if !look.known {
-            press.unknown += 1;
-        } else if strong(look, press.pair, press.low, press.high) {
-            press.low += 0.25 * (look.low.power() - press.low);
-            press.high += 0.25 * (look.high.power() - press.high);
-            (press.absent, press.quiet, press.unknown) = (0, 0, 0);
-        } else {
-            press.absent += 1;
-        }
-    }
-
+    /// Ends the press whose tone has been away for too long.
     fn release(&mut self, report: &mut impl FnMut(ToneReport)) {
         let Some(press) = &mut self.press else { return };
-        let lossy = press.unknown > 0 && press.quiet >= 4 && press.quiet + press.unknown >= 14;
-        if press.absent >= RELEASE || press.quiet >= RELEASE || lossy {
-            if self.run.pair == press.pair && self.run.length >= 6 {
+        let look = self.trace.look(0);
+        if press.gap.unknown >= RELEASE_UNHEARD {
+            self.end(report);
+        } else if press.gap.is_pause() {
+            if look.tonal && self.run.pair == press.pair && self.run.length >= HINT {
                 // Still the same tone, only weaker: an echo would be gone by now.
-                let look = self.trace.look(0);
-                (press.low, press.high) = (look.low.power(), look.high.power());
-                (press.absent, press.quiet, press.unknown) = (0, 0, 0);
-                return;
+                press.level = look.level();
+                press.gap = Gap::default();
+            } else {
+                self.end(report);
             }
-            self.end(report);
-        } else if press.unknown >= RELEASE_UNHEARD {
-            self.end(report);
         }
     }
 
     fn end(&mut self, report: &mut impl FnMut(ToneReport)) {
-        if let Some(press) = self.press.take() {
-            report(ToneReport { edge: ToneEdge::End(press.digit), at: self.at, began: press.began });
-            self.since = 0;
+        let Some(press) = &mut self.press else { return };
+        let began = press.began;
+        let digit = digit(press.pair);
+        press.pair.zeroize();
+        self.press = None;
+        self.since_press = 0;
+        if let Some(digit) = digit {
+            report(ToneReport { edge: ToneEdge::End(digit), at: self.at, began });
         }
+    }
+
+    fn is_down(&self, pair: Pair) -> bool {
+        self.press.as_ref().is_some_and(|press| press.pair == pair)
+    }
+
+    /// The sample `age` hops before the middle of the newest look.
+    fn began(&self, age: f32) -> u64 {
+        self.at.saturating_sub((age * HOP as f32) as u64 + LOOK_DELAY as u64)
+    }
+}
+
+impl Run {
+    fn take(&mut self, trace: &Trace) {
+        let look = trace.look(0);
+        if look.tonal {
+            if self.pair != look.pair || self.length == 0 {
+                *self = Self { pair: look.pair, length: 0, hinted: false };
+            }
+            self.length = self.length.saturating_add(1);
+        } else if look.known {
+            self.length = 0;
+        }
+    }
+}
+
+impl Press {
+    /// Follows the tone through the newest look.
+    fn follow(&mut self, trace: &Trace) {
+        /// How fast the level follows the tone, of which a line can make more or less.
+        const PACE: f32 = 0.25;
+        /// Share of the tone's power below which it can't be there.
+        const QUIET: f32 = 0.2;
+        let (look, Level { low, high }) = (trace.look(0), self.level);
+        let is_quiet = trace.hop_power() < QUIET * (low + high) / 2.0;
+        self.gap.quiet = if is_quiet { self.gap.quiet + 1 } else { 0 };
+        if !look.known {
+            self.gap.unknown = self.gap.unknown.saturating_add(1);
+        } else if is_strong(look, self.pair, self.level) {
+            let now = look.level();
+            self.level =
+                Level { low: low + PACE * (now.low - low), high: high + PACE * (now.high - high) };
+            (self.gap.absent, self.gap.unknown) = (0, 0);
+        } else {
+            self.gap.absent += 1;
+        }
+    }
+}
+
+impl Gap {
+    /// Whether the tone has been away for longer than any hole in it lasts.
+    fn is_pause(&self) -> bool {
+        let with_loss = self.unknown > 0
+            && self.quiet >= MIN_QUIET
+            && self.quiet.saturating_add(self.unknown) >= RELEASE_WITH_LOSS;
+        self.absent >= RELEASE || self.quiet >= RELEASE || with_loss
     }
 }
 
@@ -229,16 +305,136 @@ impl Default for ToneDetector {
     }
 }
 
-impl Drop for ToneDetector {
-    fn drop(&mut self) {
+impl Zeroize for ToneDetector {
+    /// Forgets everything; what comes next is heard as after a loss.
+    fn zeroize(&mut self) {
+        self.trace.zeroize();
         self.pending.zeroize();
+        self.filled.zeroize();
+        self.run.pair.zeroize();
+        self.run.length.zeroize();
+        self.run.hinted.zeroize();
+        if let Some(press) = &mut self.press {
+            press.pair.zeroize();
+            press.level.low.zeroize();
+            press.level.high.zeroize();
+        }
+        self.press = None;
+        self.since_press.zeroize();
+        self.last_suspect.zeroize();
     }
 }
 
-/// The keypad: rows are the low group, columns the high group (ITU-T Q.23).
-const KEYPAD: [u8; 16] = *b"123A456B789C*0#D";
+impl Drop for ToneDetector {
+    fn drop(&mut self) {
+        self.zeroize();
+    }
+}
 
 fn digit(pair: Pair) -> Option<Digit> {
-    let index = usize::from(pair.low) * 4 + usize::from(pair.high) - 4;
-    KEYPAD.get(index).and_then(|&key| Digit::from_ascii(key))
+    let row = KEYPAD.get(usize::from(pair.low))?;
+    Digit::from_ascii(*row.get(usize::from(pair.high))?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::synth::tone::dial;
+
+    /// Begins and ends, as the key's character and its place.
+    fn listen(detector: &mut ToneDetector, audio: &[i16], block: usize) -> Vec<(char, char, u64)> {
+        let mut edges = Vec::new();
+        for pcm in audio.chunks(block) {
+            detector.hear(pcm, &mut |report| match report.edge {
+                ToneEdge::Hint => edges.push(('?', ' ', report.at)),
+                ToneEdge::Begin(digit) => {
+                    edges.push(('+', char::from(digit.to_ascii()), report.at));
+                }
+                ToneEdge::End(digit) => edges.push(('-', char::from(digit.to_ascii()), report.at)),
+            });
+        }
+        edges
+    }
+
+    fn keys(edges: &[(char, char, u64)]) -> String {
+        edges.iter().filter(|edge| edge.0 == '+').map(|edge| edge.1).collect()
+    }
+
+    #[test]
+    fn every_key_is_heard_once_between_a_hint_and_an_end() {
+        let audio = dial(&Digit::ALL, 0.07, 8000);
+        let edges = listen(&mut ToneDetector::new(), &audio, 160);
+        let kinds: String = edges.iter().map(|edge| edge.0).collect();
+        assert_eq!(kinds, "?+-".repeat(16));
+        assert_eq!(keys(&edges), "0123456789*#ABCD");
+        let order = edges.chunks(3).zip(0..).all(|(edge, nth)| {
+            let start = nth * 1360;
+            edge[0].2 < start + 200 && edge[1].2 < start + 360 && edge[2].2 < start + 1200
+        });
+        assert!(order, "hints within 25 ms, begins within 45 ms, ends within 50 ms");
+    }
+
+    #[test]
+    fn blocks_of_any_length_make_no_difference() {
+        let audio = dial(&Digit::ALL, 0.05, 8000);
+        let whole = listen(&mut ToneDetector::new(), &audio, audio.len());
+        for block in [1, 7, 20, 33, 160, 1000] {
+            assert!(listen(&mut ToneDetector::new(), &audio, block) == whole, "blocks of {block}");
+        }
+    }
+
+    #[test]
+    fn onsets_are_placed_to_the_millisecond() {
+        for lead in [0, 3, 500, 1111] {
+            let mut audio = vec![0; lead];
+            audio.extend(dial(&[Digit::Five], 0.1, 8000));
+            let mut began = None;
+            ToneDetector::new().hear(&audio, &mut |report| began = Some(report.began));
+            let error = began.unwrap().abs_diff(lead as u64);
+            assert!(error <= 16, "{error} samples off after {lead}");
+        }
+    }
+
+    #[test]
+    fn a_tone_under_way_goes_on_through_losses_and_ends_when_nothing_more_is_heard() {
+        let mut audio = dial(&[Digit::Eight], 0.0, 8000);
+        let tone = audio.clone();
+        audio.extend(tone);
+        let mut detector = ToneDetector::new();
+        let mut edges = String::new();
+        let mut note = |report: ToneReport| {
+            edges.push(match report.edge {
+                ToneEdge::Hint => '?',
+                ToneEdge::Begin(_) => '+',
+                ToneEdge::End(_) => '-',
+            });
+        };
+        detector.hear(&audio[..480], &mut note);
+        detector.erase(160, &mut note);
+        detector.hear(&audio[640..800], &mut note);
+        detector.erase(usize::MAX / 2, &mut note);
+        assert_eq!(edges, "?+-");
+    }
+
+    #[test]
+    fn a_wiped_detector_remembers_no_key() {
+        let audio = dial(&[Digit::Nine], 0.0, 8000);
+        let mut detector = ToneDetector::new();
+        assert_eq!(keys(&listen(&mut detector, &audio[..600], 160)), "9");
+        assert!(detector.press.is_some() && detector.run.pair != Pair::FIRST);
+        detector.zeroize();
+        assert!(detector.press.is_none() && detector.run.pair == Pair::FIRST);
+        assert!(detector.pending == [0; HOP] && detector.last_suspect().is_none());
+        assert!(listen(&mut detector, &[0; 800], 160).is_empty(), "no end of a forgotten key");
+    }
+
+    #[test]
+    fn suspects_are_fainter_and_shorter_than_keys() {
+        let mut audio = dial(&[Digit::Two], 0.1, 8000);
+        audio.iter_mut().for_each(|sample| *sample /= 80);
+        let mut detector = ToneDetector::new();
+        assert_eq!(keys(&listen(&mut detector, &audio, 160)), "", "-47 dBm0 is no key");
+        assert!(detector.last_suspect().is_some_and(|at| (800..1000).contains(&at)));
+        assert!(size_of::<ToneDetector>() <= 2048);
+    }
 }

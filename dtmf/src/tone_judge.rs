@@ -2,18 +2,21 @@
 
 use std::f32::consts::{PI, TAU};
 
-use crate::goertzel::{FREQUENCIES, HOP, RATE};
+use crate::goertzel::{ATOM, FREQUENCIES, HOP, RATE};
 use crate::tone_trace::{LOOKS, Look, Pair, Phasor, Trace};
 
 /// Frequency tolerance: 1.8 % must be accepted (NTT), 3.0 % (NTT) and 3.5 % (AT&T) refused.
 const MAX_DETUNE: f32 = 0.0215;
 
-/// Weakest tone, -42 dBm0 each, as the square of its amplitude (full scale is +3.14 dBm0).
+/// Weakest tone of a key, as the square of its amplitude: -42 dBm0 (full scale is +3.14 dBm0).
+/// ITU-T Q.24 has -25 dBm accepted and -55 dBm refused.
 const FLOOR: f32 = 181.0 * 181.0;
+/// Weakest tone that is a suspect: -50 dBm0.
+const SUSPECT_FLOOR: f32 = 72.0 * 72.0;
 
-/// Low group over high group: +10 dB must pass (Brazil, Australia), with room for noise.
+/// Low group over high group, 12 dB: 10 dB must pass (Australia), the rest is for noise.
 const MAX_TWIST: f32 = 15.85;
-/// High group over low group: 6 dB must pass, with room for noise.
+/// High group over low group, 8 dB: 6 dB must pass (ETSI), the rest is for noise.
 const MAX_REVERSE_TWIST: f32 = 6.31;
 
 /// A key in hops: 28 ms, between the 24 ms that must and the 40 ms that must not be refused (Q.24).
@@ -22,13 +25,14 @@ const MIN_TONE: f32 = 11.2;
 /// Longest hole inside one tone in looks, 20 ms (ETSI ES 201 235-3).
 const MAX_HOLE: u32 = 8;
 
-/// Fewest looks that stand for a key of which packets were lost.
+/// Fewest looks that stand for a key of which packets were lost: what one packet of tone between
+/// two lost ones leaves.
 const MIN_LOOKS_WITH_LOSS: f32 = 4.0;
 
 /// Looks judged for purity and phase: no more, so that a slipped sample is soon forgotten.
 const JUDGED: u32 = 10;
 
-/// Share of the audio's power that the two tones must have.
+/// Share of the audio's power that the two tones must have: 0.8 is 6 dB over the noise.
 const MIN_PURITY: f32 = 0.7;
 
 /// What is wrong with a pair of tones, added up, must stay below this: a key is allowed any one of
@@ -37,73 +41,75 @@ const MAX_FLAWS: f32 = 0.95;
 /// The same where part of the tone was lost, so that less of it is known.
 const MAX_FLAWS_WITH_LOSS: f32 = 0.8;
 
-/// And for a hint.
-const MAX_FLAWS_OF_HINT: f32 = 0.95;
-
 /// A tone pair that passed.
 pub(crate) struct Evidence {
     /// Hops since the tone began, counted to the middle of the newest look.
     pub(crate) age: f32,
-    /// Squared amplitude of each tone.
+    pub(crate) level: Level,
+}
+
+/// The squared amplitudes of a pair of tones.
+#[derive(Clone, Copy)]
+pub(crate) struct Level {
     pub(crate) low: f32,
     pub(crate) high: f32,
 }
 
-/// Whether a window might belong to a key, by the squared amplitudes of its strongest tones and its
-/// mean square: the cheap test made at every hop.
-pub(crate) fn tonal(low: f32, high: f32, power: f32) -> bool {
-    const LOOSE: f32 = 0.6;
-    low.min(high) >= FLOOR * LOOSE
-        && low + high >= power
-        && low * LOOSE <= high * MAX_TWIST
-        && high * LOOSE <= low * MAX_REVERSE_TWIST
+/// Whether a window might belong to a key, by its strongest tones and its mean square: the cheap
+/// test made at every hop.
+pub(crate) fn is_tonal(level: Level, power: f32) -> bool {
+    level.low + level.high >= power && level.is_balanced(1.7) && level.exceeds(SUSPECT_FLOOR)
 }
 
 /// Judges whether the newest `limit` looks end in a tone of `pair` long and clean enough for a key.
 pub(crate) fn judge(trace: &Trace, pair: Pair, limit: usize) -> Option<Evidence> {
-    let (low, high) = plateau(trace, pair, limit)?;
-    let stretch = Stretch::find(trace, pair, low, high, limit);
-    let lossy = stretch.long_enough()?;
-    let inner = newest(stretch.inner(), JUDGED);
-    let quality = Quality::measure(trace, pair, inner)?;
-    let flaws = if lossy { MAX_FLAWS_WITH_LOSS } else { MAX_FLAWS };
-    let good = low.min(high) >= FLOOR
-        && low <= high * MAX_TWIST
-        && high <= low * MAX_REVERSE_TWIST
-        && quality.acceptable(flaws);
-    good.then_some(Evidence { age: stretch.age, low, high })
+    let level = plateau(trace, pair, limit)?;
+    let stretch = Stretch::find(trace, pair, level, limit);
+    let max_flaws = stretch.allowance()?;
+    let quality = Quality::measure(trace, pair, newest(stretch.inner(), JUDGED))?;
+    (level.exceeds(FLOOR) && level.is_balanced(1.0) && quality.is_within(max_flaws))
+        .then_some(Evidence { age: stretch.age, level })
 }
 
-/// Whether the newest looks, a run of them that show `pair`, are as clean as a key's.
-pub(crate) fn promising(trace: &Trace, pair: Pair) -> bool {
-    const NEWEST: u32 = 0b1111;
-    Quality::measure(trace, pair, NEWEST).is_some_and(|quality| quality.acceptable(MAX_FLAWS_OF_HINT))
+/// Whether the four newest looks, all of them of `pair`, are as clean as a key's.
+pub(crate) fn is_promising(trace: &Trace, pair: Pair) -> bool {
+    let promises = |age| trace.look(age).tonal && trace.look(age).pair == pair;
+    (0..4).all(promises)
+        && Quality::measure(trace, pair, 0b1111).is_some_and(|it| it.is_within(MAX_FLAWS))
 }
 
-/// Whether a look shows `pair` at no less than a quarter of the given powers.
-pub(crate) fn strong(look: &Look, pair: Pair, low: f32, high: f32) -> bool {
+/// Whether a look shows `pair` at no less than half the amplitudes of `level`.
+pub(crate) fn is_strong(look: &Look, pair: Pair, level: Level) -> bool {
     look.known
         && look.pair == pair
-        && look.low.power() >= low * 0.25
-        && look.high.power() >= high * 0.25
+        && look.low.power() >= level.low * 0.25
+        && look.high.power() >= level.high * 0.25
         && look.tone_power() >= 0.4 * look.power
 }
 
-fn plateau(trace: &Trace, pair: Pair, limit: usize) -> Option<(f32, f32)> {
-    const NEWEST: usize = 8;
-    let mut count = 0.0;
-    let mut sum = (0.0, 0.0);
-    for age in 0..limit.min(LOOKS) {
-        let look = trace.look(age);
-        if look.pair == pair && look.tonal {
-            sum = (sum.0 + look.low.power(), sum.1 + look.high.power());
-            count += 1.0;
-            if count >= NEWEST as f32 {
-                break;
-            }
-        }
+impl Level {
+    /// Whether the twist is within the limits, widened by a factor of `slack`.
+    fn is_balanced(self, slack: f32) -> bool {
+        self.low <= self.high * (MAX_TWIST * slack)
+            && self.high <= self.low * (MAX_REVERSE_TWIST * slack)
     }
-    (count > 0.0).then(|| (sum.0 / count, sum.1 / count))
+
+    fn exceeds(self, floor: f32) -> bool {
+        self.low.min(self.high) >= floor
+    }
+}
+
+/// The level of the newest looks that may belong to a tone of `pair`.
+fn plateau(trace: &Trace, pair: Pair, limit: usize) -> Option<Level> {
+    const NEWEST: usize = 8;
+    let (mut count, mut low, mut high) = (0.0, 0.0, 0.0);
+    let tonal = (0..limit.min(LOOKS)).map(|age| trace.look(age));
+    for look in tonal.filter(|look| look.pair == pair && look.tonal).take(NEWEST) {
+        low += look.low.power();
+        high += look.high.power();
+        count += 1.0;
+    }
+    (count > 0.0).then(|| Level { low: low / count, high: high / count })
 }
 
 /// The looks that belong to the newest tone; bit 0 is the newest look.
@@ -113,20 +119,20 @@ struct Stretch {
     /// Hops since the onset.
     age: f32,
     /// Hops of tone that were heard.
-    evidence: f32,
-    /// Hops the tone may have lasted, lost ones counted in.
+    heard: f32,
+    /// Hops the tone may have lasted, losses on either edge counted in.
     span: f32,
 }
 
 impl Stretch {
-    fn find(trace: &Trace, pair: Pair, low: f32, high: f32, limit: usize) -> Self {
+    fn find(trace: &Trace, pair: Pair, level: Level, limit: usize) -> Self {
         let (mut present, mut unknown, mut hole, mut oldest) = (0_u32, 0_u32, 0, 0);
         let limit = limit.min(LOOKS);
         for age in 0..limit {
             let look = trace.look(age);
             if !look.known {
                 unknown |= 1 << age;
-            } else if strong(look, pair, low, high) {
+            } else if is_strong(look, pair, level) {
                 present |= 1 << age;
                 oldest = age;
                 hole = 0;
@@ -137,25 +143,25 @@ impl Stretch {
                 }
             }
         }
-        let older = (oldest + 1 < limit).then(|| trace.look(oldest + 1));
-        let before = older.map_or(1.0, |look| crossing(trace.look(oldest), look, pair, low, high));
+        let before = if oldest + 1 < limit {
+            onset(trace.look(oldest), trace.look(oldest + 1), level)
+        } else {
+            1.0
+        };
         let age = oldest as f32 + before;
-        // Losses on either edge may have been tone.
-        let leading = (unknown >> (oldest as u32 + 1).min(31)).trailing_ones() as f32;
-        let evidence = present.count_ones() as f32 - 1.0 + before;
-        let trailing = unknown.trailing_ones() as f32;
-        let holes = !(present | unknown) & ((2_u32 << oldest) - 1) & !((1 << first(present)) - 1);
-        let _ = holes;
-        Self { present, unknown, age, evidence, span: age + leading - 0.0 * trailing }
+        let leading = (unknown >> oldest >> 1).trailing_ones() as f32;
+        let heard = present.count_ones() as f32 - 1.0 + before;
+        Self { present, unknown, age, heard, span: age + leading }
     }
 
-    /// Whether the tone lasted long enough, and if so whether only with losses counted in.
-    fn long_enough(&self) -> Option<bool> {
-        if self.evidence >= MIN_TONE {
-            return Some(false);
+    /// The flaws allowed to a key of this length, if it is long enough for one.
+    fn allowance(&self) -> Option<f32> {
+        if self.heard >= MIN_TONE {
+            Some(MAX_FLAWS)
+        } else {
+            let may_be_long = self.unknown != 0 && self.span >= MIN_TONE;
+            (may_be_long && self.heard >= MIN_LOOKS_WITH_LOSS).then_some(MAX_FLAWS_WITH_LOSS)
         }
-        let lossy = self.unknown != 0 && self.evidence >= MIN_LOOKS_WITH_LOSS;
-        (lossy && self.span >= MIN_TONE).then_some(true)
     }
 
     /// The looks whose window lies wholly in the tone.
@@ -165,30 +171,18 @@ impl Stretch {
     }
 }
 
-/// The newest `count` looks of a mask.
-fn newest(mask: u32, count: u32) -> u32 {
-    let mut rest = mask;
-    for _ in 0..count {
-        rest &= rest.wrapping_sub(1);
-    }
-    mask & !rest
-}
-
-fn first(mask: u32) -> u32 {
-    mask.trailing_zeros().min(31)
-}
-
-/// How far towards the `older` look the tones rose through half their amplitude, 0 to 1.
-fn crossing(newer: &Look, older: &Look, pair: Pair, low: f32, high: f32) -> f32 {
+/// How far from the `newer` look towards the `older` the tones rose through half their amplitude.
+fn onset(newer: &Look, older: &Look, level: Level) -> f32 {
     if !older.known {
         return 1.0;
     }
-    if older.pair != pair {
+    if older.pair != newer.pair {
         return 0.5;
     }
-    let relative = |look: &Look| (look.low.power() / low).min(look.high.power() / high).sqrt();
-    let (a, b) = (relative(newer), relative(older));
-    if a <= b { 0.5 } else { ((a - 0.5) / (a - b)).clamp(0.0, 1.0) }
+    let relative =
+        |look: &Look| (look.low.power() / level.low).min(look.high.power() / level.high).sqrt();
+    let (after, before) = (relative(newer), relative(older));
+    if after <= before { 0.5 } else { ((after - 0.5) / (after - before)).clamp(0.0, 1.0) }
 }
 
 /// How much like two sines the inner looks of a stretch are.
@@ -215,8 +209,8 @@ struct Steadiness {
 
 impl Quality {
     fn measure(trace: &Trace, pair: Pair, inner: u32) -> Option<Self> {
-        let low = Steadiness::measure(trace, inner, usize::from(pair.low), |look| look.low)?;
-        let high = Steadiness::measure(trace, inner, usize::from(pair.high), |look| look.high)?;
+        let low = Steadiness::measure(trace, inner, pair.low_bin(), |look| look.low)?;
+        let high = Steadiness::measure(trace, inner, pair.high_bin(), |look| look.high)?;
         let (mut tones, mut power, mut worst_purity) = (0.0, 0.0, 1.0_f32);
         for look in looks(trace, inner) {
             tones += look.low.power() / low.response + look.high.power() / high.response;
@@ -228,7 +222,7 @@ impl Quality {
 
     /// The weights are fitted: on the one side keys at the edges of every tolerance, in noise and
     /// through speech codecs, on the other what comes nearest to keys in hours of speech and music.
-    fn acceptable(&self, max_flaws: f32) -> bool {
+    fn is_within(&self, max_flaws: f32) -> bool {
         let detune = self.low.detune.abs().max(self.high.detune.abs());
         let flaws = 2.0 * (1.0 - self.purity).max(0.0)
             + 0.85 * (1.0 - self.worst_purity)
@@ -271,12 +265,15 @@ impl Steadiness {
 /// Power that the window of a look leaves of a tone that turns by `per_hop` radians a hop against
 /// the nearest bin.
 fn response(per_hop: f32) -> f32 {
-    let array = ((per_hop / 2.0).cos() + 0.5 * (per_hop * 1.5).cos()) / 1.5;
-    let x = per_hop / PI;
-    let atom = if x.abs() < 1e-3 { 1.0 } else { per_hop.sin() / (per_hop * (1.0 - x * x)) };
+    let array = (1.0 + 1.6 * per_hop.cos()) / 2.6;
+    let half_turn = per_hop * ATOM as f32 / (2 * HOP) as f32;
+    let x = half_turn / PI;
+    let atom = if x.abs() < 1e-3 { 1.0 } else { half_turn.sin() / (half_turn * (1.0 - x * x)) };
     (array * atom).powi(2).max(0.25)
 }
 
+/// The sum of each look's tone against the one `lag` hops older, as a nominal tone would have it
+/// turn, and how well these agree: 1 for a perfect sine.
 fn correlate(
     trace: &Trace,
     inner: u32,
@@ -293,6 +290,15 @@ fn correlate(
         weight += (newer.power() * older.power()).sqrt();
     }
     (weight > 0.0).then(|| (sum, sum.power().sqrt() / weight))
+}
+
+/// The newest `count` looks of a mask.
+fn newest(mask: u32, count: u32) -> u32 {
+    let mut rest = mask;
+    for _ in 0..count {
+        rest &= rest.wrapping_sub(1);
+    }
+    mask & !rest
 }
 
 fn looks(trace: &Trace, mask: u32) -> impl Iterator<Item = &Look> {

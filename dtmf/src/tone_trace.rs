@@ -1,16 +1,24 @@
 //! `Trace`: the strongest pair of DTMF frequencies over the last 80 ms, one look every 2.5 ms.
 
-use crate::goertzel::{BINS, Bins, HOP, TURNS, atom};
-use crate::tone_judge::tonal;
+use zeroize::Zeroize;
+
+use crate::goertzel::{ATOM, BINS, Bins, GROUP, HOP, TURNS, atom};
+use crate::tone_judge::{Level, is_tonal};
 
 /// Looks remembered: 80 ms, two lost packets and a tone on either side of them.
 pub(crate) const LOOKS: usize = 32;
 
-/// Atoms in a full window: 100 samples, enough to part 941 Hz from 1209 Hz.
-const WINDOW: usize = 4;
+/// Atoms in a full window: 100 samples, enough to part two keys of one group.
+const WINDOW: usize = 3;
+
+/// Hops in an atom.
+const ATOM_HOPS: usize = ATOM / HOP;
 
 /// Weight of each atom in a window, newest first; they make a second Hann-like taper.
-const TAPER: [f32; WINDOW] = [0.5 / 3.0, 1.0 / 3.0, 1.0 / 3.0, 0.5 / 3.0];
+///
+/// The window as a whole lets through less than -35 dB from 229 Hz on, the least distance between
+/// tones of different groups that are 1.8 % off.
+const TAPER: [f32; WINDOW] = [0.8 / 2.6, 1.0 / 2.6, 0.8 / 2.6];
 
 /// The same with each atom turned to the phase of the newest.
 static TURNED_TAPER: [Bins; WINDOW] = {
@@ -24,7 +32,7 @@ static TURNED_TAPER: [Bins; WINDOW] = {
 };
 
 /// Fewest atoms after a loss that still part the two groups.
-const USABLE: usize = 3;
+const USABLE: usize = 2;
 
 /// Mean square below which a hop is taken for silence: a pair of tones at -52 dBm0 is above it.
 const SILENCE: f32 = 2000.0;
@@ -65,11 +73,23 @@ impl Phasor {
     }
 }
 
-/// A pair of frequencies, by bin: `low` in 0..4, `high` in 4..8.
+/// A frequency of each group, counted from 0 within it: the row and the column of a key.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Pair {
     pub(crate) low: u8,
     pub(crate) high: u8,
+}
+
+impl Pair {
+    pub(crate) const FIRST: Self = Self { low: 0, high: 0 };
+
+    pub(crate) fn low_bin(self) -> usize {
+        usize::from(self.low)
+    }
+
+    pub(crate) fn high_bin(self) -> usize {
+        GROUP + usize::from(self.high)
+    }
 }
 
 /// What one window showed.
@@ -88,7 +108,7 @@ pub(crate) struct Look {
 
 impl Look {
     const UNKNOWN: Self = Self {
-        pair: Pair { low: 0, high: 4 },
+        pair: Pair::FIRST,
         low: Phasor::ZERO,
         high: Phasor::ZERO,
         power: 0.0,
@@ -97,6 +117,10 @@ impl Look {
     };
 
     const SILENT: Self = Self { known: true, ..Self::UNKNOWN };
+
+    pub(crate) fn level(&self) -> Level {
+        Level { low: self.low.power(), high: self.high.power() }
+    }
 
     /// Power of the two tones, as a mean square.
     pub(crate) fn tone_power(&self) -> f32 {
@@ -113,13 +137,12 @@ pub(crate) struct Trace {
     newest_atom: usize,
     /// Atoms in a row made of received audio, at most [`WINDOW`].
     received: usize,
-    /// Levels of the last hops, newest first.
-    hops: [HopLevel; WINDOW],
-    /// The newest hop and the one before, taking turns.
-    halves: [[f32; HOP]; 2],
-    newer_half: usize,
-    /// Whether the newest hop was received.
-    joined: bool,
+    /// Levels of the hops of a window but the oldest, newest first.
+    levels: [HopLevel; WINDOW + 1],
+    /// The newest samples, in order.
+    recent: [f32; ATOM],
+    /// Hops in a row that were received, at most [`LOOKS`].
+    heard: usize,
 }
 
 /// Level of one hop.
@@ -130,17 +153,17 @@ struct HopLevel {
 }
 
 impl Trace {
+    /// A trace of silence, as before the first sample.
     pub(crate) const fn new() -> Self {
         Self {
-            looks: [Look::UNKNOWN; LOOKS],
+            looks: [Look::SILENT; LOOKS],
             newest: 0,
             atoms: [Bins::ZERO; WINDOW],
             newest_atom: 0,
-            received: 0,
-            hops: [HopLevel { mean: 0.0, mean_square: 0.0 }; WINDOW],
-            halves: [[0.0; HOP]; 2],
-            newer_half: 0,
-            joined: false,
+            received: WINDOW,
+            levels: [HopLevel { mean: 0.0, mean_square: 0.0 }; WINDOW + 1],
+            recent: [0.0; ATOM],
+            heard: LOOKS,
         }
     }
 
@@ -151,28 +174,30 @@ impl Trace {
 
     /// Mean square of the newest hop.
     pub(crate) fn hop_power(&self) -> f32 {
-        self.hops[0].mean_square
+        self.levels[0].mean_square
+    }
+
+    /// Whether any of the looks is without audio.
+    pub(crate) fn is_lossy(&self) -> bool {
+        self.heard < LOOKS
     }
 
     /// Takes in one hop of audio.
     pub(crate) fn hear(&mut self, pcm: &[i16; HOP]) {
-        self.newer_half ^= 1;
-        let newer = &mut self.halves[self.newer_half];
-        widen(pcm, newer);
-        let level = HopLevel::of(newer);
-        self.hops = [level, self.hops[0], self.hops[1], self.hops[2]];
-        if self.joined {
+        self.recent.copy_within(HOP.., 0);
+        let newest = &mut self.recent[ATOM - HOP..];
+        for (sample, &value) in newest.iter_mut().zip(pcm) {
+            *sample = f32::from(value);
+        }
+        let level = HopLevel::of(newest);
+        self.levels = [level, self.levels[0], self.levels[1], self.levels[2]];
+        let quiet = self.levels.iter().all(|level| level.mean_square < SILENCE);
+        self.heard = (self.heard + 1).min(LOOKS);
+        if self.heard >= ATOM_HOPS {
             self.newest_atom = (self.newest_atom + WINDOW - 1) % WINDOW;
-            let loudest = level.mean_square.max(self.hops[1].mean_square);
-            self.atoms[self.newest_atom] = if loudest < SILENCE {
-                Bins::ZERO
-            } else {
-                atom(&self.halves[self.newer_half ^ 1], &self.halves[self.newer_half])
-            };
+            self.atoms[self.newest_atom] = if quiet { Bins::ZERO } else { atom(&self.recent) };
             self.received = (self.received + 1).min(WINDOW);
         }
-        self.joined = true;
-        let quiet = self.hops.iter().all(|hop| hop.mean_square < SILENCE);
         let look = match (self.received >= USABLE, quiet) {
             (false, _) => Look::UNKNOWN,
             (true, true) => Look::SILENT,
@@ -185,7 +210,7 @@ impl Trace {
     pub(crate) fn erase(&mut self, hops: usize) {
         self.atoms = [Bins::ZERO; WINDOW];
         self.received = 0;
-        self.joined = false;
+        self.heard = 0;
         for _ in 0..hops.min(LOOKS) {
             self.push(Look::UNKNOWN);
         }
@@ -202,48 +227,44 @@ impl Trace {
             bins = bins.scaled(1.0 / TAPER[..self.received].iter().sum::<f32>());
         }
         let powers = bins.powers();
-        let low = strongest(&powers, 0);
-        let high = strongest(&powers, BINS / 2);
-        let [_, a, b, c] = self.hops;
+        let pair = Pair { low: strongest(&powers, 0), high: strongest(&powers, GROUP) };
+        let (low, high) = (pair.low_bin(), pair.high_bin());
+        let [_, a, b, c] = self.levels;
         // The square of the window's shape, hop by hop; its outermost hops weigh next to nothing.
-        let mean = 0.28 * a.mean + 0.44 * b.mean + 0.28 * c.mean;
-        let square = 0.28 * a.mean_square + 0.44 * b.mean_square + 0.28 * c.mean_square;
+        let mean = 0.27 * a.mean + 0.46 * b.mean + 0.27 * c.mean;
+        let square = 0.27 * a.mean_square + 0.46 * b.mean_square + 0.27 * c.mean_square;
         let power = square - mean * mean;
         Look {
-            pair: Pair { low: low as u8, high: high as u8 },
+            pair,
             low: Phasor { re: bins.re[low], im: bins.im[low] },
             high: Phasor { re: bins.re[high], im: bins.im[high] },
             power,
             known: true,
-            tonal: tonal(powers[low], powers[high], power),
+            tonal: is_tonal(Level { low: powers[low], high: powers[high] }, power),
         }
     }
 }
 
 impl HopLevel {
-    fn of(samples: &[f32; HOP]) -> Self {
-        const SHARE: f32 = 1.0 / HOP as f32;
-        let squares = samples.map(|sample| sample * sample);
-        Self { mean: sum(samples) * SHARE, mean_square: sum(&squares) * SHARE }
+    fn of(samples: &[f32]) -> Self {
+        let share = 1.0 / samples.len() as f32;
+        Self {
+            mean: sum(samples, |sample| sample) * share,
+            mean_square: sum(samples, |sample| sample * sample) * share,
+        }
     }
 }
 
 /// Kept out of line: mixed with what surrounds it, the compiler shuffles it to twice the time.
 #[inline(never)]
-fn sum(samples: &[f32; HOP]) -> f32 {
+fn sum(samples: &[f32], of: impl Fn(f32) -> f32) -> f32 {
     let mut lanes = [0.0_f32; 4];
     for four in samples.as_chunks::<4>().0 {
         for lane in 0..4 {
-            lanes[lane] += four[lane];
+            lanes[lane] += of(four[lane]);
         }
     }
     lanes[0] + lanes[1] + lanes[2] + lanes[3]
-}
-
-fn widen(pcm: &[i16; HOP], samples: &mut [f32; HOP]) {
-    for (sample, &value) in samples.iter_mut().zip(pcm) {
-        *sample = f32::from(value);
-    }
 }
 
 /// Adds the atoms in phase, under the taper.
@@ -255,10 +276,73 @@ fn combine(atoms: &[Bins; WINDOW], newest: usize) -> Bins {
     bins
 }
 
-/// The bin with the most power among the four from `first` on.
-fn strongest(powers: &[f32; BINS], first: usize) -> usize {
-    // The bits of positive floats sort as they do, and the bin fits into the least of them: so the
-    // maximum takes no branch, which on speech would be guessed wrong every other time.
-    let key = |bin: usize| powers[first + bin].to_bits() & !3 | bin as u32;
-    first + (key(0).max(key(1)).max(key(2).max(key(3))) & 3) as usize
+/// Which of the four bins from `first` on has the most power.
+fn strongest(powers: &[f32; BINS], first: usize) -> u8 {
+    // The bits of positive floats sort as they do, and the answer fits into the least of them: so
+    // the maximum takes no branch, which on speech would be guessed wrong every other time.
+    let key = |nth: usize| powers[first + nth].to_bits() & !3 | nth as u32;
+    (key(0).max(key(1)).max(key(2).max(key(3))) & 3) as u8
+}
+
+impl Zeroize for Trace {
+    fn zeroize(&mut self) {
+        for look in &mut self.looks {
+            for tone in [&mut look.low, &mut look.high] {
+                tone.re.zeroize();
+                tone.im.zeroize();
+            }
+            look.pair.zeroize();
+            look.power.zeroize();
+            look.known.zeroize();
+            look.tonal.zeroize();
+        }
+        for atom in &mut self.atoms {
+            atom.re.zeroize();
+            atom.im.zeroize();
+        }
+        for level in &mut self.levels {
+            level.mean.zeroize();
+            level.mean_square.zeroize();
+        }
+        self.recent.zeroize();
+        self.erase(0);
+    }
+}
+
+impl Zeroize for Pair {
+    fn zeroize(&mut self) {
+        self.low.zeroize();
+        self.high.zeroize();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn wiping_leaves_nothing() {
+        let mut trace = Trace::new();
+        for hop in 0..40_i16 {
+            trace.hear(&std::array::from_fn(|n| (n as i16 * 997 + hop * 41) % 8000));
+        }
+        assert!(!is_blank(&trace), "there was something to wipe");
+        trace.zeroize();
+        assert!(is_blank(&trace));
+    }
+
+    fn is_blank(trace: &Trace) -> bool {
+        let phasor = |tone: Phasor| tone.re == 0.0 && tone.im == 0.0;
+        trace.recent == [0.0; ATOM]
+            && trace.atoms.iter().all(|atom| atom.re == [0.0; BINS] && atom.im == [0.0; BINS])
+            && trace.levels.iter().all(|level| level.mean == 0.0 && level.mean_square == 0.0)
+            && trace.looks.iter().all(|look| {
+                phasor(look.low)
+                    && phasor(look.high)
+                    && look.pair == Pair::FIRST
+                    && look.power == 0.0
+                    && !look.known
+                    && !look.tonal
+            })
+    }
 }

@@ -6,6 +6,7 @@ import attacks
 import baresip
 import checks
 import flips
+import gstreamer
 import sessions
 import sipp
 import sotto
@@ -21,8 +22,12 @@ def table(suite, binary, sabotaged):
             ("ffmpeg as engine decodes voice, silence, voice", lambda: sipp.ffmpeg(binary)),
             ("one stream across two flips, seen by tshark", lambda: sessions.cadence(binary)),
             *(
-                (f"baresip keys a card, {name}", lambda one=mode: baresip.card(binary, one))
-                for name, mode in baresip.MODES.items()
+                (f"baresip keys a card, {mode}", lambda one=mode: baresip.card(binary, one))
+                for mode in baresip.MODES
+            ),
+            *(
+                (f"GStreamer speaks and decodes {suite}", lambda one=suite: gstreamer.srtp(binary, one))
+                for suite in gstreamer.SUITES
             ),
             ("baresip keys a wrong card, then the right one", lambda: baresip.twice(binary)),
             ("baresip holds and resumes while secure", lambda: baresip.hold(binary)),

@@ -22,9 +22,7 @@ class Request:
     def __init__(self, text):
         head, _, self.body = text.partition("\r\n\r\n")
         start, *lines = head.split("\r\n")
-        self.method, self.uri, _ = start.split(" ", 2)
-        self.user = re.match(r"sip:([^@;]*)@", self.uri)
-        self.user = self.user[1] if self.user else ""
+        self.method, _ = start.split(" ", 1)
         self.headers = [tuple(part.strip() for part in line.split(":", 1)) for line in lines]
 
     def all(self, *names):
@@ -64,10 +62,7 @@ class Dialog:
 
 
 class Gateway(threading.Thread):
-    """The answering party. Each new call appears in `calls` as a Dialog.
-
-    Calls to a user whose name is an SRTP suite are offered to Sotto with that suite alone.
-    """
+    """The answering party. Each new call appears in `calls` as a Dialog."""
 
     def __init__(self, relay):
         super().__init__(daemon=True)
@@ -118,12 +113,12 @@ class Gateway(threading.Thread):
             return request.response("488 Not Acceptable Here")
 
     def _invite(self, request, dialog):
-        offer = only_suite(request.body, request.user)
+        offer = request.body
         if dialog:
             dialog.offers.append(offer)
             answer = dialog.call.do("POST", "/caller/offer", {"sdp": offer})["sdp"]
             return request.response("200 OK", answer)
-        engine = party.Engine(8 if request.user == "pcma" else 0)
+        engine = party.Engine()
         call = self.relay.open_call(offer, engine.address, engine.payload_type)
         engine.target = call.engine_port
         engine.start()
@@ -145,15 +140,6 @@ class Gateway(threading.Thread):
 
     def _done(self, request, _dialog):
         return request.response("200 OK")
-
-
-def only_suite(sdp, suite):
-    """The offer without the keys of other suites, if `suite` is one of those it has."""
-    lines = sdp.splitlines(keepends=True)
-    if not any(line.startswith("a=crypto:") and f" {suite} " in line for line in lines):
-        return sdp
-    kept = [line for line in lines if not line.startswith("a=crypto:") or f" {suite} " in line]
-    return "".join(kept)
 
 
 if __name__ == "__main__":

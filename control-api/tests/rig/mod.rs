@@ -21,7 +21,7 @@ use tower::ServiceExt;
 
 /// First port of the tests' range, and how many each rig takes.
 const FIRST_PORT: u16 = 21_000;
-const PORTS_EACH: u16 = 40;
+pub const PORTS_EACH: u16 = 160;
 
 static RIGS: AtomicU16 = AtomicU16::new(0);
 

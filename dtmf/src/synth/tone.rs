@@ -6,6 +6,7 @@ use crate::Digit;
 use crate::goertzel::FREQUENCIES;
 
 /// Level of a full-scale digital sine in dBm0 (ITU-T G.711 section 4).
+#[expect(clippy::approx_constant, reason = "a level, not the number pi")]
 const FULL_SCALE_DBM0: f64 = 3.14;
 
 /// The amplitude, in units of a 16-bit sample, of a sine at `dbm0`.
@@ -95,9 +96,5 @@ pub fn pcm(mix: &[f32]) -> Vec<i16> {
 }
 
 fn rise(since: f64, ramp: f64) -> f64 {
-    if since >= ramp {
-        1.0
-    } else {
-        0.5 - 0.5 * (TAU / 2.0 * since.max(0.0) / ramp).cos()
-    }
+    if since >= ramp { 1.0 } else { 0.5 - 0.5 * (TAU / 2.0 * since.max(0.0) / ramp).cos() }
 }

@@ -7,10 +7,10 @@ use dtmf::synth::tone::{Partial, Tone, amplitude, frequencies, pcm};
 use dtmf::tone::{ToneDetector, ToneEdge, ToneReport};
 
 /// A seeded source of chance (SplitMix64).
-pub struct Dice(u64);
+pub(crate) struct Dice(u64);
 
 impl Dice {
-    pub fn new(seed: u64) -> Self {
+    pub(crate) fn new(seed: u64) -> Self {
         Self(seed)
     }
 
@@ -23,15 +23,15 @@ impl Dice {
     }
 
     /// Uniform in 0..1.
-    pub fn unit(&mut self) -> f64 {
+    pub(crate) fn unit(&mut self) -> f64 {
         (self.next() >> 11) as f64 / (1_u64 << 53) as f64
     }
 
-    pub fn between(&mut self, low: f64, high: f64) -> f64 {
+    pub(crate) fn between(&mut self, low: f64, high: f64) -> f64 {
         low + (high - low) * self.unit()
     }
 
-    pub fn digit(&mut self) -> Digit {
+    pub(crate) fn digit(&mut self) -> Digit {
         Digit::ALL[(self.unit() * 16.0) as usize]
     }
 
@@ -45,14 +45,14 @@ impl Dice {
 
 /// What a detector is to do about one tone.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Expect {
+pub(crate) enum Expect {
     Key,
     Nothing,
 }
 
 /// What the audio goes through before it is heard.
 #[derive(Clone, Copy)]
-pub enum Channel {
+pub(crate) enum Channel {
     Linear,
     MuLaw,
     ALaw,
@@ -60,34 +60,34 @@ pub enum Channel {
 
 /// One tone to be played.
 #[derive(Clone, Copy)]
-pub struct Shape {
-    pub digit: Digit,
-    pub low_hertz: f64,
-    pub high_hertz: f64,
-    pub low_dbm0: f64,
-    pub high_dbm0: f64,
-    pub seconds: f64,
-    pub ramp: f64,
+pub(crate) struct Shape {
+    pub(crate) digit: Digit,
+    pub(crate) low_hertz: f64,
+    pub(crate) high_hertz: f64,
+    pub(crate) low_dbm0: f64,
+    pub(crate) high_dbm0: f64,
+    pub(crate) seconds: f64,
+    pub(crate) ramp: f64,
 }
 
 impl Shape {
     /// Level of each tone unless said otherwise, dBm0.
-    pub const LEVEL: f64 = -10.0;
+    pub(crate) const LEVEL: f64 = -10.0;
 
     /// 50 ms of `digit`, as nominal as can be.
-    pub fn of(digit: Digit) -> Self {
+    pub(crate) fn of(digit: Digit) -> Self {
         let (low_hertz, high_hertz) = frequencies(digit);
         let (low_dbm0, high_dbm0) = (Self::LEVEL, Self::LEVEL);
         Self { digit, low_hertz, high_hertz, low_dbm0, high_dbm0, seconds: 0.05, ramp: 0.0 }
     }
 
-    pub fn detune(&mut self, low: f64, high: f64) {
+    pub(crate) fn detune(&mut self, low: f64, high: f64) {
         self.low_hertz *= 1.0 + low;
         self.high_hertz *= 1.0 + high;
     }
 
     /// Sets the low group `twist` dB over the high group, the louder of them at `loudest`.
-    pub fn twist(&mut self, twist: f64, loudest: f64) {
+    pub(crate) fn twist(&mut self, twist: f64, loudest: f64) {
         self.low_dbm0 = loudest + twist.min(0.0);
         self.high_dbm0 = loudest - twist.max(0.0);
     }
@@ -103,7 +103,7 @@ struct Mark {
 }
 
 /// Audio in the making.
-pub struct Scene {
+pub(crate) struct Scene {
     rate: u32,
     mix: Vec<f32>,
     marks: Vec<Mark>,
@@ -112,12 +112,12 @@ pub struct Scene {
 
 impl Scene {
     /// Begins with some 80 ms of silence, so that tones fall anywhere in a packet.
-    pub fn new(dice: &mut Dice, rate: u32) -> Self {
+    pub(crate) fn new(dice: &mut Dice, rate: u32) -> Self {
         let lead = dice.between(0.07, 0.09) * f64::from(rate);
         Self { rate, mix: vec![0.0; lead as usize], marks: Vec::new(), lost: Vec::new() }
     }
 
-    pub fn key(&mut self, dice: &mut Dice, shape: Shape, expect: Expect) -> &mut Self {
+    pub(crate) fn key(&mut self, dice: &mut Dice, shape: Shape, expect: Expect) -> &mut Self {
         let start = self.mix.len();
         let partial = |hertz, dbm0, phase| Partial { hertz, dbm0, phase };
         let mut phase = || dice.between(0.0, std::f64::consts::TAU);
@@ -137,14 +137,14 @@ impl Scene {
         self
     }
 
-    pub fn silence(&mut self, seconds: f64) -> &mut Self {
+    pub(crate) fn silence(&mut self, seconds: f64) -> &mut Self {
         let samples = (seconds * f64::from(self.rate)).round() as usize;
         self.mix.resize(self.mix.len() + samples, 0.0);
         self
     }
 
     /// Silences part of the newest tone.
-    pub fn hole(&mut self, from: f64, seconds: f64) -> &mut Self {
+    pub(crate) fn hole(&mut self, from: f64, seconds: f64) -> &mut Self {
         let first = self.newest().start + (from * f64::from(self.rate)) as usize;
         let count = (seconds * f64::from(self.rate)) as usize;
         self.mix[first..first + count].fill(0.0);
@@ -152,17 +152,18 @@ impl Scene {
     }
 
     /// Changes the newest tone's level evenly by `decibels` from its beginning to its end.
-    pub fn drift(&mut self, decibels: f64) -> &mut Self {
+    pub(crate) fn drift(&mut self, decibels: f64) -> &mut Self {
         let Mark { start, end, .. } = *self.newest();
         for n in start..end {
-            let part = (n - start) as f64 / (end - start) as f64 - if decibels > 0.0 { 1.0 } else { 0.0 };
+            let part =
+                (n - start) as f64 / (end - start) as f64 - if decibels > 0.0 { 1.0 } else { 0.0 };
             self.mix[n] *= 10_f64.powf(part * decibels / 20.0) as f32;
         }
         self
     }
 
     /// Repeats or leaves out samples of the newest tone, as unsynchronised clocks make do.
-    pub fn slip(&mut self, at: f64, samples: usize, repeat: bool) -> &mut Self {
+    pub(crate) fn slip(&mut self, at: f64, samples: usize, repeat: bool) -> &mut Self {
         let from = self.newest().start + (at * f64::from(self.rate)) as usize;
         let to = (from + samples).min(self.mix.len());
         if repeat {
@@ -179,7 +180,7 @@ impl Scene {
     }
 
     /// Adds white noise, so many dB below the power of the first key.
-    pub fn noise(&mut self, dice: &mut Dice, snr: f64) {
+    pub(crate) fn noise(&mut self, dice: &mut Dice, snr: f64) {
         let Mark { start, end, .. } = self.marks[0];
         let power: f32 =
             self.mix[start..end].iter().map(|s| s * s).sum::<f32>() / (end - start) as f32;
@@ -187,7 +188,7 @@ impl Scene {
     }
 
     /// Adds white noise of the power of a sine at `dbm0`.
-    pub fn hiss(&mut self, dice: &mut Dice, dbm0: f64) {
+    pub(crate) fn hiss(&mut self, dice: &mut Dice, dbm0: f64) {
         self.add_noise(dice, amplitude(dbm0) / 2_f64.sqrt());
     }
 
@@ -200,7 +201,7 @@ impl Scene {
     }
 
     /// Adds steady sines, each at `dbm0`.
-    pub fn sines(&mut self, hertz: &[f64], dbm0: f64) {
+    pub(crate) fn sines(&mut self, hertz: &[f64], dbm0: f64) {
         for (n, sample) in self.mix.iter_mut().enumerate() {
             let t = n as f64 / f64::from(self.rate) * std::f64::consts::TAU;
             let sum: f64 = hertz.iter().map(|f| (f * t).sin()).sum();
@@ -208,7 +209,7 @@ impl Scene {
         }
     }
 
-    pub fn echo(&mut self, delay: f64, decibels: f64) {
+    pub(crate) fn echo(&mut self, delay: f64, decibels: f64) {
         let delay = (delay * f64::from(self.rate)) as usize;
         let gain = 10_f64.powf(decibels / 20.0) as f32;
         let dry = self.mix.clone();
@@ -217,18 +218,18 @@ impl Scene {
         }
     }
 
-    pub fn direct_current(&mut self, offset: f64) {
+    pub(crate) fn direct_current(&mut self, offset: f64) {
         self.mix.iter_mut().for_each(|sample| *sample += offset as f32);
     }
 
     /// Loses 20 ms packets.
-    pub fn lose(&mut self, dice: &mut Dice, share: f64) {
+    pub(crate) fn lose(&mut self, dice: &mut Dice, share: f64) {
         let packets = self.mix.len() / (self.rate as usize / 50) + 20;
         self.lost = (0..packets).map(|_| dice.unit() < share).collect();
     }
 
     /// The finished scene, 300 ms of silence after it.
-    pub fn through(&mut self, channel: Channel) -> Heard {
+    pub(crate) fn through(&mut self, channel: Channel) -> Heard {
         self.silence(0.3);
         let mut audio = pcm(&self.mix);
         let law = match channel {
@@ -244,7 +245,7 @@ impl Scene {
 }
 
 /// What a detector reported of a scene.
-pub struct Heard {
+pub(crate) struct Heard {
     rate: u32,
     marks: Vec<Mark>,
     begins: Vec<(Digit, usize)>,
@@ -298,22 +299,30 @@ struct Bar {
 }
 
 /// All bars and the delays.
-pub struct Bars {
+pub(crate) struct Bars {
     bars: Vec<Bar>,
     confirm: Vec<f64>,
     hint: Vec<f64>,
 }
 
 impl Bars {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { bars: Vec::new(), confirm: Vec::new(), hint: Vec::new() }
     }
 
     /// Counts one scene for the bar of this name.
-    pub fn play(&mut self, name: &str, needed: f64, heard: Heard) {
+    pub(crate) fn play(&mut self, name: &str, needed: f64, heard: &Heard) {
         let place = self.bars.iter().position(|bar| bar.name == name).unwrap_or_else(|| {
             let name = name.to_owned();
-            self.bars.push(Bar { name, needed, tones: 0, right: 0, doubled: 0, wrong: 0, stray: 0 });
+            self.bars.push(Bar {
+                name,
+                needed,
+                tones: 0,
+                right: 0,
+                doubled: 0,
+                wrong: 0,
+                stray: 0,
+            });
             self.bars.len() - 1
         });
         let bar = &mut self.bars[place];
@@ -354,12 +363,21 @@ impl Bars {
         assert_eq!(heard.ends, heard.begins.len(), "{name}: every key that went down came up");
     }
 
-    pub fn print(&mut self) {
-        println!("{:40} | {:>7} | {:>8} | {:>6} | dup wrong stray", "bar", "needed", "reached", "tones");
+    pub(crate) fn print(&mut self) {
+        println!(
+            "{:40} | {:>7} | {:>8} | {:>6} | dup wrong stray",
+            "bar", "needed", "reached", "tones"
+        );
         for bar in &self.bars {
             println!(
                 "{:40} | {:>7} | {:>8.3} | {:>6} | {} {} {}{}",
-                bar.name, bar.needed, bar.reached(), bar.tones, bar.doubled, bar.wrong, bar.stray,
+                bar.name,
+                bar.needed,
+                bar.reached(),
+                bar.tones,
+                bar.doubled,
+                bar.wrong,
+                bar.stray,
                 if bar.holds() { "" } else { "   <-- MISSED" }
             );
         }
@@ -373,7 +391,7 @@ impl Bars {
         }
     }
 
-    pub fn assert(&self) {
+    pub(crate) fn assert(&self) {
         let missed: Vec<&str> =
             self.bars.iter().filter(|bar| !bar.holds()).map(|bar| bar.name.as_str()).collect();
         assert!(missed.is_empty(), "missed: {missed:?}");
@@ -394,11 +412,26 @@ impl Bar {
 }
 
 /// Telephony's other signals: not one of them is a key.
-pub fn other_signals(dice: &mut Dice) -> Vec<Scene> {
+pub(crate) fn other_signals(dice: &mut Dice) -> Vec<Scene> {
     let steady: &[&[f64]] = &[
-        &[350.0, 440.0], &[440.0, 480.0], &[480.0, 620.0], &[425.0], &[400.0, 450.0],
-        &[1004.0], &[2100.0], &[1100.0], &[2600.0], &[1300.0], &[941.0], &[1336.0], &[697.0, 770.0],
-        &[1209.0, 1477.0], &[950.0], &[1400.0], &[1800.0], &[914.0, 1371.0, 1777.0],
+        &[350.0, 440.0],
+        &[440.0, 480.0],
+        &[480.0, 620.0],
+        &[425.0],
+        &[400.0, 450.0],
+        &[1004.0],
+        &[2100.0],
+        &[1100.0],
+        &[2600.0],
+        &[1300.0],
+        &[941.0],
+        &[1336.0],
+        &[697.0, 770.0],
+        &[1209.0, 1477.0],
+        &[950.0],
+        &[1400.0],
+        &[1800.0],
+        &[914.0, 1371.0, 1777.0],
     ];
     let mf_r1 = [700.0, 900.0, 1100.0, 1300.0, 1500.0, 1700.0];
     let r2 = [1380.0, 1500.0, 1620.0, 1740.0, 1860.0, 1980.0];
@@ -422,7 +455,8 @@ pub fn other_signals(dice: &mut Dice) -> Vec<Scene> {
             }
         }
     }
-    for (from, to, seconds) in [(200.0, 3800.0, 10.0), (3800.0, 200.0, 3.0), (600.0, 1700.0, 20.0)] {
+    for (from, to, seconds) in [(200.0, 3800.0, 10.0), (3800.0, 200.0, 3.0), (600.0, 1700.0, 20.0)]
+    {
         let mut scene = Scene::new(dice, 8000);
         scene.silence(seconds).sweep(from, to);
         scenes.push(scene);
@@ -431,6 +465,36 @@ pub fn other_signals(dice: &mut Dice) -> Vec<Scene> {
 }
 
 impl Scene {
+    /// Something like speech: harmonics of a wandering pitch, coloured anew in every syllable.
+    pub(crate) fn voice(&mut self, dice: &mut Dice, dbm0: f64) {
+        const SYLLABLE: usize = 1600;
+        let mut phase = 0.0;
+        let mut pitch = dice.between(90.0, 280.0);
+        for syllable in self.mix.chunks_mut(SYLLABLE) {
+            let goal = dice.between(90.0, 280.0);
+            let formants = [
+                (dice.between(300.0, 900.0), 1.0),
+                (dice.between(900.0, 2300.0), 0.6),
+                (2700.0, 0.3),
+            ];
+            let length = syllable.len() as f64;
+            for (n, sample) in syllable.iter_mut().enumerate() {
+                pitch += (goal - pitch) / 1000.0;
+                phase += pitch / f64::from(self.rate) * std::f64::consts::TAU;
+                let colour = |hertz: f64| -> f64 {
+                    let peak =
+                        |(peak, gain): &(f64, f64)| gain / (1.0 + ((hertz - peak) / 90.0).powi(2));
+                    0.1 + formants.iter().map(peak).sum::<f64>()
+                };
+                let wave: f64 = (1..24)
+                    .map(|nth| colour(f64::from(nth) * pitch) * (phase * f64::from(nth)).sin())
+                    .sum();
+                let swell = (n as f64 / length * std::f64::consts::PI).sin();
+                *sample += (amplitude(dbm0) * wave * swell) as f32;
+            }
+        }
+    }
+
     /// Two sines, one at 1.15 times the frequency of the other, rising evenly over the scene.
     fn sweep(&mut self, from: f64, to: f64) {
         let length = self.mix.len() as f64;

@@ -27,6 +27,16 @@ struct Shared {
     clock: Clock,
 }
 
+impl Drop for Shared {
+    /// Tells the workers that nobody will ask again: an asleep worker has to be woken to see it.
+    fn drop(&mut self) {
+        for Door { requests, waker } in self.doors.drain(..) {
+            drop(requests);
+            waker.wake();
+        }
+    }
+}
+
 /// One worker's command queue and the way to wake it.
 pub(super) struct Door {
     pub(super) requests: SyncSender<Request>,

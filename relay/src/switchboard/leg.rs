@@ -10,7 +10,7 @@ use super::egress::{Egress, EgressFormat, Passage, Position};
 use super::gate::{Admission, Gate};
 use super::id::{LocalPort, PortPair};
 use super::limits::RTCP_INTERVAL;
-use super::media::LegMedia;
+use super::media::{LegMedia, SrtpKeys};
 use super::reception::{Reception, mos_hundredths};
 use super::routing::{DropReason, Media};
 use super::snapshot::LegSnapshot;
@@ -18,7 +18,7 @@ use super::transmit::Transmit;
 use crate::wire::ntp::NtpTime;
 use crate::wire::rtcp::{self, Compound, RtcpPacket, SenderReport};
 use crate::wire::rtp::{FIXED_HEADER_LEN, Header, RtpPacket, is_rtcp};
-use crate::wire::srtp::{Inbound, Outbound};
+use crate::wire::srtp::{Inbound, MasterKey, Outbound};
 
 /// Which port of a pair a datagram came to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -34,7 +34,7 @@ pub(super) struct Leg {
     ports: PortPair,
     media: LegMedia,
     gate: Gate,
-    inbound: Option<Inbound>,
+    inbound: Option<Unprotector>,
     outbound: Option<Outbound>,
     egress: Egress,
     reception: Reception,
@@ -42,6 +42,12 @@ pub(super) struct Leg {
     last_heard: Instant,
     rtcp_due: Instant,
     cname: [u8; 16],
+}
+
+/// The peer's key and what has been unprotected with it.
+struct Unprotector {
+    key: MasterKey,
+    context: Inbound,
 }
 
 /// A packet that is proven to be the peer's, in clear.
@@ -92,9 +98,15 @@ impl Leg {
     /// Takes over what a re-offer agreed. Our stream goes on unbroken; keys are new ones.
     pub(super) fn reagree(&mut self, now: Instant, mut media: LegMedia) {
         let (inbound, outbound) = srtp_contexts(&mut media);
-        self.inbound = inbound;
         self.outbound = outbound;
-        self.gate = Gate::new(media.remote_rtp, media.source);
+        self.inbound = match (self.inbound.take(), inbound) {
+            // The same key goes on with the same rollover counter and replay window.
+            (Some(old), Some(new)) if old.key.same_as(&new.key) => Some(old),
+            (Some(_) | None, new) => new,
+        };
+        if (media.remote_rtp, media.source) != (self.media.remote_rtp, self.media.source) {
+            self.gate = Gate::new(media.remote_rtp, media.source);
+        }
         self.egress.reformat(now, format_of(&media));
         self.media = media;
         self.last_heard = now;
@@ -247,7 +259,7 @@ impl Leg {
         let media = self.classify(header.payload_type);
         let len = match &mut self.inbound {
             Some(inbound) => {
-                inbound.unprotect(datagram).map_err(|_| DropReason::Unauthenticated)?
+                inbound.context.unprotect(datagram).map_err(|_| DropReason::Unauthenticated)?
             }
             None => datagram.len(),
         };
@@ -288,6 +300,7 @@ impl Leg {
         }
         match &mut self.inbound {
             Some(inbound) => inbound
+                .context
                 .unprotect_rtcp(datagram)
                 .map(Heard::Rtcp)
                 .map_err(|_| DropReason::Unauthenticated),
@@ -371,11 +384,10 @@ impl Leg {
     }
 }
 
-fn srtp_contexts(media: &mut LegMedia) -> (Option<Inbound>, Option<Outbound>) {
-    match media.srtp.take() {
-        Some(keys) => (Some(Inbound::new(&keys.inbound)), Some(Outbound::new(&keys.outbound))),
-        None => (None, None),
-    }
+fn srtp_contexts(media: &mut LegMedia) -> (Option<Unprotector>, Option<Outbound>) {
+    let Some(SrtpKeys { inbound: key, outbound }) = media.srtp.take() else { return (None, None) };
+    let context = Inbound::new(&key);
+    (Some(Unprotector { key, context }), Some(Outbound::new(&outbound)))
 }
 
 fn format_of(media: &LegMedia) -> EgressFormat {

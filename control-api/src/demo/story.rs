@@ -1,0 +1,295 @@
+//! Story: what happens in the demo, and the raw record of it.
+
+use std::net::SocketAddr;
+use std::sync::mpsc::{Receiver, channel};
+use std::time::{Duration, Instant};
+
+use dtmf::Digit;
+use loadtest::{Ear, KeyMethod};
+use relay::io::Clock;
+use serde_json::{Value, json};
+
+use super::http::{Client, unanswered};
+use super::party::{PCMU, Party, TELEPHONE_EVENT};
+use super::relay_process::RelayProcess;
+use super::{DemoError, DemoOptions};
+use crate::clock;
+
+/// A number that payment providers publish for tests.
+pub(super) const CARD: &str = "4242424242424242";
+const CODE: &str = "123";
+
+const TALK: Duration = Duration::from_secs(2);
+const LOOK: Duration = Duration::from_millis(50);
+/// Longest wait for a verdict, and for the route to reopen.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Whose column a line belongs to.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Column {
+    Caller,
+    Script,
+    EngineTold,
+}
+
+/// Something that was done or said.
+pub(super) struct Line {
+    pub(super) at: Instant,
+    pub(super) column: Column,
+    pub(super) text: String,
+}
+
+/// Everything the demo has seen.
+pub(super) struct Told {
+    pub(super) method: KeyMethod,
+    pub(super) began: Instant,
+    pub(super) cut: Instant,
+    pub(super) reopened: Option<Instant>,
+    pub(super) ended: Instant,
+    pub(super) lines: Vec<Line>,
+    pub(super) engine_heard: Ear,
+    pub(super) caller_heard: Ear,
+    pub(super) session: Value,
+    pub(super) engine_told: Vec<String>,
+    pub(super) recording: Vec<u8>,
+    pub(super) stored: Vec<u8>,
+    pub(super) log: String,
+}
+
+/// Plays the story and gathers the evidence.
+pub(super) fn tell(options: DemoOptions) -> Result<Told, DemoError> {
+    let clock = Clock::new();
+    let relay = RelayProcess::start(options.broken)?;
+    let kernel = |source| DemoError::Kernel { doing: "open a socket", source };
+    let caller = Party::start(0xca11_e200, options.method, clock.clone()).map_err(kernel)?;
+    let engine = Party::start(0xe291_4e00, KeyMethod::Events, clock.clone()).map_err(kernel)?;
+    let mut scene = Scene { clock, relay, caller, engine, lines: Vec::new(), call: String::new() };
+    let began = scene.clock.now();
+    scene.open_call()?;
+    let events = scene.listen_as_engine();
+    std::thread::sleep(TALK);
+    let cut = scene.enter()?;
+    scene.key(options.method)?;
+    let reopened = scene.wait_for_reopening()?;
+    std::thread::sleep(TALK);
+    scene.finish(options.method, began, cut, reopened, &events)
+}
+
+struct Scene {
+    clock: Clock,
+    relay: RelayProcess,
+    caller: Party,
+    engine: Party,
+    lines: Vec<Line>,
+    call: String,
+}
+
+impl Scene {
+    fn open_call(&mut self) -> Result<(), DemoError> {
+        let doing = "open a call";
+        let request = json!({
+            "caller": { "sdp": offer(self.caller.address()) },
+            "engine": { "type": "rtp", "address": self.engine.address().to_string() },
+            "record": true,
+        });
+        let answer = self.operator().post("/v1/calls", &request).map_err(unanswered(doing))?;
+        let opened = answer.expect(doing, 201)?;
+        let odd = || DemoError::Relay { doing, detail: opened.to_string() };
+        self.call = format!("/v1/calls/{}", opened["id"].as_str().ok_or_else(odd)?);
+        let sdp = opened["caller"]["sdp"].as_str().ok_or_else(odd)?;
+        self.caller.talk_to(media_address(sdp).ok_or_else(odd)?);
+        let engine = opened["engine"]["address"].as_str().and_then(|text| text.parse().ok());
+        self.engine.talk_to(engine.ok_or_else(odd)?);
+        self.note(Column::Script, "POST /v1/calls -> 201");
+        self.note(Column::Caller, "talks");
+        Ok(())
+    }
+
+    /// Subscribes with the engine's key: all that the engine can learn beside the audio.
+    fn listen_as_engine(&self) -> Receiver<(Instant, String)> {
+        let (sender, receiver) = channel();
+        let (client, clock) = (self.relay.engine.clone(), self.clock.clone());
+        let path = format!("{}/events", self.call);
+        std::thread::spawn(move || {
+            client.listen(&path, |line| drop(sender.send((clock.now(), line))));
+        });
+        receiver
+    }
+
+    fn enter(&mut self) -> Result<Instant, DemoError> {
+        let doing = "enter a secure session";
+        let plan = json!({ "fields": [
+            { "type": "payment-card-number" },
+            { "type": "expiration-date" },
+            { "type": "security-code" },
+        ] });
+        let path = format!("{}/secure-session", self.call);
+        let answer = self.operator().post(&path, &plan).map_err(unanswered(doing))?;
+        let cut = self.clock.now();
+        answer.expect(doing, 201)?;
+        self.note(Column::Script, "POST .../secure-session -> 201");
+        Ok(cut)
+    }
+
+    fn key(&mut self, method: KeyMethod) -> Result<(), DemoError> {
+        let how = match method {
+            KeyMethod::Events => "as RFC 4733 events",
+            KeyMethod::Tones => "as tones",
+        };
+        // A caller does not key the very instant the script says so.
+        std::thread::sleep(TALK / 4);
+        let expiry = format!("12{:02}", (clock::now().day().year + 2) % 100);
+        for (what, keys) in [
+            ("a card number and #", format!("{CARD}#")),
+            ("a date", expiry),
+            ("a code", CODE.into()),
+        ] {
+            self.note(Column::Caller, &format!("keys {what}, {how}"));
+            self.caller.mouth().press(keys.bytes().filter_map(Digit::from_ascii));
+            self.until("let the caller key", |scene| Ok(scene.caller.mouth().is_done()))?;
+        }
+        self.note(Column::Caller, "talks");
+        Ok(())
+    }
+
+    /// Follows the session until the parties hear each other again, and returns the last instant
+    /// at which they certainly did not; `None` if they never do.
+    fn wait_for_reopening(&mut self) -> Result<Option<Instant>, DemoError> {
+        let mut known = String::new();
+        let mut still_cut = self.clock.now();
+        let outcome = self.until("reopen the call", |scene| {
+            let asked = scene.clock.now();
+            let session = scene.session()?;
+            let now_known = summary(&session);
+            if now_known != known {
+                scene.note(Column::Script, &now_known);
+                known = now_known;
+            }
+            if session["state"] == "ended" {
+                return Ok(true);
+            }
+            // The cut was in force when this was asked, and it may have ended right after.
+            still_cut = asked;
+            Ok(false)
+        });
+        match outcome {
+            Ok(()) => Ok(Some(still_cut)),
+            Err(DemoError::Relay { .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn finish(
+        mut self,
+        method: KeyMethod,
+        began: Instant,
+        cut: Instant,
+        reopened: Option<Instant>,
+        events: &Receiver<(Instant, String)>,
+    ) -> Result<Told, DemoError> {
+        let session = self.session()?;
+        let as_engine = self.relay.engine.get(&format!("{}/secure-session", self.call));
+        let as_engine = as_engine.map_err(unanswered("tell the engine"))?;
+        let doing = "end the call";
+        let gone = self.operator().delete(&self.call).map_err(unanswered(doing))?;
+        let ended = self.clock.now();
+        self.note(Column::Script, &format!("DELETE the call -> {}", gone.status));
+        let path = format!("{}/recording", self.call);
+        let recording = self.operator().get(&path).map_err(unanswered("export a recording"))?;
+        if recording.status != 200 {
+            let detail = recording.status.to_string();
+            return Err(DemoError::Relay { doing: "export a recording", detail });
+        }
+        let stored = self.relay.stored()?;
+        let log = self.relay.stop()?;
+        let mut engine_told = vec![String::from_utf8_lossy(&as_engine.body).into_owned()];
+        for (at, text) in events.try_iter() {
+            if let Some(data) = text.strip_prefix("data:") {
+                self.lines.push(Line { at, column: Column::EngineTold, text: brief(data) });
+            }
+            engine_told.push(text);
+        }
+        Ok(Told {
+            method,
+            began,
+            cut,
+            reopened,
+            ended,
+            lines: self.lines,
+            engine_heard: self.engine.stop(),
+            caller_heard: self.caller.stop(),
+            session,
+            engine_told,
+            recording: recording.body,
+            stored,
+            log,
+        })
+    }
+
+    fn operator(&self) -> &Client {
+        &self.relay.operator
+    }
+
+    fn session(&self) -> Result<Value, DemoError> {
+        let doing = "describe the secure session";
+        let path = format!("{}/secure-session", self.call);
+        self.operator().get(&path).map_err(unanswered(doing))?.expect(doing, 200)
+    }
+
+    fn note(&mut self, column: Column, text: &str) {
+        self.lines.push(Line { at: self.clock.now(), column, text: text.to_owned() });
+    }
+
+    fn until(
+        &mut self,
+        doing: &'static str,
+        mut done: impl FnMut(&mut Scene) -> Result<bool, DemoError>,
+    ) -> Result<(), DemoError> {
+        let end = self.clock.now() + PATIENCE;
+        while self.clock.now() < end {
+            if done(self)? {
+                return Ok(());
+            }
+            std::thread::sleep(LOOK);
+        }
+        Err(DemoError::Relay { doing, detail: "it took too long".to_owned() })
+    }
+}
+
+fn offer(address: SocketAddr) -> String {
+    let (ip, port) = (address.ip(), address.port());
+    format!(
+        "v=0\r\no=- 1 1 IN IP4 {ip}\r\ns=-\r\nc=IN IP4 {ip}\r\nt=0 0\r\n\
+         m=audio {port} RTP/AVP {PCMU} {TELEPHONE_EVENT}\r\na=rtpmap:{PCMU} PCMU/8000\r\n\
+         a=rtpmap:{TELEPHONE_EVENT} telephone-event/8000\r\na=fmtp:{TELEPHONE_EVENT} 0-15\r\n\
+         a=ptime:20\r\na=sendrecv\r\n"
+    )
+}
+
+fn media_address(sdp: &str) -> Option<SocketAddr> {
+    let line = |start: &str| sdp.lines().find_map(|line| line.strip_prefix(start));
+    let ip = line("c=IN IP4 ")?.trim().parse().ok()?;
+    let port = line("m=audio ")?.split(' ').next()?.parse().ok()?;
+    Some(SocketAddr::new(ip, port))
+}
+
+/// One line about where a session stands.
+fn summary(session: &Value) -> String {
+    let word = |name: &str| session[name].as_str().unwrap_or_default().to_owned();
+    match (session["state"].as_str(), session["result"].as_str()) {
+        (Some("collecting"), _) => format!("{}, attempt {}", word("step"), session["attempt"]),
+        (Some(state), Some(result)) => format!("{state}: {result} ({})", word("reason")),
+        (Some(state), None) => state.to_owned(),
+        (None, _) => "unknown".to_owned(),
+    }
+}
+
+/// The kind of an event and its result.
+fn brief(data: &str) -> String {
+    let event: Value = serde_json::from_str(data).unwrap_or_default();
+    let kind = event["type"].as_str().unwrap_or("event");
+    match event["data"]["result"].as_str().or(event["result"].as_str()) {
+        Some(result) => format!("{kind}: {result}"),
+        None => kind.to_owned(),
+    }
+}

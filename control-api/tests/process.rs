@@ -1,0 +1,156 @@
+//! The binary: exit codes, the first key, signals.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::path::PathBuf;
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+fn sotto(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_sotto"));
+    command.args(arguments).env_remove("RUST_LOG").env_remove("STATE_DIRECTORY");
+    command
+}
+
+fn state(name: &str) -> PathBuf {
+    let state = std::env::temp_dir().join(format!("sotto-process-{name}-{}", std::process::id()));
+    let _ = std::fs::remove_dir_all(&state);
+    std::fs::create_dir_all(&state).unwrap();
+    state
+}
+
+fn stderr_of(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+#[test]
+fn it_does_not_start_in_reach_of_others_without_tls_and_keys() {
+    let state = state("reach");
+    let directory = state.to_str().unwrap();
+    let bare = ["serve", "--control", "0.0.0.0:0", "--state-dir", directory];
+    let behind = ["--behind-tls-proxy"];
+    let cases: [(&[&str], &str); 2] = [(&[], "TLS"), (&behind, "keys.json holds no key")];
+    for (more, word) in cases {
+        let output = sotto(&[&bare[..], more].concat()).output().unwrap();
+        assert_eq!(output.status.code(), Some(78));
+        let said = stderr_of(&output);
+        assert!(said.lines().count() == 1 && said.contains(word), "{said}");
+        assert!(output.stdout.is_empty() && !state.join("keys.json").exists());
+    }
+}
+
+#[test]
+fn what_is_wrong_with_a_file_is_said_in_one_line() {
+    let state = state("file");
+    let path = state.join("sotto.toml");
+    for (text, word) in [
+        ("[control]\nadress = '127.0.0.1:1'\n", "line 2"),
+        ("[media]\nports = 'x'\n", "media.ports"),
+        ("[media\n", "line 1"),
+    ] {
+        std::fs::write(&path, text).unwrap();
+        let output = sotto(&["serve", "--config", path.to_str().unwrap()]).output().unwrap();
+        assert_eq!(output.status.code(), Some(78), "{text}");
+        let said = stderr_of(&output);
+        assert!(said.lines().count() == 1 && said.contains(word), "{text}: {said}");
+    }
+}
+
+#[test]
+fn keys_are_added_listed_and_removed() {
+    let state = state("keys");
+    let directory = state.to_str().unwrap();
+    let keys = |arguments: &[&str]| {
+        let arguments = [&["keys"], arguments, &["--state-dir", directory]].concat();
+        sotto(&arguments).output().unwrap()
+    };
+    let added = keys(&["add", "--role", "engine"]);
+    let token = String::from_utf8(added.stdout).unwrap();
+    let id = token.trim().split('_').nth(1).unwrap().to_owned();
+    let listed = String::from_utf8(keys(&["list"]).stdout).unwrap();
+    assert!(listed.starts_with(&id) && listed.contains("engine") && listed.lines().count() == 1);
+    assert!(!listed.contains(token.trim().rsplit('_').next().unwrap()));
+    assert!(keys(&["remove", &id]).status.success());
+    assert_eq!(keys(&["remove", &id]).status.code(), Some(78));
+    assert!(keys(&["list"]).stdout.is_empty());
+}
+
+/// A running `sotto serve`; killed if a test fails.
+struct Served(Child);
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn it_serves_and_stops_when_asked() {
+    let state = state("serve");
+    let (port, health) = (free_port(), free_port());
+    let (control, health) = (format!("127.0.0.1:{port}"), format!("127.0.0.1:{health}"));
+    let mut child = sotto(&["serve", "--control", &control, "--health", &health])
+        .args(["--ports", "25100-25139", "--workers", "1"])
+        .args(["--state-dir", state.to_str().unwrap()])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut stdout = BufReader::new(child.stdout.take().unwrap());
+    let mut stderr = child.stderr.take().unwrap();
+    let mut served = Served(child);
+    let (mut token, mut hint) = (String::new(), String::new());
+    stdout.read_line(&mut token).unwrap();
+    stdout.read_line(&mut hint).unwrap();
+    let token = token.trim();
+    assert!(token.starts_with("sto_") && hint.contains(&control), "{hint}");
+
+    let opened = post_call(&control, token);
+    assert!(opened.starts_with("HTTP/1.1 201"), "{opened}");
+    let terminated = Command::new("kill").arg(served.0.id().to_string()).status().unwrap();
+    assert!(terminated.success());
+    let begun = Instant::now();
+    let status = loop {
+        if let Some(status) = served.0.try_wait().unwrap() {
+            break status;
+        }
+        assert!(begun.elapsed() < Duration::from_secs(15), "it does not stop");
+        std::thread::sleep(Duration::from_millis(20));
+    };
+    assert_eq!(status.code(), Some(0));
+    let mut log = String::new();
+    stderr.read_to_string(&mut log).unwrap();
+    let secret = token.rsplit('_').next().unwrap();
+    assert!(!log.contains(secret) && log.contains("stopping"), "{log}");
+    for line in log.lines() {
+        let entry: serde_json::Value = serde_json::from_str(line).unwrap();
+        assert!(entry["timestamp"].is_string(), "{line}");
+        assert_ne!(entry["level"], "WARN", "{line}");
+    }
+    assert_eq!(std::fs::read_dir(state.join("recordings")).unwrap().count(), 1);
+}
+
+fn free_port() -> u16 {
+    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+fn post_call(address: &str, token: &str) -> String {
+    let sdp = "v=0\\r\\no=- 1 1 IN IP4 127.0.0.1\\r\\ns=-\\r\\nc=IN IP4 127.0.0.1\\r\\nt=0 0\\r\\n\
+               m=audio 9 RTP/AVP 0\\r\\n";
+    let body = format!(
+        "{{\"caller\":{{\"sdp\":\"{sdp}\"}},\
+         \"engine\":{{\"type\":\"rtp\",\"address\":\"127.0.0.1:40000\"}}}}"
+    );
+    let mut stream = TcpStream::connect(address).unwrap();
+    write!(
+        stream,
+        "POST /v1/calls HTTP/1.1\r\nhost: x\r\nconnection: close\r\nauthorization: Bearer {token}\r\n\
+         content-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+        body.len()
+    )
+    .unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer
+}

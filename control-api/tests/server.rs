@@ -1,0 +1,125 @@
+//! The listener: slow clients, greedy clients, and what is left for health.
+
+mod rig;
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use control_api::config::{Config, RawConfig};
+use control_api::serve::Running;
+use control_api::server::{HEADER_TIMEOUT, MAX_PER_IP};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+fn config(name: &str) -> (Config, PathBuf) {
+    let state = std::env::temp_dir().join(format!("sotto-server-{name}-{}", std::process::id()));
+    let _ = std::fs::remove_dir_all(&state);
+    let mut raw = RawConfig::default();
+    raw.control.address = Some("127.0.0.1:0".to_owned());
+    raw.health.address = Some("127.0.0.1:0".to_owned());
+    let mut config = raw.resolve(&state, 1).unwrap();
+    config.media = rig::media(25_000..=25_039);
+    (config, state)
+}
+
+async fn ask(stream: &mut TcpStream, request: &str) -> String {
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = vec![0; 4096];
+    let read = tokio::time::timeout(Duration::from_secs(5), stream.read(&mut answer));
+    let read = read.await.unwrap().unwrap();
+    String::from_utf8_lossy(&answer[..read]).into_owned()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_first_start_makes_a_key_that_works_and_is_not_kept() {
+    let (config, state) = config("first");
+    let mut running = Running::start(config.clone()).await.unwrap();
+    let token = running.first_key.take().unwrap().reveal().to_owned();
+    let mut stream = TcpStream::connect(running.address).await.unwrap();
+    let request =
+        format!("GET /v1/calls HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {token}\r\n\r\n");
+    let answer = ask(&mut stream, &request).await;
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    let answer = ask(&mut stream, "GET /v1/calls HTTP/1.1\r\nhost: x\r\n\r\n").await;
+    assert!(answer.starts_with("HTTP/1.1 401"), "{answer}");
+    drop(stream);
+    running.stop().await;
+    let kept = std::fs::read_to_string(state.join("keys.json")).unwrap();
+    assert!(!kept.contains(token.rsplit('_').next().unwrap()));
+
+    let again = Running::start(config).await.unwrap();
+    assert!(again.first_key.is_none());
+    again.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn slow_headers_are_given_up_and_health_has_a_listener_of_its_own() {
+    let (config, _) = config("slow");
+    let running = Running::start(config).await.unwrap();
+    let mut slow = Vec::new();
+    for _ in 0..MAX_PER_IP {
+        let mut stream = TcpStream::connect(running.address).await.unwrap();
+        stream.write_all(b"GET /v1/calls HTTP/1.1\r\nx: ").await.unwrap();
+        slow.push(stream);
+    }
+    let begun = Instant::now();
+    // One more from the same address is cut off.
+    let mut more = TcpStream::connect(running.address).await.unwrap();
+    let read = tokio::time::timeout(Duration::from_secs(2), more.read(&mut [0; 16])).await;
+    assert!(matches!(read, Ok(Ok(0) | Err(_))), "{read:?}");
+    let mut health = TcpStream::connect(running.health).await.unwrap();
+    let answer = ask(&mut health, "GET /livez HTTP/1.1\r\nhost: x\r\n\r\n").await;
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    for stream in &mut slow {
+        let end = HEADER_TIMEOUT + Duration::from_secs(3);
+        let left = end.saturating_sub(begun.elapsed());
+        let mut rest = Vec::new();
+        tokio::time::timeout(left, stream.read_to_end(&mut rest)).await.unwrap().ok();
+    }
+    let mut stream = TcpStream::connect(running.address).await.unwrap();
+    let answer = ask(&mut stream, "GET /v1/openapi.json HTTP/1.1\r\nhost: x\r\n\r\n").await;
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    drop((stream, health));
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn metrics_have_bounded_labels_and_readiness_ends_with_the_process() {
+    let (config, _) = config("metrics");
+    let running = Running::start(config).await.unwrap();
+    let mut health = TcpStream::connect(running.health).await.unwrap();
+    let answer = ask(&mut health, "GET /readyz HTTP/1.1\r\nhost: x\r\n\r\n").await;
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    let answer = ask(&mut health, "GET /metrics HTTP/1.1\r\nhost: x\r\n\r\n").await;
+    for name in [
+        "sotto_calls 0",
+        "sotto_ports_free ",
+        "sotto_secure_sessions_total{result=\"pass\"} 0",
+        "sotto_drops_total{reason=\"unknown_peer\"} 0",
+        "sotto_flip_seconds_count 0",
+    ] {
+        assert!(answer.contains(name), "{name} is not in {answer}");
+    }
+    let control = std::sync::Arc::clone(&running.control);
+    assert!(control.is_ready());
+    control.stop();
+    assert!(!control.is_ready());
+    drop((control, health));
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn smuggled_requests_are_refused() {
+    let (config, _) = config("smuggle");
+    let running = Running::start(config).await.unwrap();
+    let mut stream = TcpStream::connect(running.address).await.unwrap();
+    let both = "POST /v1/calls HTTP/1.1\r\nhost: x\r\ncontent-length: 4\r\n\
+                transfer-encoding: chunked\r\n\r\n0\r\n\r\nGET /v1/openapi.json HTTP/1.1\r\nhost: x\r\n\r\n";
+    stream.write_all(both.as_bytes()).await.unwrap();
+    let mut answers = Vec::new();
+    let _ = tokio::time::timeout(Duration::from_secs(2), stream.read_to_end(&mut answers)).await;
+    let answers = String::from_utf8_lossy(&answers).into_owned();
+    assert!(!answers.contains("HTTP/1.1 200"), "{answers}");
+    drop(stream);
+    running.stop().await;
+}
