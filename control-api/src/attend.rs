@@ -4,13 +4,14 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use axum::extract::{MatchedPath, Request, State};
-use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use tracing::Instrument;
 use uuid::Uuid;
 
 use crate::Control;
+use crate::calls::KEY_PATH;
 use crate::clock;
 use crate::problem::Problem;
 
@@ -34,10 +35,14 @@ pub async fn attend(State(control): State<Arc<Control>>, request: Request, next:
     let task = tokio::spawn(next.run(request).instrument(span.clone()));
     let mut response = task.await.unwrap_or_else(|_| Problem::internal().into_response());
     complete(&mut response, &id);
-    let status = response.status().as_u16();
-    control.metrics.answered(status);
-    let took_us = clock::monotonic().saturating_duration_since(started).as_micros();
-    span.in_scope(|| tracing::info!(%method, path, status, took_us = took_us as u64, "answered"));
+    let status = response.status();
+    // One line or count for each key would tell how many keys were pressed, and when.
+    if path != KEY_PATH || status != StatusCode::NO_CONTENT {
+        control.metrics.answered(status.as_u16());
+        let took_us = clock::monotonic().saturating_duration_since(started).as_micros() as u64;
+        let status = status.as_u16();
+        span.in_scope(|| tracing::info!(%method, path, status, took_us, "answered"));
+    }
     response
 }
 

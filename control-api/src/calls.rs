@@ -32,6 +32,8 @@ use crate::index::CallEntry;
 use crate::problem::{Code, Problem, ProblemBody};
 use crate::serve;
 
+/// Where keys are handed in, as the router writes it.
+pub const KEY_PATH: &str = "/v1/calls/{call_id}/dtmf";
 /// Calls on a page, unless the request says otherwise.
 const DEFAULT_PAGE: usize = 50;
 /// Most calls on a page.
@@ -315,8 +317,8 @@ fn agree(
     offer: &str,
     previous: Option<&PreviousAnswer>,
 ) -> Result<Agreement, Problem> {
-    let offer = Offer::parse(offer.as_bytes())
-        .map_err(|error| Problem::malformed_sdp(pointer, error))?;
+    let offer =
+        Offer::parse(offer.as_bytes()).map_err(|error| Problem::malformed_sdp(pointer, error))?;
     let mut random = serve::random().map_err(|_| Problem::internal())?;
     offer
         .agree(&control.policy, previous, &mut random)

@@ -168,8 +168,9 @@ impl RawConfig {
         let text = fs::read_to_string(path)
             .map_err(|source| ConfigError::Unreadable { path: path.to_owned(), source })?;
         toml::from_str(&text).map_err(|error: toml::de::Error| {
-            let line = error.span().map_or(0, |span| text[..span.start].lines().count().max(1));
-            let reason = format!("line {line}: {}", error.message());
+            let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
+            let line = before.matches('\n').count() + 1;
+            let reason = format!("line {line}: {}", error.message().replace('\n', " "));
             ConfigError::Malformed { path: path.to_owned(), reason }
         })
     }

@@ -36,12 +36,7 @@ pub struct CallEntry {
 impl CallEntry {
     /// A call that is about to be opened.
     #[must_use]
-    pub fn new(
-        id: CallId,
-        created_at: Timestamp,
-        recorded: bool,
-        source: SourceRule,
-    ) -> CallEntry {
+    pub fn new(id: CallId, created_at: Timestamp, recorded: bool, source: SourceRule) -> CallEntry {
         CallEntry {
             id,
             created_at,

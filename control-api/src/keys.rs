@@ -197,9 +197,8 @@ impl KeyFile {
             }
             Ok(_) => fs::read_to_string(path).map_err(failed)?,
         };
-        let contents: Contents = serde_json::from_str(&text).map_err(|error| {
-            KeyError::Damaged { path: path.to_owned(), line: error.line() }
-        })?;
+        let contents: Contents = serde_json::from_str(&text)
+            .map_err(|error| KeyError::Damaged { path: path.to_owned(), line: error.line() })?;
         Ok(KeyFile { path: path.to_owned(), contents })
     }
 

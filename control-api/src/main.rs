@@ -4,12 +4,12 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
-use control_api::demo;
+use control_api::clock;
 use control_api::config::{Config, ConfigError, RawConfig};
+use control_api::demo;
 use control_api::keys::{KeyError, KeyFile, Role};
 use control_api::process::{self, Asked, Signals};
 use control_api::serve::{Running, StartError, default_state_dir};
-use control_api::clock;
 use loadtest::KeyMethod;
 
 const EXAMPLES: &str = "\
@@ -188,12 +188,14 @@ fn serve(args: ServeArgs) -> Result<(), StartError> {
 
 async fn run(config: Config) -> Result<(), StartError> {
     let address = config.control;
-    let mut signals =
-        Signals::listen().map_err(|source| StartError::Listen { address, source })?;
+    let mut signals = Signals::listen().map_err(|source| StartError::Listen { address, source })?;
     let mut running = Running::start(config).await?;
     if let Some(key) = running.first_key.take() {
         println!("{}", key.reveal());
-        println!("This API key is shown once: send it as Authorization: Bearer KEY to http://{}", running.address);
+        println!(
+            "This API key is shown once: send it as Authorization: Bearer KEY to http://{}",
+            running.address
+        );
     }
     loop {
         tokio::select! {
@@ -225,7 +227,12 @@ fn keys(args: KeysArgs) -> Result<(), KeyError> {
         }
         KeysAction::List => {
             for record in file.records() {
-                println!("{}  {:8}  {}", record.id.as_str(), record.role.as_str(), record.created_at);
+                println!(
+                    "{}  {:8}  {}",
+                    record.id.as_str(),
+                    record.role.as_str(),
+                    record.created_at
+                );
             }
         }
         KeysAction::Remove { id } => file.remove(&id)?,

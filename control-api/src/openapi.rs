@@ -50,7 +50,9 @@ fn frame() -> OpenApi {
             InfoBuilder::new()
                 .title("Sotto")
                 .version("1")
-                .description(Some("A voice media relay that keeps what callers key from AI engines."))
+                .description(Some(
+                    "A voice media relay that keeps what callers key from AI engines.",
+                ))
                 .build(),
         )
         .components(Some(ComponentsBuilder::new().security_scheme(KEY_SCHEME, key).build()))

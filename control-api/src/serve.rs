@@ -12,6 +12,7 @@ use relay::io::Threads;
 use relay::{RelayConfig, Started};
 use ring::rand::{SecureRandom, SystemRandom};
 use tokio::net::TcpListener;
+use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 use crate::config::{Config, ConfigError, MediaConfig};
@@ -167,13 +168,19 @@ impl Running {
         {
             let _ = flushed.await;
         }
+        // The workers end when nobody can ask them for anything any more.
+        hearing.abort();
+        let _ = hearing.await;
         drop(control);
-        // The workers end when nobody can ask them for anything any more, and the hearing with them.
-        let joined = tokio::task::spawn_blocking(move || threads.join());
+        let (sender, joined) = oneshot::channel();
+        // A thread of our own: the runtime would wait for one of its own without end.
+        std::thread::spawn(move || {
+            threads.join();
+            let _ = sender.send(());
+        });
         if tokio::time::timeout(JOIN_TIMEOUT, joined).await.is_err() {
             tracing::warn!("the media workers are left behind");
         }
-        hearing.abort();
     }
 }
 
@@ -191,7 +198,10 @@ fn open_keys(config: &Config) -> Result<(KeyTable, Option<Token>), StartError> {
     Ok((file.table()?, first))
 }
 
-fn relay_config(media: MediaConfig, recordings: Option<PathBuf>) -> Result<RelayConfig, StartError> {
+fn relay_config(
+    media: MediaConfig,
+    recordings: Option<PathBuf>,
+) -> Result<RelayConfig, StartError> {
     Ok(RelayConfig {
         media_v4: media.v4,
         media_v6: media.v6,

@@ -97,8 +97,7 @@ struct AddressPermit {
 impl Addresses {
     fn enter(addresses: &Arc<Addresses>, peer: SocketAddr) -> Option<AddressPermit> {
         let ip = peer.ip().to_canonical();
-        let mut connections =
-            addresses.connections.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut connections = addresses.connections.lock().unwrap_or_else(PoisonError::into_inner);
         let count = connections.entry(ip).or_default();
         if *count >= MAX_PER_IP {
             return None;

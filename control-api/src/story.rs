@@ -412,8 +412,7 @@ mod tests {
         story.handle_event(clock::now(), EventKind::Opened);
         let tales: Vec<Tale> = all(&story, Audience::Staff).iter().map(|told| told.tale).collect();
         let ended = Tale::SessionEnded(SESSION, None);
-        let expected =
-            [Tale::CallOpened, Tale::SessionStarted(SESSION), ended, Tale::CallClosed];
+        let expected = [Tale::CallOpened, Tale::SessionStarted(SESSION), ended, Tale::CallClosed];
         assert_eq!(tales, expected);
         assert_eq!(story.session().unwrap().state, SessionState::Ended);
         assert_eq!(story.state(), "closed");

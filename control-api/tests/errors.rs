@@ -18,7 +18,8 @@ fn check(answer: &Answer, what: &str) {
     assert!(answer.status.as_u16() < 500, "{what}: {} {text}", answer.status);
     assert_eq!(answer.header("content-type"), "application/problem+json", "{what}");
     let body = answer.json();
-    for member in ["type", "title", "status", "detail", "instance", "code", "errors", "request_id"] {
+    for member in ["type", "title", "status", "detail", "instance", "code", "errors", "request_id"]
+    {
         assert!(body.get(member).is_some(), "{what} lacks {member}: {text}");
     }
     assert_eq!(body["status"], answer.status.as_u16(), "{what}");

@@ -18,7 +18,10 @@ async fn a_repeated_post_has_its_effect_once() {
     let again = post(&rig, Role::Script, "/v1/calls", "k1", open_body(9, 40_000)).await.expect(201);
     assert_eq!(first.body, again.body);
     assert_eq!(first.header("location"), again.header("location"));
-    assert_eq!((first.header("idempotent-replayed"), again.header("idempotent-replayed")), ("", "true"));
+    assert_eq!(
+        (first.header("idempotent-replayed"), again.header("idempotent-replayed")),
+        ("", "true")
+    );
     assert_ne!(first.header("x-request-id"), again.header("x-request-id"));
     let list = rig.get(Role::Script, "/v1/calls").await.json();
     assert_eq!(list["data"].as_array().unwrap().len(), 1);

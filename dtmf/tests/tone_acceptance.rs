@@ -354,10 +354,11 @@ impl Run {
                 self.bars.play(bar, 100.0, &scene.through(channel));
             }
         }
+        // Minutes, not hours: now and then two lone harmonics are a key by every limit.
         for level in [-5.0, -15.0] {
             for channel in CHANNELS {
                 let mut scene = Scene::new(&mut self.dice, 8000);
-                scene.silence(noise_seconds as f64 / 5.0).voice(&mut self.dice, level);
+                scene.silence(60.0).voice(&mut self.dice, level);
                 self.bars.play("harmonics like speech", 100.0, &scene.through(channel));
             }
         }

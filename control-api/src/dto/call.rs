@@ -7,9 +7,11 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use dtmf::Digit;
 use dtmf::g711::Law;
+use relay::switchboard::{
+    CallSnapshot, DropReason, LegMedia, LegSnapshot, LocalMedia, SourceRule, SrtpKeys,
+};
 use relay::wire::sdp::AddressPolicy;
 use relay::wire::srtp::{MasterKey, Suite};
-use relay::switchboard::{CallSnapshot, DropReason, LegMedia, LegSnapshot, LocalMedia, SourceRule, SrtpKeys};
 use serde::de::{self, Deserializer, Visitor};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -187,9 +189,8 @@ impl EngineRequest {
     /// A problem that points at the member at fault.
     pub fn into_media(self, addresses: &AddressPolicy, at: &str) -> Result<LegMedia, Problem> {
         let EngineKind::Rtp = self.kind;
-        let invalid = |member: &str, detail: String| {
-            Problem::invalid(format!("{at}/{member}"), detail)
-        };
+        let invalid =
+            |member: &str, detail: String| Problem::invalid(format!("{at}/{member}"), detail);
         let remote_rtp = addresses
             .admit(self.address)
             .map_err(|refusal| invalid("address", refusal.to_string()))?;

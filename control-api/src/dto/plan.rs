@@ -314,7 +314,10 @@ mod tests {
     fn faults_are_pointed_at() {
         let cases = [
             (r#"{"fields":[]}"#, "/fields"),
-            (r#"{"fields":[{"type":"expiration-date","max_attempts":4}]}"#, "/fields/0/max_attempts"),
+            (
+                r#"{"fields":[{"type":"expiration-date","max_attempts":4}]}"#,
+                "/fields/0/max_attempts",
+            ),
             (r#"{"fields":[{"type":"security-code"}]}"#, "/fields/0"),
             (r#"{"fields":[{"type":"expiration-date"}],"deadline_ms":1}"#, "/deadline_ms"),
             (r#"{"fields":[{"type":"expiration-date","min_digits":4}]}"#, "/fields/0/min_digits"),

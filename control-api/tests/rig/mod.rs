@@ -43,9 +43,8 @@ pub struct Answer {
 
 impl Answer {
     pub fn json(&self) -> Value {
-        serde_json::from_slice(&self.body).unwrap_or_else(|error| {
-            panic!("{error} in {:?}", String::from_utf8_lossy(&self.body))
-        })
+        serde_json::from_slice(&self.body)
+            .unwrap_or_else(|error| panic!("{error} in {:?}", String::from_utf8_lossy(&self.body)))
     }
 
     pub fn header(&self, name: &str) -> &str {
@@ -63,8 +62,8 @@ impl Answer {
 impl Rig {
     pub fn new(name: &str) -> Rig {
         let number = RIGS.fetch_add(1, Ordering::Relaxed);
-        let directory = std::env::temp_dir()
-            .join(format!("sotto-rig-{name}-{}-{number}", std::process::id()));
+        let directory =
+            std::env::temp_dir().join(format!("sotto-rig-{name}-{}-{number}", std::process::id()));
         let _ = std::fs::remove_dir_all(&directory);
         let mut file = KeyFile::open(&directory.join("keys.json")).unwrap();
         let mut key = |role| file.add(role, String::new()).unwrap().1.reveal().to_owned();

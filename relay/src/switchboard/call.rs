@@ -14,7 +14,7 @@ use super::cut_memory::CutMemory;
 use super::egress::Position;
 use super::event::{Event, EventKind};
 use super::id::{CallId, PortPair, SessionId, Side};
-use super::leg::{Component, Heard, Leg, silence_of};
+use super::leg::{Component, Heard, Leg};
 use super::limits::{DRAIN_LIMIT, DRAIN_TICK, LOOK_AHEAD, TAPE_TICK};
 use super::media::LegMedia;
 use super::routing::{DropReason, EngineAudio, Media, Phase, Route, route};
@@ -37,6 +37,7 @@ pub(super) struct Call {
     tape: Option<Tape>,
     last_session: Option<SessionSnapshot>,
     tape_look: Instant,
+    silence_look: Instant,
     length: u64,
     media_timeout: Duration,
     opened: Instant,
@@ -97,6 +98,7 @@ impl Call {
             tape: request.record.then(|| Tape::new(now)),
             last_session: None,
             tape_look: now + TAPE_TICK,
+            silence_look: now + media_timeout,
             length: 0,
             media_timeout,
             opened: now,
@@ -319,10 +321,8 @@ impl Call {
         if self.tape_look <= now {
             self.tape_look = now + TAPE_TICK;
         }
-        let caller = &self.legs[Side::Caller.index()];
-        if caller.media().they_send && silence_of(caller, now) >= self.media_timeout {
-            self.tell(events, EventKind::MediaTimeout { side: Side::Caller });
-            self.close(now, events);
+        if self.silence_look <= now {
+            self.look_for_silence(now, events);
         }
     }
 
@@ -355,8 +355,8 @@ impl Call {
             Routing::Secure(session) => session.poll_timeout(),
             Routing::Draining { look, .. } => Some(*look),
         };
-        let caller = &self.legs[Side::Caller.index()];
-        let silent = caller.media().they_send.then(|| caller.last_heard() + self.media_timeout);
+        // Looked at when it would have run out, not moved with every packet.
+        let silent = Some(self.silence_look);
         let tape = self.tape.as_ref().map(|_| self.tape_look);
         let legs = self.legs.iter().map(Leg::due).min();
         [routing, silent, tape, legs].into_iter().flatten().min()
@@ -375,6 +375,17 @@ impl Call {
             legs: [self.legs[0].snapshot(), self.legs[1].snapshot()],
             recording: self.tape.is_some(),
             age: now.saturating_duration_since(self.opened),
+        }
+    }
+
+    /// Ends a call whose caller should send and has not for too long.
+    fn look_for_silence(&mut self, now: Instant, events: &mut Events) {
+        let caller = &self.legs[Side::Caller.index()];
+        let heard = if caller.media().they_send { caller.last_heard() } else { now };
+        self.silence_look = heard + self.media_timeout;
+        if self.silence_look <= now {
+            self.tell(events, EventKind::MediaTimeout { side: Side::Caller });
+            self.close(now, events);
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::ops::Range;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use rand::{Rng, RngExt};
 
@@ -411,9 +411,4 @@ fn position(media: Media, packet: &RtpPacket, payload: &[u8]) -> Position {
     };
     let Header { marker, sequence, timestamp, ssrc, .. } = packet.header;
     Position { ssrc, sequence, timestamp, samples, marker }
-}
-
-/// Time without a packet.
-pub(super) fn silence_of(leg: &Leg, now: Instant) -> Duration {
-    now.saturating_duration_since(leg.last_heard())
 }

@@ -35,7 +35,7 @@ fuzz_target!(|octets: &[u8]| {
         } else {
             let _malformed = receiver.hear_redundant(packet, EVENT_TYPE, &mut |_| presses += 1);
         }
-        receiver.is_sounding(arrival);
+        std::hint::black_box(receiver.is_sounding(arrival));
     }
     // No more presses than reports, which are four octets each.
     assert!(presses <= octets.len() / 4);

@@ -1,0 +1,76 @@
+//! Logs: at the most talkative level they hold no key, no digit, no token and no SDP.
+
+mod rig;
+
+use std::io::{self, Write};
+use std::sync::{Arc, Mutex};
+
+use axum::http::Method;
+use control_api::keys::Role;
+use rig::{Rig, card_plan, open_body};
+use serde_json::json;
+
+/// What a log must not hold: what is keyed, and a key of an SDP offer.
+const NUMBER: &str = "4242424242424242";
+const SRTP_KEY: &str = "WVNfX19zZW1jdGwgKCkgewkyMjA7fQp9CnVubGVz";
+
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Log {
+    fn write(&mut self, octets: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(octets);
+        Ok(octets.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Log {
+    fn text(&self) -> String {
+        String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_secret_is_logged() {
+    let log = Log::default();
+    let writer = log.clone();
+    tracing_subscriber::fmt()
+        .json()
+        .with_max_level(tracing::Level::TRACE)
+        .with_writer(move || writer.clone())
+        .init();
+    let rig = Rig::new("logs");
+    let mut body = open_body(9, 40_000);
+    let secure = rig::offer(9).replace("RTP/AVP", "RTP/SAVP")
+        + &format!("a=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:{SRTP_KEY}\r\n");
+    body["caller"]["sdp"] = json!(secure);
+    let opened = rig.post(Role::Script, "/v1/calls", body).await.expect(201);
+    let answer = opened.json()["caller"]["sdp"].as_str().unwrap().to_owned();
+    let our_key = answer.split("inline:").nth(1).unwrap().trim().to_owned();
+    let call = opened.header("location").to_owned();
+    rig.post(Role::Script, &format!("{call}/secure-session"), card_plan()).await.expect(201);
+    rig.key(&call, NUMBER).await;
+    rig.post(Role::Script, &format!("{call}/dtmf"), json!({ "digit": NUMBER })).await.expect(400);
+    rig.get(Role::Script, &format!("/v1/{NUMBER}?{NUMBER}")).await.expect(404);
+    let headers = [("x-request-id", NUMBER), ("user-agent", NUMBER), ("idempotency-key", NUMBER)];
+    let path = format!("{call}/secure-session");
+    rig.ask_with(Role::Script, Method::POST, &path, Some(card_plan()), &headers).await.expect(409);
+    rig.delete(Role::Script, &call).await.expect(204);
+
+    let text = log.text();
+    let secret = rig.token(Role::Script).rsplit('_').next().unwrap();
+    let found = |text: &str| {
+        [NUMBER, SRTP_KEY, &our_key, secret, "digit"].into_iter().any(|it| text.contains(it))
+    };
+    assert!(!found(&text), "{text}");
+    assert!(text.lines().count() > 5, "{text}");
+    // No line tells of a key, lest their number and times be known; the refused request may.
+    let told = |path: &str| text.lines().filter(|line| line.contains(path)).count();
+    assert_eq!((told("{call_id}/dtmf"), told("{call_id}/secure-session")), (1, 2), "{text}");
+    tracing::info!(leak = NUMBER);
+    assert!(found(&log.text()), "the check above can fail");
+}

@@ -1,0 +1,147 @@
+//! The packet path allocates nothing: forwarding, collecting and generating, plain and SRTP.
+
+#![expect(clippy::unwrap_used, reason = "a test may")]
+#![expect(clippy::disallowed_methods, reason = "a test needs some instant to start from")]
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use dtmf::brand::BrandSet;
+use dtmf::expiry::Date;
+use dtmf::g711::Law;
+use dtmf::keys::Keys;
+use dtmf::{Field, FieldKind, SecurePlan};
+use relay::switchboard::limits::BUFFER;
+use relay::switchboard::{
+    CallId, Command, EngineAudio, LegMedia, LocalPort, OpenCall, PortPair, SessionId, SourceRule,
+    SrtpKeys, Switchboard, SwitchboardConfig,
+};
+use relay::wire::ntp::NtpTime;
+use relay::wire::rtp::Header;
+use relay::wire::srtp::{MasterKey, Outbound, Suite};
+
+const CALL: CallId = CallId(1);
+const CALLER: u16 = 40000;
+const ENGINE: u16 = 50000;
+const FRAME: Duration = Duration::from_millis(20);
+
+#[test]
+fn forwarding_and_collecting_allocate_nothing() {
+    for suite in [None, Some(Suite::AesCm128HmacSha1_80), Some(Suite::AeadAes128Gcm)] {
+        let mut scene = Scene::new(suite);
+        // Long enough for every queue to have been used once: reports go out every 5 s.
+        scene.run(300);
+        assert_eq!(scene.allocations(500), 0, "forwarding, {}", name(suite));
+        scene.enter();
+        scene.run(300);
+        assert_eq!(scene.allocations(500), 0, "collecting and generating, {}", name(suite));
+    }
+}
+
+#[test]
+fn the_counter_counts() {
+    let counted = allocation_counter::measure(|| drop(std::hint::black_box(vec![0u8; 160])));
+    assert_eq!(counted.count_total, 1);
+}
+
+fn name(suite: Option<Suite>) -> &'static str {
+    suite.map_or("plain", Suite::name)
+}
+
+struct Scene {
+    switchboard: Switchboard,
+    now: Instant,
+    sequence: u16,
+    protect: Option<Outbound>,
+    buffer: [u8; BUFFER],
+}
+
+impl Scene {
+    fn new(suite: Option<Suite>) -> Scene {
+        let now = Instant::now();
+        let mut switchboard = Switchboard::new(SwitchboardConfig {
+            ports: 10000..=10003,
+            media_timeout: Duration::from_secs(60),
+            seed: [7; 32],
+            ntp_anchor: (now, NtpTime::from_unix(Duration::from_secs(1_800_000_000))),
+        });
+        let open = OpenCall {
+            call: CALL,
+            caller_ports: PortPair::new(10000).unwrap(),
+            caller: media(CALLER, suite),
+            engine_ports: PortPair::new(10002).unwrap(),
+            engine: media(ENGINE, None),
+            armed: false,
+            record: false,
+        };
+        switchboard.handle_command(now, Command::Open(Box::new(open))).map(drop).unwrap();
+        let protect = suite.map(|suite| Outbound::new(&key(suite, 1)));
+        Scene { switchboard, now, sequence: 0, protect, buffer: [0; BUFFER] }
+    }
+
+    fn enter(&mut self) {
+        let fields = [Field::new(FieldKind::CardNumber { allowed: BrandSet::COMMON })];
+        let today = Date::new(2026, 11, 24).unwrap();
+        let deadline = Duration::from_secs(120);
+        let plan = Box::new(SecurePlan::new(&fields, Keys::default(), deadline, today).unwrap());
+        let (session, engine_audio) = (SessionId(1), EngineAudio::Drop);
+        let enter = Command::Enter { call: CALL, session, plan, engine_audio };
+        self.switchboard.handle_command(self.now, enter).map(drop).unwrap();
+        while self.switchboard.poll_event().is_some() {}
+    }
+
+    fn allocations(&mut self, packets: usize) -> u64 {
+        let counted = allocation_counter::measure(|| self.run(packets));
+        counted.count_total
+    }
+
+    fn run(&mut self, packets: usize) {
+        for _ in 0..packets {
+            self.now += FRAME;
+            self.packet(10000, CALLER, true);
+            self.packet(10002, ENGINE, false);
+            self.switchboard.handle_timeout(self.now);
+            while self.switchboard.poll_transmit(self.now, &mut self.buffer).is_some() {}
+            self.sequence = self.sequence.wrapping_add(1);
+        }
+    }
+
+    fn packet(&mut self, port: u16, from: u16, is_caller: bool) {
+        let header = Header {
+            marker: false,
+            payload_type: 0,
+            sequence: self.sequence,
+            timestamp: u32::from(self.sequence) * 160,
+            ssrc: u32::from(from),
+        };
+        header.write(self.buffer.first_chunk_mut().unwrap());
+        // Not silence, and not the same in every packet.
+        self.buffer[12..172].fill(self.sequence as u8);
+        let len = match &mut self.protect {
+            Some(protect) if is_caller => protect.protect(&mut self.buffer, 172).unwrap(),
+            Some(_) | None => 172,
+        };
+        let from = SocketAddr::from(([127, 0, 0, 1], from));
+        self.switchboard.handle_packet(self.now, LocalPort(port), from, &mut self.buffer, len);
+    }
+}
+
+fn media(port: u16, suite: Option<Suite>) -> LegMedia {
+    LegMedia {
+        remote_rtp: SocketAddr::from(([127, 0, 0, 1], port)),
+        remote_rtcp: SocketAddr::from(([127, 0, 0, 1], port + 1)),
+        rtcp_mux: false,
+        law: Law::Mu,
+        payload_type: 0,
+        telephone_event: Some(101),
+        ptime: FRAME,
+        they_send: true,
+        they_receive: true,
+        srtp: suite.map(|suite| SrtpKeys { inbound: key(suite, 1), outbound: key(suite, 2) }),
+        source: SourceRule::Signalled,
+    }
+}
+
+fn key(suite: Suite, fill: u8) -> MasterKey {
+    MasterKey::from_bytes(suite, &vec![fill; suite.master_len()]).unwrap()
+}
