@@ -53,7 +53,6 @@ impl Metrics {
 }
 
 /// The routes of the health listener. It asks for no key: nothing on it belongs to a call.
-#[must_use]
 pub fn app(control: &Arc<Control>) -> Router {
     Router::new()
         .route("/livez", get(async || "ok\n"))

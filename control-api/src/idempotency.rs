@@ -242,3 +242,51 @@ fn key_of(headers: &HeaderMap) -> Result<Option<String>, Problem> {
         )),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use super::{Answer, Claim, Claimed, Idempotency, KEPT_FOR, MAX_KEPT};
+    use crate::clock;
+    use crate::keys::KeyId;
+
+    fn claimed(number: usize) -> Claimed {
+        Claimed { principal: KeyId::new("tester"), key: number.to_string() }
+    }
+
+    fn answer(table: &Idempotency, number: usize, now: Instant) {
+        assert!(table.claim(&claimed(number), [0; 32], now).unwrap().is_none());
+        let claim = Claim { idempotency: table, claimed: Some(claimed(number)) };
+        claim.keep(Answer::ok(&number).unwrap(), now);
+    }
+
+    #[test]
+    fn the_oldest_answers_are_forgotten_beyond_the_bound() {
+        let (table, now) = (Idempotency::default(), clock::monotonic());
+        for number in 0..MAX_KEPT + 10 {
+            answer(&table, number, now);
+        }
+        assert!(table.lock().kept.len() <= MAX_KEPT);
+        assert!(table.claim(&claimed(MAX_KEPT + 9), [0; 32], now).unwrap().is_some());
+        assert!(table.claim(&claimed(0), [0; 32], now).unwrap().is_none());
+    }
+
+    #[test]
+    fn answers_are_forgotten_after_a_day() {
+        let (table, now) = (Idempotency::default(), clock::monotonic());
+        answer(&table, 1, now);
+        let late = now + KEPT_FOR - Duration::from_secs(1);
+        assert!(table.claim(&claimed(1), [0; 32], late).unwrap().is_some());
+        assert!(table.claim(&claimed(1), [0; 32], now + KEPT_FOR).unwrap().is_none());
+    }
+
+    #[test]
+    fn a_key_is_given_back_with_its_claim() {
+        let (table, now) = (Idempotency::default(), clock::monotonic());
+        assert!(table.claim(&claimed(1), [0; 32], now).unwrap().is_none());
+        assert!(table.claim(&claimed(1), [0; 32], now).is_err(), "in flight");
+        drop(Claim { idempotency: &table, claimed: Some(claimed(1)) });
+        assert!(table.claim(&claimed(1), [0; 32], now).unwrap().is_none());
+    }
+}

@@ -92,6 +92,11 @@ impl Role {
 pub struct KeyId(String);
 
 impl KeyId {
+    #[cfg(test)]
+    pub(crate) fn new(id: &str) -> KeyId {
+        KeyId(id.to_owned())
+    }
+
     /// The id as text.
     #[must_use]
     pub fn as_str(&self) -> &str {

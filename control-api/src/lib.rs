@@ -162,7 +162,6 @@ impl Control {
 }
 
 /// The API.
-#[must_use]
 pub fn app(control: &Arc<Control>) -> Router {
     let (routes, _) = openapi::routes_and_contract();
     routes

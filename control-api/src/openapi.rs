@@ -14,7 +14,6 @@ use crate::{Control, calls, events, recordings, secure_sessions};
 const KEY_SCHEME: &str = "api_key";
 
 /// Every route under `/v1` but that of the contract itself, and the contract.
-#[must_use]
 pub fn routes_and_contract() -> (Router<Arc<Control>>, OpenApi) {
     OpenApiRouter::with_openapi(frame())
         .routes(routes!(calls::open, calls::list))

@@ -1,12 +1,20 @@
 //! Errors: every refusal is problem+json, and none repeats what was submitted.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod rig;
 
-use axum::body::Body;
+use std::sync::Arc;
+
+use axum::body::{Body, to_bytes};
 use axum::http::{Method, Request};
+use axum::routing::get;
+use axum::{Router, middleware};
+use control_api::attend::attend;
 use control_api::keys::Role;
 use rig::{Answer, Rig, card_plan, open_body};
 use serde_json::{Value, json};
+use tower::ServiceExt;
 
 /// What must not come back; it could be a card number.
 const CANARY: &str = "4000056655665556";
@@ -207,4 +215,19 @@ async fn a_body_that_never_comes_is_given_up() {
     let answer = rig.send(request).await;
     assert_eq!(answer.status.as_u16(), 408);
     check(&answer, "a slow body");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_handler_that_panics_is_answered_for() {
+    let rig = Rig::new("panic");
+    let attend = middleware::from_fn_with_state(Arc::clone(&rig.control), attend);
+    let broken = async || -> &'static str { panic!("{CANARY}") };
+    let app = Router::new().route("/broken", get(broken)).layer(attend);
+    let request = Request::get("/broken").body(Body::empty()).unwrap();
+    let response = app.oneshot(request).await.unwrap();
+    assert_eq!(response.status(), 500);
+    assert_eq!(response.headers()["content-type"], "application/problem+json");
+    let body = to_bytes(response.into_body(), 10_000).await.unwrap();
+    let body = String::from_utf8_lossy(&body).into_owned();
+    assert!(body.contains("\"internal\"") && !body.contains(CANARY), "{body}");
 }

@@ -1,10 +1,14 @@
 //! The binary: exit codes, the first key, signals.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use control_api::clock;
 
 fn sotto(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_sotto"));
@@ -110,7 +114,7 @@ fn it_serves_and_stops_when_asked() {
     assert!(opened.starts_with("HTTP/1.1 201"), "{opened}");
     let terminated = Command::new("kill").arg(served.0.id().to_string()).status().unwrap();
     assert!(terminated.success());
-    let begun = Instant::now();
+    let begun = clock::monotonic();
     let status = loop {
         if let Some(status) = served.0.try_wait().unwrap() {
             break status;

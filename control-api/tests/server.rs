@@ -1,11 +1,15 @@
 //! The listener: slow clients, greedy clients, and what is left for health.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod rig;
 
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use control_api::clock;
 use control_api::config::{Config, RawConfig};
+use control_api::keys::{KeyFile, Role};
 use control_api::serve::Running;
 use control_api::server::{HEADER_TIMEOUT, MAX_PER_IP};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -62,7 +66,7 @@ async fn slow_headers_are_given_up_and_health_has_a_listener_of_its_own() {
         stream.write_all(b"GET /v1/calls HTTP/1.1\r\nx: ").await.unwrap();
         slow.push(stream);
     }
-    let begun = Instant::now();
+    let begun = clock::monotonic();
     // One more from the same address is cut off.
     let mut more = TcpStream::connect(running.address).await.unwrap();
     let read = tokio::time::timeout(Duration::from_secs(2), more.read(&mut [0; 16])).await;
@@ -120,6 +124,26 @@ async fn smuggled_requests_are_refused() {
     let _ = tokio::time::timeout(Duration::from_secs(2), stream.read_to_end(&mut answers)).await;
     let answers = String::from_utf8_lossy(&answers).into_owned();
     assert!(!answers.contains("HTTP/1.1 200"), "{answers}");
+    drop(stream);
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn keys_are_added_and_removed_while_it_runs() {
+    let (config, _) = config("reload");
+    let running = Running::start(config.clone()).await.unwrap();
+    let mut file = KeyFile::open(&config.keys).unwrap();
+    let (id, token) = file.add(Role::Script, String::new()).unwrap();
+    let mut stream = TcpStream::connect(running.address).await.unwrap();
+    let token = token.reveal();
+    let request =
+        format!("GET /v1/calls HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {token}\r\n\r\n");
+    assert!(ask(&mut stream, &request).await.starts_with("HTTP/1.1 401"));
+    running.reload_keys().unwrap();
+    assert!(ask(&mut stream, &request).await.starts_with("HTTP/1.1 200"));
+    file.remove(id.as_str()).unwrap();
+    running.reload_keys().unwrap();
+    assert!(ask(&mut stream, &request).await.starts_with("HTTP/1.1 401"));
     drop(stream);
     running.stop().await;
 }

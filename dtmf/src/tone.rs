@@ -1,7 +1,7 @@
 //! `ToneDetector`: key presses in telephone audio.
 //!
-//! Every 2.5 ms the eight frequencies are measured over the last 12.5 ms ([`Trace`]). Once the same
-//! pair has stood out for a while, all that the last 80 ms say about it is weighed ([`judge`]):
+//! Every 2.5 ms the eight frequencies are measured over the last 12.5 ms (`Trace`). Once the same
+//! pair has stood out for a while, all that the last 80 ms say about it is weighed (`judge`):
 //! length, frequencies, levels, and how much it is like two sines and nothing else. After that
 //! only the presence of the pair is followed until it has been away long enough.
 

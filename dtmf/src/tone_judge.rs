@@ -39,7 +39,7 @@ const MIN_PURITY: f32 = 0.7;
 /// the flaws its senders and lines have, while speech that comes near has several of them.
 const MAX_FLAWS: f32 = 0.95;
 /// The same where part of the tone was lost, so that less of it is known.
-const MAX_FLAWS_WITH_LOSS: f32 = 0.8;
+const MAX_FLAWS_WITH_LOSS: f32 = 0.65;
 
 /// A tone pair that passed.
 pub(crate) struct Evidence {

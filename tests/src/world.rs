@@ -177,12 +177,19 @@ impl World {
         })
     }
 
-    /// Octets of the caller's channel of the recording that are not silence, in marked frames.
+    /// Octets of the caller's channel of the recording that are not silence, from the cut until
+    /// the parties heard each other again.
     pub fn leaked_to_recording(&self) -> usize {
-        let frames = self.blocks.iter().flat_map(|block| {
-            block.caller.chunks(160).enumerate().filter(|(n, _)| block.secure & (1 << n) != 0)
-        });
-        frames.map(|(_, frame)| frame.iter().filter(|&&code| code != 0xff).count()).sum()
+        let told = |wanted: fn(&EventKind) -> bool| {
+            self.events.iter().find(|(_, kind)| wanted(kind)).map(|(at, _)| *at)
+        };
+        let opened = told(|kind| matches!(kind, EventKind::Opened)).unwrap_or(self.now);
+        let sample = |at: Instant| (at - opened).as_micros() as u64 / 125;
+        let cut = told(|kind| matches!(kind, EventKind::SecureStarted { .. })).map(sample);
+        let reopened = told(|kind| matches!(kind, EventKind::Reopened { .. })).map(sample);
+        let (Some(from), to) = (cut, reopened.unwrap_or(u64::MAX)) else { return 0 };
+        let laid = self.blocks.iter().flat_map(|block| (block.start..).zip(block.caller));
+        laid.filter(|(place, code)| (from..to).contains(place) && *code != 0xff).count()
     }
 
     fn step(&mut self) {

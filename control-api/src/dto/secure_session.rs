@@ -76,7 +76,8 @@ impl ResultName {
     }
 }
 
-/// A secure session. Members that a key's role may not see are absent.
+/// A secure session. Members that are not known yet, or that a key's role may not see, are absent;
+/// only `result` is null until it is known.
 #[derive(Serialize, ToSchema)]
 pub struct SessionView {
     /// The session's id.
@@ -85,25 +86,23 @@ pub struct SessionView {
     state: StateName,
     /// `pass` or `fail`; null until it is known. An engine knows it when the session has ended.
     result: Option<ResultName>,
-    #[serde(flatten)]
-    detail: Option<SessionDetail>,
+    /// For scripts and operators: when the cut came into force, UTC.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cut_at: Option<Timestamp>,
+    /// For scripts and operators: the field in progress, or the last one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    step: Option<&'static str>,
+    /// For scripts and operators: its attempt, from 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    attempt: Option<u8>,
+    /// For scripts and operators: why the session ended, or why the last attempt failed, in
+    /// Twilio's words.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<&'static str>,
     /// For operators: how far the entry in progress has come, in coarse steps; never what was keyed.
     #[serde(skip_serializing_if = "Option::is_none")]
     progress: Option<u8>,
-}
-
-/// What scripts and operators are told besides.
-#[derive(Serialize, ToSchema)]
-pub struct SessionDetail {
-    /// When the cut came into force, UTC.
-    #[schema(value_type = String, format = DateTime)]
-    cut_at: Timestamp,
-    /// The field in progress, or the last one.
-    step: Option<&'static str>,
-    /// Its attempt, from 1.
-    attempt: Option<u8>,
-    /// Why the session ended, or why the last attempt failed, in Twilio's words.
-    reason: Option<&'static str>,
 }
 
 impl SessionView {
@@ -135,7 +134,16 @@ impl SessionView {
             SessionState::Held => (StateName::Held, Some(ResultName::of(record.verdict))),
             SessionState::Ended => (StateName::Ended, Some(ResultName::of(record.verdict))),
         };
-        SessionView { id: id::session(record.id), state, result, detail: None, progress: None }
+        SessionView {
+            id: id::session(record.id),
+            state,
+            result,
+            cut_at: None,
+            step: None,
+            attempt: None,
+            reason: None,
+            progress: None,
+        }
     }
 
     fn with_detail(record: &SessionRecord, progress: Option<u8>) -> SessionView {
@@ -151,12 +159,10 @@ impl SessionView {
             id: id::session(record.id),
             state,
             result: is_over.then(|| ResultName::of(record.verdict)),
-            detail: Some(SessionDetail {
-                cut_at: record.cut_at,
-                step: record.field.map(|(step, _)| step.as_str()),
-                attempt: record.field.map(|(_, attempt)| attempt),
-                reason: record.verdict.map(Verdict::as_str).or(rejected),
-            }),
+            cut_at: Some(record.cut_at),
+            step: record.field.map(|(step, _)| step.as_str()),
+            attempt: record.field.map(|(_, attempt)| attempt),
+            reason: record.verdict.map(Verdict::as_str).or(rejected),
             progress,
         }
     }

@@ -1,6 +1,11 @@
 //! Rig: the whole API over a real relay on loopback, without an HTTP port.
 
-#![allow(dead_code, unreachable_pub, reason = "each test binary uses a part of it")]
+#![allow(
+    dead_code,
+    unreachable_pub,
+    clippy::unwrap_used,
+    reason = "each test binary uses a part of it"
+)]
 
 use std::net::UdpSocket;
 use std::path::PathBuf;
