@@ -9,14 +9,11 @@ use axum::extract::{FromRequestParts, Path, Query, State};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
-use relay::switchboard::{CallId, LegMedia, LocalMedia, Refusal, Side, SourceRule, SrtpKeys};
-use relay::wire::sdes::CryptoAttribute;
-use relay::wire::sdp::{self, Agreement, Offer, PreviousAnswer};
-use relay::wire::srtp::MasterKey;
+use relay::switchboard::{CallId, LegMedia, Refusal, Side, SourceRule, SrtpKeys};
+use relay::wire::sdp::{Agreement, Offer, PreviousAnswer};
 use relay::{CallAt, CallRequest as MediaRequest, OpenedCall};
 use serde::Deserialize;
 use utoipa::IntoParams;
-use zeroize::Zeroizing;
 
 use crate::Control;
 use crate::auth::{Calls, Permit};
@@ -38,8 +35,6 @@ pub const KEY_PATH: &str = "/v1/calls/{call_id}/dtmf";
 const DEFAULT_PAGE: usize = 50;
 /// Most calls on a page.
 const MAX_PAGE: usize = 200;
-/// Room for the value of an `a=crypto` line: tag, suite and 60 characters of key.
-const LONGEST_CRYPTO: usize = 128;
 
 /// The call that a path names.
 pub struct CallPath(pub Arc<CallEntry>);
@@ -106,14 +101,14 @@ pub async fn open(
 }
 
 async fn open_call(control: &Control, request: CallRequest) -> Result<Answer, Problem> {
-    let agreement = agree(control, "/caller/sdp", request.caller.sdp.reveal(), None)?;
+    let mut agreement = agree(control, "/caller/sdp", request.caller.sdp.reveal(), None)?;
     let source = if request.caller.nat { SourceRule::Latch } else { SourceRule::Signalled };
     let engine = request.engine.into_media(&control.policy.addresses, "/engine")?;
     let record = request.record.unwrap_or(control.recordings.is_some());
     if record && control.recordings.is_none() {
         return Err(Problem::invalid("/record", "this relay has no place for recordings"));
     }
-    let caller = caller_media(&agreement, source)?;
+    let caller = caller_media(&mut agreement, source);
     let call = id::new_call();
     let entry = control.calls.expect(CallEntry::new(call, clock::now(), record, source));
     let armed = request.armed;
@@ -121,7 +116,7 @@ async fn open_call(control: &Control, request: CallRequest) -> Result<Answer, Pr
     let OpenedCall { at, caller, engine } = opened.await.inspect_err(|_| {
         control.calls.forget(call);
     })?;
-    let answer = agreement.answer(sdp_local(caller));
+    let answer = agreement.answer(caller);
     let opened = CallOpened::new(&entry, armed, answer.text(), engine);
     *entry.answered.lock().await = Some(answer.into_previous());
     entry.opened(at);
@@ -223,11 +218,11 @@ pub async fn reoffer(
     let at = call.live()?;
     let request: ReofferRequest = body.read()?;
     let mut answered = call.0.answered.lock().await;
-    let agreement = agree(&control, "/sdp", request.sdp.reveal(), answered.as_ref())?;
+    let mut agreement = agree(&control, "/sdp", request.sdp.reveal(), answered.as_ref())?;
     let [local, _] = control.relay.local_media(at).await?;
-    let media = caller_media(&agreement, call.0.source)?;
+    let media = caller_media(&mut agreement, call.0.source);
     control.relay.reoffer(at, Side::Caller, media).await?;
-    let answer = agreement.answer(sdp_local(local));
+    let answer = agreement.answer(local);
     let body = CallerAnswer { sdp: answer.text().to_owned() };
     *answered = Some(answer.into_previous());
     Ok(Answer::ok(&body)?.into_response())
@@ -325,13 +320,10 @@ fn agree(
         .map_err(|refusal| Problem::refused_sdp(pointer, refusal))
 }
 
-/// The caller's leg, as the media plane needs it.
-fn caller_media(agreement: &Agreement, source: SourceRule) -> Result<LegMedia, Problem> {
-    let keys = agreement.srtp.as_ref().map(|keys| {
-        let (inbound, outbound) = (second_key(&keys.inbound)?, second_key(&keys.outbound)?);
-        Ok::<_, Problem>(SrtpKeys { inbound, outbound })
-    });
-    Ok(LegMedia {
+/// The caller's leg, as the media plane needs it. The keys move over: the answer has its own line.
+fn caller_media(agreement: &mut Agreement, source: SourceRule) -> LegMedia {
+    let srtp = agreement.srtp.take();
+    LegMedia {
         remote_rtp: agreement.remote_rtp,
         remote_rtcp: agreement.remote_rtcp,
         rtcp_mux: agreement.rtcp_mux,
@@ -341,20 +333,7 @@ fn caller_media(agreement: &Agreement, source: SourceRule) -> Result<LegMedia, P
         ptime: Duration::from_millis(agreement.ptime_ms.into()),
         they_send: agreement.they_send,
         they_receive: agreement.they_receive,
-        srtp: keys.transpose()?,
+        srtp: srtp.map(|keys| SrtpKeys { inbound: keys.inbound.key, outbound: keys.outbound.key }),
         source,
-    })
-}
-
-/// The same key once more. The media plane has to have it before the answer, which tells it to
-/// the caller, can be written: only an open call has ports.
-fn second_key(key: &CryptoAttribute) -> Result<MasterKey, Problem> {
-    let mut text = Zeroizing::new(String::with_capacity(LONGEST_CRYPTO));
-    key.write(&mut text);
-    assert!(text.len() <= LONGEST_CRYPTO, "a growing string leaves copies of the key behind");
-    CryptoAttribute::parse(&text).map(|copy| copy.key).map_err(|_| Problem::internal())
-}
-
-fn sdp_local(local: LocalMedia) -> sdp::LocalMedia {
-    sdp::LocalMedia { rtp: local.rtp, rtcp: local.rtcp }
+    }
 }

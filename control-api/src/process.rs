@@ -18,6 +18,7 @@ pub fn start_logs() {
     tracing_subscriber::fmt()
         .json()
         .flatten_event(true)
+        .with_span_list(false)
         .with_writer(io::stderr)
         .with_env_filter(filter)
         .init();

@@ -28,7 +28,7 @@ pub(super) struct Answer {
 }
 
 impl Client {
-    pub(super) fn new(address: SocketAddr, key: String) -> Client {
+    pub(super) fn new(address: SocketAddr, key: &str) -> Client {
         let config = ureq::Agent::config_builder()
             .http_status_as_error(false)
             .timeout_global(Some(PATIENCE))
@@ -57,12 +57,12 @@ impl Client {
     }
 
     /// Reads a stream of events line by line until it ends.
-    pub(super) fn listen(&self, path: &str, mut line: impl FnMut(String)) {
+    pub(super) fn listen(&self, path: &str, line: impl FnMut(String)) {
         let request = self.agent.get(format!("{}{path}", self.base));
         let request = request.config().timeout_global(None).build();
         let Ok(answer) = request.header("authorization", &self.bearer).call() else { return };
         let reader = BufReader::new(answer.into_body().into_reader());
-        reader.lines().map_while(Result::ok).for_each(|text| line(text));
+        reader.lines().map_while(Result::ok).for_each(line);
     }
 }
 

@@ -38,8 +38,8 @@ impl RelayProcess {
     pub(super) fn start(broken: Option<Broken>) -> Result<RelayProcess, DemoError> {
         let folder = new_folder()?;
         let (control, health) = (free_address()?, free_address()?);
-        let operator = Client::new(control, add_key(&folder, "operator")?);
-        let engine = Client::new(control, add_key(&folder, "engine")?);
+        let operator = Client::new(control, &add_key(&folder, "operator")?);
+        let engine = Client::new(control, &add_key(&folder, "engine")?);
         let log = File::create(folder.join("relay.log")).map_err(kernel("write a log"))?;
         let mut serve = sotto()?;
         serve.arg("serve").arg("--control").arg(control.to_string());
@@ -86,7 +86,7 @@ impl RelayProcess {
     }
 
     fn wait_until_ready(&mut self, health: SocketAddr) -> Result<(), DemoError> {
-        let probe = Client::new(health, String::new());
+        let probe = Client::new(health, "");
         for _ in 0..START_LIMIT.as_millis() / LOOK.as_millis() {
             if probe.get("/readyz").is_ok_and(|answer| answer.status == 200) {
                 return Ok(());

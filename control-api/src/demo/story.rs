@@ -41,7 +41,6 @@ pub(super) struct Line {
 
 /// Everything the demo has seen.
 pub(super) struct Told {
-    pub(super) method: KeyMethod,
     pub(super) began: Instant,
     pub(super) cut: Instant,
     pub(super) reopened: Option<Instant>,
@@ -72,7 +71,7 @@ pub(super) fn tell(options: DemoOptions) -> Result<Told, DemoError> {
     scene.key(options.method)?;
     let reopened = scene.wait_for_reopening()?;
     std::thread::sleep(TALK);
-    scene.finish(options.method, began, cut, reopened, &events)
+    scene.finish(began, cut, reopened, &events)
 }
 
 struct Scene {
@@ -181,7 +180,6 @@ impl Scene {
 
     fn finish(
         mut self,
-        method: KeyMethod,
         began: Instant,
         cut: Instant,
         reopened: Option<Instant>,
@@ -210,7 +208,6 @@ impl Scene {
             engine_told.push(text);
         }
         Ok(Told {
-            method,
             began,
             cut,
             reopened,

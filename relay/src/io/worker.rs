@@ -62,6 +62,7 @@ enum Turn {
 impl<Io: MediaIo> Worker<Io> {
     /// Serves until the last [`super::handle::Relay`] is gone; then ends all calls.
     pub(super) fn run(mut self) {
+        self.tell();
         loop {
             // Priority 1: commands, so that a flip never waits for packets.
             if self.obey_commands() == Turn::Stop {

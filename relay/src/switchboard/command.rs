@@ -1,6 +1,5 @@
 //! Commands: what control asks of a switchboard, and what it answers.
 
-use std::net::SocketAddr;
 use std::time::Instant;
 
 use dtmf::{Digit, SecurePlan};
@@ -9,6 +8,7 @@ use super::id::{CallId, PortPair, SessionId, Side};
 use super::media::LegMedia;
 use super::routing::EngineAudio;
 use super::snapshot::CallSnapshot;
+pub use crate::wire::sdp::LocalMedia;
 
 /// What control asks for one call.
 pub enum Command {
@@ -167,13 +167,4 @@ pub enum Refusal {
     /// The recording could not be started.
     #[error("the recording cannot be started")]
     NoRecording,
-}
-
-/// A leg's local addresses, as the answer names them.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct LocalMedia {
-    /// Where the peer sends RTP.
-    pub rtp: SocketAddr,
-    /// Where the peer sends RTCP.
-    pub rtcp: SocketAddr,
 }
