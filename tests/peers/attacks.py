@@ -157,7 +157,9 @@ def plain(binary):
     injected = delivered([caller, engine])
     checks.equal(progress[1], "pass", "verdict of the caller's own keys")
     report("plain RTP", attack, injected, recorded, progress[0])
-    checks.equal((attack.received, injected, recorded, progress[0]), (0, 0, 0, 0), "what got through")
+    checks.equal(
+        (attack.received, injected, recorded, progress[0]), (0, 0, 0, 0), "what got through"
+    )
     checks.expect(drops["unknown_peer"] > 100, f"strangers turned away, not {drops}")
     checks.expect(len(engine.heard) > 100 and len(caller.heard) > 100, "media both ways")
     signalled = {(host, port + rtcp) for host, port in (caller.address, engine.address)
@@ -169,16 +171,15 @@ def plain(binary):
 
 def srtp(binary):
     """A call of baresip's over SRTP, with a secure session in it."""
-    with Spray() as attack:
-        with baresip.Payment(binary, "SRTP", PORTS) as payment:
-            payment.enter()
-            time.sleep(1)
-            progress = payment.call.session()["progress"]
-            payment.phone.press(sotto.KEYS)
-            payment.end("pass")
-            recorded = recorded_frames(payment.call)
-            checks.wait_until(payment.phone.heard, 3, "what the phone heard")
-            noise = g711.encode(payment.phone.heard()).count(FRAME[:80])
+    with Spray() as attack, baresip.Payment(binary, "SRTP", PORTS) as payment:
+        payment.enter()
+        time.sleep(1)
+        progress = payment.call.session()["progress"]
+        payment.phone.press(sotto.KEYS)
+        payment.end("pass")
+        recorded = recorded_frames(payment.call)
+        checks.wait_until(payment.phone.heard, 3, "what the phone heard")
+        noise = g711.encode(payment.phone.heard()).count(FRAME[:80])
     injected = delivered([payment.dialog.engine]) + noise
     report("SRTP", attack, injected, recorded, progress)
     checks.equal((attack.received, injected, recorded, progress), (0, 0, 0, 0), "what got through")

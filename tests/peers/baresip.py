@@ -96,7 +96,7 @@ class Baresip:
 
     def dial(self):
         """Calls the gateway."""
-        self.do("dial", "sip:pay@%s:%d" % sip_gateway.ADDRESS)
+        self.do("dial", f"sip:pay@{sotto.written(sip_gateway.ADDRESS)}")
 
     def press(self, keys):
         """Keys digits, one after the other."""
@@ -145,15 +145,8 @@ class Payment:
 
     def end(self, result):
         """Waits for the verdict and the reopening, lets some voice through, and hangs up."""
-        while True:
-            asked = time.time()
-            session = self.call.session()
-            if session["state"] == "ended":
-                break
-            self.still_cut = asked
-            checks.expect(asked < self.cut + 40, f"a session that is still {session['state']}")
-            time.sleep(0.1)
-        checks.equal(session["result"], result, "verdict")
+        verdict, self.still_cut = self.call.see_through()
+        checks.equal(verdict, result, "verdict")
         time.sleep(2)
         self.hang_up()
 
@@ -167,7 +160,7 @@ class Payment:
         payload_type = self.dialog.engine.payload_type
         before = [packet.payload for packet in self.dialog.engine.heard if packet.at < self.cut]
         at_engine = g711.decode(b"".join(before[-40:-10]), payload_type)
-        checks.wait_until(lambda: self.phone.heard(), 3, "what the phone heard")
+        checks.wait_until(self.phone.heard, 3, "what the phone heard")
         at_phone = max(
             g711.power(part, self.dialog.engine.VOICE)
             for part in parts(self.phone.heard()[:16000], 1600)

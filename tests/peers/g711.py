@@ -40,8 +40,10 @@ def _encode_table(decoded):
 
 
 # By payload type: u-law (0) and A-law (8).
-PCM = {0: [_decode_ulaw(octet) for octet in range(256)],
-       8: [_decode_alaw(octet) for octet in range(256)]}
+PCM = {
+    0: [_decode_ulaw(octet) for octet in range(256)],
+    8: [_decode_alaw(octet) for octet in range(256)],
+}
 _ENCODE = {law: _encode_table(decoded) for law, decoded in PCM.items()}
 
 

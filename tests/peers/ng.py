@@ -42,8 +42,8 @@ class Rtpengine:
 
     def __enter__(self):
         command = [
-            "rtpengine", "--table=-1", "--interface=127.0.0.1", "--listen-ng=%s:%d" % NG,
-            "--port-min=%d" % self.ports[0], "--port-max=%d" % self.ports[1],
+            "rtpengine", "--table=-1", "--interface=127.0.0.1", f"--listen-ng={sotto.written(NG)}",
+            f"--port-min={self.ports[0]}", f"--port-max={self.ports[1]}",
             "--foreground", "--log-stderr", "--log-level=3",
         ]  # fmt: skip
         self._process = subprocess.Popen(command, stderr=subprocess.DEVNULL)

@@ -1,5 +1,6 @@
 """Party: one end of a call on a UDP port pair, sending every 20 ms and recording what it hears."""
 
+import contextlib
 import itertools
 import os
 import select
@@ -92,10 +93,8 @@ class Party(threading.Thread):
                 payload_type, self.sequence, self.timestamp - back, self.ssrc, payload, marker
             )
             self.sent.append((time.time(), payload_type, payload))
-            try:
+            with contextlib.suppress(ConnectionError):  # the far end has closed its port
                 self.rtp.sendto(datagram, self.target)
-            except ConnectionError:
-                pass  # the far end has closed its port
             self.sequence += 1
         self.timestamp += g711.FRAME
 

@@ -26,7 +26,10 @@ def table(suite, binary, sabotaged):
                 for mode in baresip.MODES
             ),
             *(
-                (f"GStreamer speaks and decodes {suite}", lambda one=suite: gstreamer.srtp(binary, one))
+                (
+                    f"GStreamer speaks and decodes {suite}",
+                    lambda one=suite: gstreamer.srtp(binary, one),
+                )
                 for suite in gstreamer.SUITES
             ),
             ("baresip keys a wrong card, then the right one", lambda: baresip.twice(binary)),
@@ -51,7 +54,8 @@ def searches_find():
     checks.equal(sotto.leaks(clean), [], "leaks in a clean line")
     for planted in (
         "number=4242 4242 4242 4242", "4, 2, 4, 2, 4, 2, 4, 2, 4, 2, 4, 2, 4, 2, 4, 2",
-        "NDI0MjQyNDI0MjQyNDI0Mg", "other 5555555555554444", f"code {sotto.EXPIRY}{sotto.CODE}", sotto.CARD[::-1],
+        "NDI0MjQyNDI0MjQyNDI0Mg", "other 5555555555554444", sotto.CARD[::-1],
+        f"code {sotto.EXPIRY}{sotto.CODE}",
     ):  # fmt: skip
         checks.expect(sotto.leaks(planted), f"{planted} is found")
 

@@ -44,7 +44,7 @@ class Request:
             f"To: {to}" if "tag=" in to else f"To: {to};tag={TAG}",
             f"Call-ID: {self.first('call-id', 'i')}",
             f"CSeq: {self.first('cseq')}",
-            "Contact: <sip:gateway@%s:%d>" % ADDRESS,
+            f"Contact: <sip:gateway@{sotto.written(ADDRESS)}>",
         ]
         if body:
             lines.append("Content-Type: application/sdp")

@@ -40,8 +40,8 @@ class Sotto:
         state = Path(self._state.name)
         command = [
             binary, "serve", "--state-dir", str(state / "state"),
-            "--control", "%s:%d" % CONTROL, "--health", "%s:%d" % HEALTH,
-            "--media-ip", MEDIA, "--ports", "%d-%d" % ports,
+            "--control", written(CONTROL), "--health", written(HEALTH),
+            "--media-ip", MEDIA, "--ports", f"{ports[0]}-{ports[1]}",
             "--recordings", str(state / "recordings"),
         ]  # fmt: skip
         if broken:
@@ -99,7 +99,7 @@ class Sotto:
         """Opens a call from an offer to an engine's address; the engine knows no key events."""
         leg = {
             "type": "rtp",
-            "address": "%s:%d" % engine,
+            "address": written(engine),
             "codec": {0: "PCMU", 8: "PCMA"}[payload_type],
         }
         leg |= options.pop("engine_options", {})
@@ -159,6 +159,18 @@ class Call:
 
         return checks.wait_until(reached, seconds, f"a session that is {state}")
 
+    def see_through(self, seconds=40):
+        """Waits for the end of a session: its result, and the last time it was seen to hold."""
+        begun = held = time.time()
+        while True:
+            asked = time.time()
+            session = self.session()
+            if session["state"] == "ended":
+                return session["result"], held
+            held = asked
+            checks.expect(held < begun + seconds, f"a session that is still {session['state']}")
+            time.sleep(0.05)
+
     def close(self):
         """Ends the call."""
         self.do("DELETE", expected=(204,))
@@ -171,6 +183,12 @@ class Call:
             return octets if status == 200 else None
 
         return read_wav(checks.wait_until(export, 5, "a recording"))
+
+
+def written(address):
+    """An address as text."""
+    host, port = address
+    return f"{host}:{port}"
 
 
 def read_wav(octets):

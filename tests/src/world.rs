@@ -163,18 +163,15 @@ impl World {
 
     /// The verdict of the session, once told.
     pub fn verdict(&self) -> Option<Verdict> {
-        self.events.iter().find_map(|(_, kind)| match kind {
-            EventKind::SecureConcluded { verdict, .. } => Some(*verdict),
-            _ => None,
+        self.events.iter().find_map(|(_, kind)| {
+            if let EventKind::SecureConcluded { verdict, .. } = kind { Some(*verdict) } else { None }
         })
     }
 
     /// When the parties heard each other again.
     pub fn reopened(&self) -> Option<Instant> {
-        self.events.iter().find_map(|(at, kind)| match kind {
-            EventKind::Reopened { .. } => Some(*at),
-            _ => None,
-        })
+        let reopened = |kind: &EventKind| matches!(kind, EventKind::Reopened { .. });
+        self.events.iter().find(|(_, kind)| reopened(kind)).map(|(at, _)| *at)
     }
 
     /// Octets of the caller's channel of the recording that are not silence, from the cut until

@@ -6,6 +6,8 @@
 //! was said in the cut reaches neither engine nor recording at any time. Each test has a control in
 //! which the same thing is heard, outside of the cut.
 
+#![expect(clippy::unwrap_used, reason = "a helper of a test that finds nothing ends the test")]
+
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
@@ -15,6 +17,8 @@ use dtmf::g711::Law;
 use dtmf::keys::Keys;
 use dtmf::synth::tone::{Tone, pcm};
 use dtmf::{Field, FieldKind, SecurePlan, Verdict};
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
 use relay::recording::{Block, Job};
 use relay::switchboard::limits::{BUFFER, CUT_MEMORY, LOOK_AHEAD, MAX_DATAGRAM, TAG_ROOM};
 use relay::switchboard::{
@@ -193,9 +197,9 @@ impl Line {
     }
 
     fn verdict(&self) -> Option<Verdict> {
-        self.events.iter().rev().find_map(|kind| match kind {
-            EventKind::SecureConcluded { verdict, .. } => Some(*verdict),
-            _ => None,
+        self.events.iter().rev().find_map(|kind| {
+            let EventKind::SecureConcluded { verdict, .. } = kind else { return None };
+            Some(*verdict)
         })
     }
 
@@ -267,11 +271,8 @@ impl Line {
 
     fn drain(&mut self) {
         while let Some(event) = self.switchboard.poll_event() {
-            match event.kind {
-                EventKind::SecureStarted { .. } | EventKind::Closed => self.cut = true,
-                EventKind::Reopened { .. } => self.cut = false,
-                _ => {}
-            }
+            self.cut |= matches!(event.kind, EventKind::SecureStarted { .. } | EventKind::Closed);
+            self.cut &= !matches!(event.kind, EventKind::Reopened { .. });
             self.events.push(event.kind);
         }
         while let Some(transmit) = self.switchboard.poll_transmit(self.now, &mut self.buffer) {
@@ -311,6 +312,13 @@ impl Line {
 
     fn is_recorded(&self, code: u8) -> bool {
         self.blocks.iter().any(|block| block.caller.contains(&code))
+    }
+
+    /// Of tones nothing either, which have no mark.
+    fn assert_only_marked(&self) {
+        for sent in self.to_engine() {
+            assert!(payload(sent).iter().all(|octet| [OPEN, AFTER, SILENCE].contains(octet)));
+        }
     }
 
     /// In the cut: even silence. At any time: nothing that was said or keyed in the cut.
@@ -466,6 +474,12 @@ fn what_the_engine_gets_in_the_cut_does_not_depend_on_the_caller() {
 }
 
 impl Line {
+    /// Times the call was cut.
+    fn cuts(&self) -> usize {
+        let is_cut = |kind: &&EventKind| matches!(kind, EventKind::SecureStarted { .. });
+        self.events.iter().filter(is_cut).count()
+    }
+
     fn caller_rtcp(&self) -> SocketAddr {
         SocketAddr::new(self.caller.ip(), self.caller.port() + 1)
     }
@@ -482,6 +496,17 @@ fn outside_of_the_cut_the_engine_does_hear_the_caller() {
 }
 
 #[test]
+#[should_panic(expected = "silence")]
+fn a_caller_who_is_heard_in_the_cut_is_found() {
+    let mut stream = Stream::new(1);
+    let mut line = Line::talked(Setup::default(), &mut stream);
+    // The check believes in a cut that is not there.
+    line.cut = true;
+    line.talk(&mut stream, OPEN, 1);
+    line.assert_tight();
+}
+
+#[test]
 fn sources_that_change_in_the_cut_are_cut_and_so_are_their_late_packets() {
     let (mut old, mut new) = (Stream::new(1), Stream { sequence: 9, ..Stream::new(2) });
     let mut keys = Stream { sequence: 100, ..Stream::new(3) };
@@ -492,7 +517,6 @@ fn sources_that_change_in_the_cut_are_cut_and_so_are_their_late_packets() {
     line.talk(&mut old, CUT, 2);
     line.press(&mut keys, CUT_KEY);
     let late_end = keys.event(CUT_KEY, keys.timestamp - 800, 800, false, true);
-    keys.sequence -= 1;
     line.talk(&mut new, CUT, 5);
     let late_new = new.say(CUT);
     line.cancel_and_drain(&mut new);
@@ -501,7 +525,6 @@ fn sources_that_change_in_the_cut_are_cut_and_so_are_their_late_packets() {
         line.caller_sends(late);
         line.pass(MS);
     }
-    // Even one of more sources than are remembered.
     line.talk(&mut new, AFTER, 5);
     line.pass(500 * MS);
     assert!(line.engine_heard(AFTER) && line.is_recorded(AFTER), "the control");
@@ -611,28 +634,28 @@ fn a_call_on_hold_never_drains_and_stays_cut() {
 
 #[test]
 fn a_stall_of_the_network_does_not_pass_for_quiet() {
-    // The stall begins with the verdict, or in the middle of the drain.
-    for delivered in [0, 10, 15, 20] {
+    // The stall begins with the verdict, or in the middle of the drain, and what was said in it
+    // comes in one burst, or in one that itself takes longer than the drain is looked at.
+    for (delivered, spacing) in [(0, 0), (10, 0), (15, 0), (20, 0), (13, 1), (13, 3), (20, 3)] {
         let mut stream = Stream::new(1);
         let mut line = Line::talked(Setup::default(), &mut stream);
         line.enter(1);
         line.talk(&mut stream, CUT, 50);
         line.cancel();
         line.talk(&mut stream, CUT, delivered);
-        let mut stalled = Vec::new();
-        for frame in tone(b'7', -10.0, 10) {
-            stalled.push(stream.play(&frame));
-        }
-        stalled.extend((0..20).map(|_| stream.say(CUT)));
+        let mut stalled: Vec<Vec<u8>> = (0..15).map(|_| stream.say(CUT)).collect();
+        stalled.extend(tone(b'7', -10.0, 15).iter().map(|frame| stream.play(frame)));
         line.pass(600 * MS);
         assert!(line.cut, "nothing was heard for 600 ms, {delivered} packets into the drain");
         for packet in &stalled {
             line.caller_sends(packet);
+            line.pass(spacing * MS);
         }
         assert!(line.cut);
         line.drain_quietly(&mut stream);
         line.talk(&mut stream, AFTER, 5);
         assert!(line.engine_heard(AFTER), "the control");
+        line.assert_only_marked();
         line.assert_tight();
     }
 }
@@ -653,6 +676,7 @@ fn a_tone_too_faint_for_a_key_still_holds_the_cut() {
     let quiet_from = line.now;
     line.drain_quietly(&mut stream);
     assert!(line.now - quiet_from < 700 * MS, "the control: silence does not");
+    line.assert_only_marked();
     line.assert_tight();
 }
 
@@ -860,13 +884,15 @@ fn entering_an_armed_call_takes_back_the_whole_look_ahead_whatever_the_packet_ti
         let mut stream = Stream { frame, ..Stream::new(1) };
         let setup = Setup { engine, armed: true, ..Setup::default() };
         let mut line = Line::talked(setup, &mut stream);
-        let since = line.now;
-        while line.now + stream.frame_time() <= since + LOOK_AHEAD {
+        let (since, flip) = (line.now, line.now + LOOK_AHEAD - MS);
+        let mut next = since;
+        while next < flip {
+            line.pass(next - line.now);
             let packet = stream.say(CUT);
             line.caller_sends(&packet);
-            line.pass(stream.frame_time());
+            next += stream.frame_time();
         }
-        line.pass(since + LOOK_AHEAD - MS - line.now.min(since + LOOK_AHEAD - MS));
+        line.pass(flip - line.now);
         line.enter(1);
         line.talk(&mut stream, CUT, 20);
         assert!(line.engine_heard(OPEN), "the control, {frame} octets");
@@ -968,8 +994,6 @@ fn a_call_that_ends_in_the_middle_ends_silent() {
     line.pass(2_000 * MS);
     assert_eq!(line.sent.len(), before, "a call that is over sends nothing");
     assert!(line.is_recorded(OPEN), "the control: the recording ends with what came before");
-    // The last packet came to nobody's port: it is the worker's to overwrite.
-    line.residue = 0;
     line.assert_tight();
 }
 
@@ -1096,7 +1120,6 @@ fn packets_of_every_length_stay_cut_and_leave_no_octet_in_the_buffer() {
         line.pass(20 * MS);
     }
     line.assert_tight();
-    assert!(BUFFER == MAX_DATAGRAM + TAG_ROOM);
 }
 
 #[test]
@@ -1211,4 +1234,107 @@ fn a_caller_who_latched_cannot_be_replaced_in_the_cut() {
     assert_eq!(line.progress(), 1, "the control");
     line.cancel_and_drain(&mut stream);
     line.assert_tight();
+}
+
+#[test]
+fn whatever_is_done_to_a_call_in_whatever_order_the_cut_is_tight() {
+    let (mut cuts, mut reopenings, mut lates) = (0, 0, 0);
+    for seed in 0..200 {
+        let mut walk = Walk::new(seed);
+        for _ in 0..300 {
+            walk.step();
+        }
+        walk.line.assert_tight();
+        assert!(walk.line.engine_heard(OPEN), "the control, seed {seed}");
+        let count =
+            |is: fn(&EventKind) -> bool| walk.line.events.iter().filter(|it| is(it)).count();
+        cuts += count(|kind| matches!(kind, EventKind::SecureStarted { .. }));
+        reopenings += count(|kind| matches!(kind, EventKind::Reopened { .. }));
+        lates += walk.lates;
+    }
+    println!("{cuts} cuts, {reopenings} reopenings, {lates} late packets");
+    assert!(cuts > 1000 && reopenings > 500 && lates > 500);
+}
+
+/// A call to which things happen at random.
+struct Walk {
+    line: Line,
+    streams: [Stream; 3],
+    talking: usize,
+    engine: Stream,
+    random: StdRng,
+    session: u128,
+    late: Vec<(usize, Instant, Vec<u8>)>,
+    lates: usize,
+}
+
+impl Walk {
+    fn new(seed: u64) -> Walk {
+        let mut random = StdRng::seed_from_u64(seed);
+        let frame = [80, 160, 240, 480][random.random_range(0..4)];
+        let mut streams = [1, 2, 3].map(|ssrc| Stream { frame, ..Stream::new(ssrc) });
+        let engine_audio =
+            if random.random_bool(0.5) { EngineAudio::Pass } else { EngineAudio::Drop };
+        let setup = Setup { engine_audio, armed: random.random_bool(0.3), ..Setup::default() };
+        let line = Line::talked(setup, &mut streams[0]);
+        let (engine, late) = (Stream::new(99), Vec::new());
+        Walk { line, streams, talking: 0, engine, random, session: 0, late, lates: 0 }
+    }
+
+    fn step(&mut self) {
+        let Walk { line, streams, random, .. } = self;
+        let stream = &mut streams[self.talking];
+        let key = if line.cut { CUT_KEY } else { OPEN_KEY };
+        match random.random_range(0..20) {
+            0 => {
+                self.session += 1;
+                let (session, plan) = (SessionId(self.session), Box::new(card_plan()));
+                let engine_audio = line.engine_audio;
+                let enter = Command::Enter { call: CALL, session, plan, engine_audio };
+                let _ = line.command(enter);
+            }
+            1 => drop(line.command(Command::Cancel { call: CALL })),
+            2 => drop(line.command(Command::Arm { call: CALL })),
+            3 => drop(line.command(Command::Disarm { call: CALL })),
+            4 => drop(line.command(Command::Key { call: CALL, digit: Digit::Pound })),
+            5 => self.talking = random.random_range(0..3),
+            6 => line.press(stream, key),
+            7 => {
+                let ptime = (stream.frame / 8) as u64;
+                let port = random.random_range(40000..40010);
+                let they_send = random.random_bool(0.9);
+                let media = leg(address(port), MU, Some(EVENT), ptime);
+                line.reoffer(Side::Caller, LegMedia { they_send, ..media });
+            }
+            8 => {
+                let event = random.random_bool(0.5).then_some(EVENT);
+                let port = random.random_range(50000..50010);
+                line.reoffer(Side::Engine, leg(address(port), MU, event, 20));
+            }
+            9 => line.pass(Duration::from_millis(random.random_range(0..700))),
+            10 if line.cut => {
+                // Kept back, overtaken at once, and delivered at some other time.
+                self.late.push((line.cuts(), line.now, stream.say(CUT)));
+                line.talk(stream, CUT, 1);
+            }
+            11 | 12 => {
+                // No packet takes longer than half a minute, or over a whole session.
+                let (cuts, recent) = (line.cuts(), line.now - 30_000 * MS);
+                self.late.retain(|(cut, at, _)| cut + 1 >= cuts && *at > recent);
+                if let Some((_, _, packet)) = self.late.pop() {
+                    line.caller_sends(&packet);
+                    self.lates += 1;
+                }
+            }
+            13 => {
+                let packet = self.engine.say(ENGINE);
+                line.inject(ENGINE_PORT, line.engine, &packet);
+            }
+            _ => {
+                for _ in 0..random.random_range(1..15) {
+                    line.talk(stream, if line.cut { CUT } else { OPEN }, 1);
+                }
+            }
+        }
+    }
 }

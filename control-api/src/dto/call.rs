@@ -360,12 +360,15 @@ pub struct LegView {
     /// Exact for operators, in steps of 100 for scripts; so is `packets_sent`.
     packets_received: u64,
     packets_sent: u64,
-    /// Negative where duplicates came (RFC 3550 appendix A.3).
-    packets_lost: i64,
-    jitter_ms: f64,
+    /// Negative where duplicates came (RFC 3550 appendix A.3). For operators alone: the ends of a
+    /// key event may repeat a sequence number, so the exact count would tell how many keys.
+    packets_lost: Option<i64>,
+    /// Null for scripts while the call is cut: it rests while a key event lasts.
+    jitter_ms: Option<f64>,
     /// Null until the peer has reported.
     round_trip_ms: Option<f64>,
-    /// Estimated mean opinion score of what is heard from the peer, 1.0 to 4.5; null before any.
+    /// Estimated mean opinion score of what is heard from the peer, 1.0 to 4.5; null before any,
+    /// and for scripts while the call is cut.
     mos: Option<f64>,
     drops: DropsView,
 }
@@ -391,7 +394,11 @@ impl CallView {
     pub fn of(entry: &CallEntry, seen: Option<&CallSnapshot>, role: Role) -> CallView {
         let legs = seen.map(|seen| {
             let [caller, engine] = &seen.legs;
-            LegsView { caller: LegView::of(caller, role), engine: LegView::of(engine, role) }
+            let is_cut = seen.phase.is_cut();
+            LegsView {
+                caller: LegView::of(caller, role, is_cut),
+                engine: LegView::of(engine, role, is_cut),
+            }
         });
         let secure_session = SessionView::of(entry, seen, role);
         let mut summary = CallSummary::of(entry);
@@ -403,18 +410,24 @@ impl CallView {
 }
 
 impl LegView {
-    fn of(leg: &LegSnapshot, role: Role) -> LegView {
-        let told = |packets: u64| match role {
-            Role::Operator => packets,
-            Role::Script | Role::Engine => packets / COARSE_PACKETS * COARSE_PACKETS,
+    fn of(leg: &LegSnapshot, role: Role, is_cut: bool) -> LegView {
+        let is_operator = match role {
+            Role::Operator => true,
+            Role::Script | Role::Engine => false,
         };
+        let quality = is_operator || !is_cut;
+        let told = |packets: u64| {
+            if is_operator { packets } else { packets / COARSE_PACKETS * COARSE_PACKETS }
+        };
+        // One decimal: finer steps would follow single packets.
+        let mos = f64::from(leg.mos_hundredths / 10) / 10.0;
         LegView {
             packets_received: told(leg.packets_received),
             packets_sent: told(leg.packets_sent),
-            packets_lost: leg.packets_lost,
-            jitter_ms: milliseconds(leg.jitter),
+            packets_lost: is_operator.then_some(leg.packets_lost),
+            jitter_ms: quality.then(|| milliseconds(leg.jitter)),
             round_trip_ms: leg.round_trip.map(milliseconds),
-            mos: (leg.packets_received > 0).then(|| f64::from(leg.mos_hundredths) / 100.0),
+            mos: (quality && leg.packets_received > 0).then_some(mos),
             drops: DropsView::of(leg, told),
         }
     }

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use rustix::event::{EventfdFlags, Timespec, epoll, eventfd};
 use rustix::fd::OwnedFd;
+use zeroize::Zeroize;
 
 use super::media_io::{MediaIo, Received};
 use crate::switchboard::limits::{MAX_DATAGRAM, PACKETS_PER_TURN};
@@ -112,7 +113,10 @@ impl MediaIo for Sockets {
             // An error (an ICMP answer to what was sent) is read off and means no datagram.
             let room = buffer.len().min(MAX_DATAGRAM + 1);
             if let Ok((len, from)) = socket.recv_from(&mut buffer[..room]) {
-                let len = if len > MAX_DATAGRAM { 0 } else { len };
+                if len > MAX_DATAGRAM {
+                    buffer[..len].zeroize();
+                    return Some(Received { port, from, len: 0 });
+                }
                 return Some(Received { port, from, len });
             }
         }

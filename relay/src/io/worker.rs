@@ -106,6 +106,8 @@ impl<Io: MediaIo> Worker<Io> {
             Ask::Obey(command) => self.switchboard.handle_command(now, command).map(Answer::Obeyed),
         };
         if is_flip && answer.is_ok() {
+            // The last packet from before the cut may still lie here.
+            self.buffer.zeroize();
             self.gauges.flip(self.clock.now().saturating_duration_since(asked));
         }
         self.tell();

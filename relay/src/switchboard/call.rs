@@ -220,7 +220,8 @@ impl Call {
                 self.conclude(now, events);
                 Ok(())
             }
-            Routing::Held { session } | Routing::Draining { session, .. } => {
+            Routing::Held { mut session } | Routing::Draining { mut session, .. } => {
+                session.begin_drain(now);
                 self.routing = Routing::Draining { session, since: now, look: now };
                 Ok(())
             }
@@ -273,10 +274,12 @@ impl Call {
         let phase = self.phase();
         let leg = &mut self.legs[side.index()];
         let heard = leg.hear(now, component, from, &mut buffer[..len], !phase.is_cut());
-        if let (Side::Caller, Ok(Heard::Rtp { media: Media::TelephoneEvent, at, payload })) =
-            (side, &heard)
+        let heard = heard.and_then(|heard| self.refuse_straggler(now, side, heard));
+        if let (Side::Caller, false, Ok(Heard::Rtp { media: Media::TelephoneEvent, at, payload })) =
+            (side, phase.is_cut(), &heard)
         {
             // Known in the open as well, so that a key held over the flip is no key of the session.
+            // Not in the cut: whatever knows a key of a session lies in the session's locked page.
             let packet = event_packet(now, *at, &buffer[payload.clone()]);
             self.keys_before.hear(packet, &mut |_| {});
         }
@@ -284,7 +287,7 @@ impl Call {
             Err(reason) => Err(reason),
             Ok(Heard::Rtcp(len)) => match route(phase, side, Media::Rtcp) {
                 Route::Terminate => {
-                    leg.read_rtcp(now, now_ntp, &buffer[..len]);
+                    self.legs[side.index()].read_rtcp(now, now_ntp, &buffer[..len]);
                     Ok(None)
                 }
                 Route::Drop(reason) => Err(reason),
@@ -389,6 +392,24 @@ impl Call {
         }
     }
 
+    /// Stops what the caller sent during a cut that is over: it is neither for the engine nor for
+    /// the next session.
+    fn refuse_straggler(
+        &self,
+        now: Instant,
+        side: Side,
+        heard: Heard,
+    ) -> Result<Heard, DropReason> {
+        match (side, &heard) {
+            (Side::Caller, Heard::Rtp { media, at, .. })
+                if self.memory.is_straggler(now, self.phase().is_cut(), *media, *at) =>
+            {
+                Err(DropReason::Straggler)
+            }
+            (Side::Caller | Side::Engine, Heard::Rtp { .. } | Heard::Rtcp(_)) => Ok(heard),
+        }
+    }
+
     /// The only way of a party's media to the other party and onto the tape.
     fn forward(
         &mut self,
@@ -400,9 +421,6 @@ impl Call {
         buffer: &mut [u8],
     ) -> Result<Option<Transmit>, DropReason> {
         debug_assert!(sabotaged() || route(self.phase(), side, media) == Route::Forward);
-        if side == Side::Caller && self.memory.is_straggler(now, at.ssrc, at.sequence) {
-            return Err(DropReason::Straggler);
-        }
         let law = self.legs[side.index()].media().law;
         match media {
             Media::Audio => {
@@ -427,7 +445,7 @@ impl Call {
         payload: &[u8],
         events: &mut Events,
     ) {
-        self.memory.note(at.ssrc, at.sequence);
+        self.memory.note(media, at);
         let law = self.legs[Side::Caller.index()].media().law;
         let session = self.routing.session().expect("caller media is collected only in a session");
         match media {
@@ -463,7 +481,9 @@ impl Call {
         self.last_session = Some(snapshot_of(session));
         let id = session.id();
         self.tell(events, EventKind::SecureConcluded { session: id, verdict });
-        if let Routing::Secure(session) = std::mem::replace(&mut self.routing, Routing::Closed) {
+        if let Routing::Secure(mut session) = std::mem::replace(&mut self.routing, Routing::Closed)
+        {
+            session.begin_drain(now);
             self.routing = Routing::Draining { session, since: now, look: now };
         }
     }
@@ -473,8 +493,9 @@ impl Call {
         let Routing::Draining { session, since, look } = &mut self.routing else { return };
         *look = now + DRAIN_TICK;
         let id = session.id();
-        if session.is_quiet(now, *since) {
-            self.keys_before = session.events_heard();
+        if session.is_quiet(now) {
+            // What the session heard is wiped with it; its late packets are known as stragglers.
+            self.keys_before.wipe();
             self.routing = Routing::Open;
             self.memory.reopen(now);
             if let Some(tape) = &mut self.tape {
@@ -565,5 +586,85 @@ fn snapshot_of(session: &SecureSession) -> SessionSnapshot {
         attempt: current.map_or(0, |(_, attempt)| attempt),
         verdict: session.verdict().map(|verdict: Verdict| verdict),
         progress: session.masked_progress(),
+    }
+}
+
+#[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "a test needs some instant to start from")]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use dtmf::g711::Law;
+    use dtmf::{Field, FieldKind, SecurePlan, expiry::Date, keys::Keys};
+    use rand::{SeedableRng, rngs::StdRng};
+
+    use super::super::media::SourceRule;
+    use super::*;
+
+    const MS: Duration = Duration::from_millis(1);
+
+    #[test]
+    fn a_key_of_a_session_is_known_in_its_locked_page_alone() {
+        let start = Instant::now();
+        let mut call = call(start);
+        press(&mut call, start, 1, 8000);
+        assert!(call.keys_before.is_sounding(start), "the control: a key of the open is known");
+        let later = start + 1000 * MS;
+        let plan = SecurePlan::new(
+            &[Field::new(FieldKind::ExpirationDate)],
+            Keys::default(),
+            60_000 * MS,
+            Date::new(2026, 11, 24).unwrap(),
+        );
+        let id = SessionId(1);
+        let mut events = Events::new();
+        call.enter(later, id, plan.unwrap(), EngineAudio::Drop, &mut events).unwrap();
+        press(&mut call, later, 2, 16_000);
+        let session = call.routing.session().unwrap();
+        assert_eq!(session.masked_progress(), 1, "the control: the session has heard it");
+        assert!(!call.keys_before.is_sounding(later));
+    }
+
+    /// A key goes down, by event.
+    fn press(call: &mut Call, now: Instant, sequence: u16, timestamp: u32) {
+        let mut buffer = [0; 64];
+        buffer[..12].copy_from_slice(&[0x80, 0xe5, 0, 0, 0, 0, 0, 0, 0, 0, 0, 9]);
+        buffer[2..4].copy_from_slice(&sequence.to_be_bytes());
+        buffer[4..8].copy_from_slice(&timestamp.to_be_bytes());
+        buffer[12..16].copy_from_slice(&[5, 10, 0, 160]);
+        let (ntp, from) = (NtpTime::from_unix(Duration::ZERO), call.legs[0].media().remote_rtp);
+        let (side, component) = (Side::Caller, Component::Rtp);
+        let events = &mut Events::new();
+        call.handle_packet(now, ntp, side, component, from, &mut buffer, 16, events);
+    }
+
+    fn call(now: Instant) -> Call {
+        let media = |port| {
+            let remote = SocketAddr::from(([127, 0, 0, 1], port));
+            LegMedia {
+                remote_rtp: remote,
+                remote_rtcp: remote,
+                rtcp_mux: true,
+                law: Law::Mu,
+                payload_type: 0,
+                telephone_event: Some(101),
+                ptime: 20 * MS,
+                they_send: true,
+                they_receive: true,
+                srtp: None,
+                source: SourceRule::Signalled,
+            }
+        };
+        let request = OpenCall {
+            call: CallId(1),
+            caller_ports: PortPair::new(10000).unwrap(),
+            caller: media(40000),
+            engine_ports: PortPair::new(10002).unwrap(),
+            engine: media(50000),
+            armed: false,
+            record: false,
+        };
+        let mut random = StdRng::from_seed([1; 32]);
+        Call::open(now, request, 60_000 * MS, &mut random, &mut Events::new())
     }
 }

@@ -35,7 +35,7 @@ pub(super) struct Leg {
     media: LegMedia,
     gate: Gate,
     inbound: Option<Unprotector>,
-    outbound: Option<Outbound>,
+    outbound: Option<Protector>,
     egress: Egress,
     reception: Reception,
     drops: [u64; DropReason::ALL.len()],
@@ -48,6 +48,12 @@ pub(super) struct Leg {
 struct Unprotector {
     key: MasterKey,
     context: Inbound,
+}
+
+/// Our key and what has been protected with it.
+struct Protector {
+    key: MasterKey,
+    context: Outbound,
 }
 
 /// A packet that is proven to be the peer's, in clear.
@@ -98,7 +104,12 @@ impl Leg {
     /// Takes over what a re-offer agreed. Our stream goes on unbroken; keys are new ones.
     pub(super) fn reagree(&mut self, now: Instant, mut media: LegMedia) {
         let (inbound, outbound) = srtp_contexts(&mut media);
-        self.outbound = outbound;
+        // The same key goes on with the same indices: one used twice would give both packets away
+        // (RFC 3711 section 9.1).
+        self.outbound = match (self.outbound.take(), outbound) {
+            (Some(old), Some(new)) if old.key.same_as(&new.key) => Some(old),
+            (Some(_) | None, new) => new,
+        };
         self.inbound = match (self.inbound.take(), inbound) {
             // The same key goes on with the same rollover counter and replay window.
             (Some(old), Some(new)) if old.key.same_as(&new.key) => Some(old),
@@ -343,6 +354,7 @@ impl Leg {
     ) -> Result<Transmit, DropReason> {
         let len = match &mut self.outbound {
             Some(outbound) => outbound
+                .context
                 .protect(&mut buffer[start..], end - start)
                 .map_err(|_| DropReason::NotAgreed)?,
             None => end - start,
@@ -368,7 +380,7 @@ impl Leg {
             rtcp::write_receiver_report(buffer, self.egress.ssrc(), blocks, &self.cname).ok()?
         };
         let len = match &mut self.outbound {
-            Some(outbound) => outbound.protect_rtcp(buffer, len).ok()?,
+            Some(outbound) => outbound.context.protect_rtcp(buffer, len).ok()?,
             None => len,
         };
         let (port, to) = self.rtcp_path();
@@ -384,10 +396,11 @@ impl Leg {
     }
 }
 
-fn srtp_contexts(media: &mut LegMedia) -> (Option<Unprotector>, Option<Outbound>) {
-    let Some(SrtpKeys { inbound: key, outbound }) = media.srtp.take() else { return (None, None) };
-    let context = Inbound::new(&key);
-    (Some(Unprotector { key, context }), Some(Outbound::new(&outbound)))
+fn srtp_contexts(media: &mut LegMedia) -> (Option<Unprotector>, Option<Protector>) {
+    let Some(SrtpKeys { inbound, outbound }) = media.srtp.take() else { return (None, None) };
+    let unprotector = Unprotector { context: Inbound::new(&inbound), key: inbound };
+    let protector = Protector { context: Outbound::new(&outbound), key: outbound };
+    (Some(unprotector), Some(protector))
 }
 
 fn format_of(media: &LegMedia) -> EgressFormat {

@@ -58,6 +58,10 @@ pub const DRAIN_QUIET: Duration = Duration::from_millis(500);
 /// Audio that must really have been heard in that quiet (half of it: 10 % loss and more is normal).
 pub const DRAIN_HEARD: Duration = Duration::from_millis(250);
 
+/// A pause between two packets of audio that is taken for a stall of the network, in which keys may
+/// be on their way: longer than the longest packet time with the jitter of a bad line.
+pub const DRAIN_STALL: Duration = Duration::from_millis(100);
+
 /// Draining longer than this raises an alarm and needs an operator.
 pub const DRAIN_LIMIT: Duration = Duration::from_secs(5);
 

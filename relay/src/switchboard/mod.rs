@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use rand::SeedableRng;
 use rand::rngs::StdRng;
+use zeroize::Zeroize;
 
 mod call;
 mod command;
@@ -152,6 +153,8 @@ impl Switchboard {
         debug_assert!(len + limits::TAG_ROOM <= buffer.len());
         let Some(target) = self.target(port) else {
             self.strays += 1;
+            // It may be the last of a call that ended in a cut.
+            buffer[..len].zeroize();
             return None;
         };
         let slot = target.slot as usize;

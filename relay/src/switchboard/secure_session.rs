@@ -10,7 +10,7 @@ use zeroize::Zeroize;
 
 use super::egress::Position;
 use super::id::SessionId;
-use super::limits::{DRAIN_HEARD, DRAIN_QUIET, FRAME_SAMPLES};
+use super::limits::{DRAIN_HEARD, DRAIN_QUIET, DRAIN_STALL, FRAME_SAMPLES};
 use super::routing::EngineAudio;
 
 /// Longest hole in the audio that is told to the detector sample by sample; a longer one is as
@@ -33,6 +33,7 @@ struct Room {
     stream: Option<(u32, u32)>,
     quiet_samples: u32,
     quiet_since: Instant,
+    audio_at: Instant,
 }
 
 impl SecureSession {
@@ -51,6 +52,7 @@ impl SecureSession {
             stream: None,
             quiet_samples: 0,
             quiet_since: now,
+            audio_at: now,
         })?;
         Ok(SecureSession { id, engine_audio, entered: now, current: None, room })
     }
@@ -76,6 +78,7 @@ impl SecureSession {
         if !room.follows(now, at) {
             return;
         }
+        room.note_arrival(now);
         let mut pcm = [0i16; FRAME_SAMPLES];
         for codes in payload.chunks(FRAME_SAMPLES) {
             let pcm = &mut pcm[..codes.len()];
@@ -166,18 +169,18 @@ impl SecureSession {
         self.room.collector.wipe();
     }
 
-    /// What the caller's leg has heard of events meanwhile.
-    pub(super) fn events_heard(&self) -> EventReceiver {
-        self.room.detector.events().fork()
+    /// The drain begins, or begins anew: quiet counts from now on.
+    pub(super) fn begin_drain(&mut self, now: Instant) {
+        self.room.restart_quiet(now);
     }
 
-    /// Whether no key or tone has been heard for [`DRAIN_QUIET`], counted from `since` at the
-    /// earliest, while enough audio really came to have heard one.
-    pub(super) fn is_quiet(&self, now: Instant, since: Instant) -> bool {
+    /// Whether no key or tone has been heard for [`DRAIN_QUIET`], while audio came all along, and
+    /// enough of it to have heard one.
+    pub(super) fn is_quiet(&self, now: Instant) -> bool {
         let room = &*self.room;
-        let quiet_since = room.quiet_since.max(since);
-        now.saturating_duration_since(quiet_since) >= DRAIN_QUIET
+        now.saturating_duration_since(room.quiet_since) >= DRAIN_QUIET
             && Duration::from_micros(u64::from(room.quiet_samples) * 125) >= DRAIN_HEARD
+            && now.saturating_duration_since(room.audio_at) <= DRAIN_STALL
     }
 }
 
@@ -204,8 +207,21 @@ impl Room {
         if let Some(heard) = self.detector.last_heard()
             && heard > self.quiet_since
         {
-            self.quiet_since = heard;
-            self.quiet_samples = 0;
+            self.restart_quiet(heard);
         }
+    }
+
+    /// Restarts the count of quiet audio after a stall: what was said in it comes only now, in a
+    /// burst that must be heard out.
+    fn note_arrival(&mut self, now: Instant) {
+        if now.saturating_duration_since(self.audio_at) > DRAIN_STALL {
+            self.restart_quiet(now);
+        }
+        self.audio_at = now;
+    }
+
+    fn restart_quiet(&mut self, since: Instant) {
+        self.quiet_since = since;
+        self.quiet_samples = 0;
     }
 }

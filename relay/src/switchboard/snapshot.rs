@@ -8,7 +8,7 @@ use super::id::SessionId;
 use super::routing::{DropReason, Phase};
 
 /// One call at one instant.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct CallSnapshot {
     /// State of the routing.
     pub phase: Phase,
@@ -23,7 +23,7 @@ pub struct CallSnapshot {
 }
 
 /// One secure session, without anything of what was keyed.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub struct SessionSnapshot {
     /// The session.
     pub session: SessionId,
