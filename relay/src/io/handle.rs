@@ -9,7 +9,7 @@ use dtmf::{Digit, SecurePlan};
 use tokio::sync::oneshot;
 
 use super::clock::Clock;
-use super::sockets::Waker;
+use super::waker::Waker;
 use crate::switchboard::{
     CallId, CallSnapshot, Command, CutReceipt, EngineAudio, LegMedia, LocalMedia, Refusal, Reply,
     SessionId, Side, WorkerIndex,

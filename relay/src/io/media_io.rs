@@ -4,7 +4,7 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use super::sockets::Waker;
+use super::waker::Waker;
 use crate::switchboard::{LocalPort, PortPair};
 
 /// A datagram that was read into the caller's buffer.

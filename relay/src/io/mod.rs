@@ -17,13 +17,15 @@ mod gauges;
 mod handle;
 mod media_io;
 mod sockets;
+mod waker;
 mod worker;
 
 pub use clock::Clock;
 pub use gauges::{FLIP_BUCKETS_US, Gauges};
 pub use handle::{CallAt, CallRequest, OpenedCall, Relay};
 pub use media_io::{MediaIo, Received};
-pub use sockets::{Sockets, Waker};
+pub use sockets::Sockets;
+pub use waker::Waker;
 
 use crate::recording::{RecordQueue, Recorder};
 use crate::switchboard::limits::{BUFFER, COMMAND_QUEUE, EVENT_QUEUE};

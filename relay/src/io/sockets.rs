@@ -4,14 +4,14 @@ use std::io;
 use std::mem::MaybeUninit;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::ops::RangeInclusive;
-use std::sync::Arc;
 use std::time::Duration;
 
-use rustix::event::{EventfdFlags, Timespec, epoll, eventfd};
+use rustix::event::{Timespec, epoll};
 use rustix::fd::OwnedFd;
 use zeroize::Zeroize;
 
 use super::media_io::{MediaIo, Received};
+use super::waker::Waker;
 use crate::switchboard::limits::{MAX_DATAGRAM, PACKETS_PER_TURN};
 use crate::switchboard::{LocalPort, PortPair};
 
@@ -22,33 +22,26 @@ const WAKE: u64 = u64::MAX;
 /// sees a packet every 20 ms and reading until "empty" would cost a second system call for each.
 pub struct Sockets {
     epoll: OwnedFd,
-    wake: Arc<OwnedFd>,
+    waker: Waker,
     first_port: u16,
     sockets: Vec<Option<UdpSocket>>,
     ready: Vec<u64>,
-}
-
-/// Ends a [`MediaIo::wait`] from another thread.
-#[derive(Clone)]
-pub struct Waker(Arc<OwnedFd>);
-
-impl Waker {
-    /// Makes the next or current wait return at once.
-    pub fn wake(&self) {
-        // Fails only when the counter is full, and then the wake-up is already there.
-        let _ = rustix::io::write(&*self.0, &1u64.to_ne_bytes());
-    }
 }
 
 impl Sockets {
     /// No socket yet, for ports of `ports`.
     pub fn new(ports: &RangeInclusive<u16>) -> io::Result<Sockets> {
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
-        let wake = Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);
-        epoll::add(&epoll, &*wake, epoll::EventData::new_u64(WAKE), epoll::EventFlags::IN)?;
+        let waker = Waker::new()?;
+        epoll::add(
+            &epoll,
+            waker.counter(),
+            epoll::EventData::new_u64(WAKE),
+            epoll::EventFlags::IN,
+        )?;
         let sockets = ports.clone().map(|_| None).collect();
         let ready = Vec::with_capacity(PACKETS_PER_TURN);
-        Ok(Sockets { epoll, wake, first_port: *ports.start(), sockets, ready })
+        Ok(Sockets { epoll, waker, first_port: *ports.start(), sockets, ready })
     }
 
     fn open(&mut self, address: IpAddr, port: LocalPort) -> io::Result<()> {
@@ -69,10 +62,6 @@ impl Sockets {
         if let Some(socket) = self.slot(port).and_then(Option::take) {
             let _ = epoll::delete(&self.epoll, &socket);
         }
-    }
-
-    fn drain_wake(&self) {
-        let _ = rustix::io::read(&*self.wake, &mut [0u8; 8]);
     }
 }
 
@@ -105,7 +94,7 @@ impl MediaIo for Sockets {
     fn receive(&mut self, buffer: &mut [u8]) -> Option<Received> {
         while let Some(token) = self.ready.pop() {
             if token == WAKE {
-                self.drain_wake();
+                self.waker.rest();
                 continue;
             }
             let port = LocalPort(token as u16);
@@ -133,6 +122,6 @@ impl MediaIo for Sockets {
     fn flush(&mut self) {}
 
     fn waker(&self) -> Waker {
-        Waker(Arc::clone(&self.wake))
+        self.waker.clone()
     }
 }
