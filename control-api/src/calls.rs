@@ -17,6 +17,7 @@ use utoipa::IntoParams;
 
 use crate::Control;
 use crate::auth::{Calls, Permit};
+use crate::chance;
 use crate::clock;
 use crate::dto::call::{
     CallOpened, CallPage, CallRequest, CallSummary, CallView, CallerAnswer, EngineAnswer,
@@ -27,7 +28,6 @@ use crate::dto::json::JsonBytes;
 use crate::idempotency::{Answer, PostedRequest};
 use crate::index::CallEntry;
 use crate::problem::{Code, Problem, ProblemBody};
-use crate::serve;
 
 /// Where keys are handed in, as the router writes it.
 pub const KEY_PATH: &str = "/v1/calls/{call_id}/dtmf";
@@ -314,7 +314,7 @@ fn agree(
 ) -> Result<Agreement, Problem> {
     let offer =
         Offer::parse(offer.as_bytes()).map_err(|error| Problem::malformed_sdp(pointer, error))?;
-    let mut random = serve::random().map_err(|_| Problem::internal())?;
+    let mut random = chance::generator().map_err(|_| Problem::internal())?;
     offer
         .agree(&control.policy, previous, &mut random)
         .map_err(|refusal| Problem::refused_sdp(pointer, refusal))

@@ -9,9 +9,10 @@ use std::path::{Path, PathBuf};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use ring::digest::{SHA256, digest};
-use ring::rand::{SecureRandom, SystemRandom};
 use serde::{Deserialize, Serialize};
 use subtle::ConstantTimeEq;
+
+use crate::chance;
 
 /// What every key begins with, so that scanners for leaked secrets know one.
 const TOKEN_PREFIX: &str = "sto_";
@@ -221,10 +222,8 @@ impl KeyFile {
         if self.contents.keys.len() >= MAX_KEYS {
             return Err(KeyError::Full);
         }
-        let random = SystemRandom::new();
-        let (mut id, mut secret) = ([0; ID_OCTETS], [0; SECRET_OCTETS]);
-        random.fill(&mut id).map_err(|_| KeyError::NoRandom)?;
-        random.fill(&mut secret).map_err(|_| KeyError::NoRandom)?;
+        let id: [u8; ID_OCTETS] = chance::octets().map_err(|_| KeyError::NoRandom)?;
+        let secret: [u8; SECRET_OCTETS] = chance::octets().map_err(|_| KeyError::NoRandom)?;
         let (id, secret) = (KeyId(hex(&id)), hex(&secret));
         self.contents.keys.push(KeyRecord {
             id: id.clone(),
@@ -264,8 +263,7 @@ impl KeyFile {
                 .ok_or_else(|| KeyError::Damaged { path: self.path.clone(), line: 0 })?;
             keys.insert(record.id.clone(), Kept { role: record.role, hash });
         }
-        let mut nobody = [0; HASH_OCTETS];
-        SystemRandom::new().fill(&mut nobody).map_err(|_| KeyError::NoRandom)?;
+        let nobody = chance::octets().map_err(|_| KeyError::NoRandom)?;
         Ok(KeyTable { keys, nobody })
     }
 

@@ -19,6 +19,7 @@ use utoipa::openapi::OpenApi;
 pub mod attend;
 pub mod auth;
 pub mod calls;
+pub mod chance;
 pub mod clock;
 pub mod config;
 pub mod demo;

@@ -6,11 +6,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use rand::SeedableRng;
-use rand::rngs::StdRng;
 use relay::io::Threads;
 use relay::{RelayConfig, Started};
-use ring::rand::{SecureRandom, SystemRandom};
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -18,7 +15,7 @@ use tokio::task::JoinHandle;
 use crate::config::{Config, ConfigError, MediaConfig};
 use crate::keys::{KeyError, KeyFile, KeyTable, Role, Token};
 use crate::recordings::Recordings;
-use crate::{Control, app, clock, health, server};
+use crate::{Control, app, chance, clock, health, server};
 
 /// Exit code for a configuration that can't work (`EX_CONFIG` of sysexits.h).
 pub const EXIT_CONFIG: u8 = 78;
@@ -210,15 +207,9 @@ fn relay_config(
         pin: media.pin,
         media_timeout: media.timeout,
         recordings,
-        seed: seed()?,
+        seed: chance::octets().map_err(|_| StartError::NoRandom)?,
         unix_time: clock::unix_time(),
     })
-}
-
-fn seed() -> Result<[u8; 32], StartError> {
-    let mut seed = [0; 32];
-    SystemRandom::new().fill(&mut seed).map_err(|_| StartError::NoRandom)?;
-    Ok(seed)
 }
 
 async fn listen(address: SocketAddr) -> Result<TcpListener, StartError> {
@@ -239,12 +230,4 @@ pub fn default_state_dir(variable: impl Fn(&str) -> Option<PathBuf>) -> PathBuf 
         .or_else(|| given("XDG_STATE_HOME").map(|state| state.join("sotto")))
         .or_else(|| given("HOME").map(|home| home.join(".local/state/sotto")))
         .unwrap_or_else(|| Path::new("/var/lib/sotto").to_owned())
-}
-
-/// A generator for keys and ids, seeded by the system.
-///
-/// # Errors
-/// If the system gives no random numbers.
-pub fn random() -> Result<StdRng, StartError> {
-    seed().map(StdRng::from_seed)
 }
