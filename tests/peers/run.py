@@ -1,6 +1,13 @@
-"""Runs scenarios against a built Sotto: run.py peers|attacks SOTTO SABOTAGED [NAME...]."""
+"""Runs scenarios against a built Sotto, each in a network namespace of its own.
 
+usage: run.py peers|attacks SOTTO SABOTAGED [NAME...]
+"""
+
+import concurrent.futures
+import subprocess
 import sys
+import time
+from pathlib import Path
 
 import attacks
 import baresip
@@ -11,41 +18,84 @@ import sessions
 import sipp
 import sotto
 
+TOGETHER = 4  # scenarios at a time, of those that mostly wait
+SECONDS = 240  # for one scenario
+NETNS = Path(__file__).with_name("netns.sh")
 
-def table(suite, binary, sabotaged):
-    """The scenarios of a suite, fast ones first."""
-    suites = {
-        "peers": [
-            ("the search for leaks finds planted ones", searches_find),
-            ("sipp keys a card from its own captures", lambda: sipp.card(binary)),
-            ("sipp keys by SIP INFO", lambda: sipp.info(binary)),
-            ("ffmpeg as engine decodes voice, silence, voice", lambda: sipp.ffmpeg(binary)),
-            ("one stream across two flips, seen by tshark", lambda: sessions.cadence(binary)),
-            *(
-                (f"baresip keys a card, {mode}", lambda one=mode: baresip.card(binary, one))
-                for mode in baresip.MODES
-            ),
-            *(
-                (
-                    f"GStreamer speaks and decodes {suite}",
-                    lambda one=suite: gstreamer.srtp(binary, one),
-                )
-                for suite in gstreamer.SUITES
-            ),
-            ("baresip keys a wrong card, then the right one", lambda: baresip.twice(binary)),
-            ("baresip holds and resumes while secure", lambda: baresip.hold(binary)),
-            ("baresip hangs up in the middle", lambda: baresip.hang_up(binary)),
-            ("a flip takes less than 5 ms", lambda: flips.flip_latency(binary)),
-            ("50 sessions leak nothing", lambda: sessions.fifty_sessions(binary)),
-            ("control: 50 sessions without masking leak", lambda: sessions.control(sabotaged)),
-        ],
-        "attacks": [
-            ("spray on a plain call", lambda: attacks.plain(binary)),
-            ("spray on an SRTP call", lambda: attacks.srtp(binary)),
-            ("control: the same spray on rtpengine", attacks.control),
-        ],
+
+def table(binary, sabotaged):
+    """By suite: scenarios that can run beside others, and those that are measured alone."""
+    return {
+        "peers": (
+            {
+                "the search for leaks finds planted ones": searches_find,
+                "sipp keys a card from its own captures": lambda: sipp.card(binary),
+                "sipp keys by SIP INFO": lambda: sipp.info(binary),
+                "ffmpeg as engine decodes voice, silence, voice": lambda: sipp.ffmpeg(binary),
+                **{
+                    f"baresip keys a card, {mode}": lambda mode=mode: baresip.card(binary, mode)
+                    for mode in baresip.MODES
+                },
+                "baresip keys a wrong card, then the right one": lambda: baresip.twice(binary),
+                "baresip holds and resumes while secure": lambda: baresip.hold(binary),
+                "baresip hangs up in the middle": lambda: baresip.hang_up(binary),
+                **{
+                    f"GStreamer speaks and decodes {suite}": lambda suite=suite: gstreamer.srtp(
+                        binary, suite
+                    )
+                    for suite in gstreamer.SUITES
+                },
+            },
+            {
+                "one stream across two flips, seen by tshark": lambda: sessions.cadence(binary),
+                "a flip takes less than 5 ms": lambda: flips.flip_latency(binary),
+                "50 sessions leak nothing": lambda: sessions.fifty_sessions(binary),
+                "control: 50 sessions without masking leak": lambda: sessions.control(sabotaged),
+            },
+        ),
+        "attacks": (
+            {},
+            {
+                "spray on a plain call": lambda: attacks.plain(binary),
+                "spray on an SRTP call": lambda: attacks.srtp(binary),
+                "control: the same spray on rtpengine": attacks.control,
+            },
+        ),
     }
-    return suites[suite]
+
+
+def apart(arguments, name):
+    """Runs one scenario in a process and a network of its own; whether it passed."""
+    command = [NETNS, sys.executable, __file__, *arguments, "--here", name]
+    begun = time.monotonic()
+    try:
+        done = subprocess.run(
+            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=SECONDS
+        )
+        output, passed = done.stdout, done.returncode == 0
+    except subprocess.TimeoutExpired as error:
+        output, passed = f"{error.stdout}\nnot over after {SECONDS} s\n", False
+    outcome = "PASS" if passed else "FAIL"
+    print(f"{output}{outcome}  {name} ({time.monotonic() - begun:.1f} s)", flush=True)
+    return passed
+
+
+def main(suite, binary, sabotaged, *names):
+    """All scenarios of a suite, or those whose names contain one of `names`."""
+    beside, alone = table(binary, sabotaged)[suite]
+    if names[:1] == ("--here",):
+        (beside | alone)[names[1]]()
+        return True
+    arguments = (suite, binary, sabotaged)
+
+    def wanted(scenarios):
+        return [one for one in scenarios if not names or any(name in one for name in names)]
+
+    with concurrent.futures.ThreadPoolExecutor(TOGETHER) as pool:
+        passed = list(pool.map(lambda one: apart(arguments, one), wanted(beside)))
+    passed += [apart(arguments, one) for one in wanted(alone)]
+    print(f"{suite}: {sum(passed)} passed, {len(passed) - sum(passed)} failed", flush=True)
+    return passed and all(passed)
 
 
 def searches_find():
@@ -61,8 +111,4 @@ def searches_find():
 
 
 if __name__ == "__main__":
-    suite, binary, sabotaged, *names = sys.argv[1:]
-    chosen = table(suite, binary, sabotaged)
-    if names:
-        chosen = [one for one in chosen if any(name in one[0] for name in names)]
-    sys.exit(checks.run(chosen))
+    sys.exit(0 if main(*sys.argv[1:]) else 1)

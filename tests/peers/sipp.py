@@ -20,7 +20,11 @@ import wire
 
 CAPTURES = "/usr/share/sip-tester"
 PORT, MEDIA_PORT = 5071, 6000
-BEFORE, BETWEEN, AFTER = 2500, 600, 3000  # ms of voice, from key to key, of voice
+BEFORE, BETWEEN = 2500, 600  # ms of voice before the first key, and from key to key
+LENGTH = 7050  # ms that the captured voice lasts
+# A capture that is played again repeats its sequence numbers, which after a cut look like packets
+# sent during it; Sotto lets them through 10 s after the cut.
+REPLAYED = (10.5, 11.5)
 
 SDP = """v=0
 o=sipp 1 1 IN IP4 [local_ip]
@@ -79,17 +83,16 @@ def inform(sequence, key):
 
 
 class Sipp:
-    """A sipp process in one call: voice, then `steps`, then voice again."""
+    """A sipp process in one call: voice, and what `steps` do meanwhile and after it."""
 
-    def __init__(self, steps):
+    def __init__(self, *steps):
         scenario = [
             '<?xml version="1.0" encoding="ISO-8859-1"?><scenario name="caller">',
             message("INVITE", 1, SDP, tag=""),
             '<recv response="200" rrs="true"/>',
             message("ACK", 1),
-            play("g711a") + pause(BEFORE),
+            play("g711a"),
             *steps,
-            play("g711a") + pause(AFTER),
             message("BYE", 999),
             '<recv response="200"/></scenario>',
         ]
@@ -118,11 +121,12 @@ def card(binary):
     keys = sotto.CARD + "#" + sotto.EXPIRY + "#" + sotto.CODE + "#"
     with sotto.Sotto(binary) as relay, sip_gateway.Gateway(relay) as gateway:
         with wire.Capture() as capture:
-            sipp = Sipp([press(key) for key in keys])
+            again = play("g711a") + pause(LENGTH)
+            sipp = Sipp(pause(BEFORE), *map(press, keys), again, again)
             dialog = gateway.calls.get(timeout=10)
             cut, still_cut = through_session(dialog)
             sipp.wait(gateway)
-        check_silence(dialog, cut, still_cut)
+        check_silence(dialog, cut, still_cut, REPLAYED)
         signalled = {("127.0.0.1", MEDIA_PORT), ("127.0.0.1", MEDIA_PORT + 1)}
         signalled |= {one.getsockname() for one in (dialog.engine.rtp, dialog.engine.rtcp)}
         octets, targets = capture.sent_elsewhere(relay.ports, signalled)
@@ -131,10 +135,10 @@ def card(binary):
 
 
 def info(binary):
-    """A card keyed by SIP INFO passes too."""
+    """A card keyed by SIP INFO, over a voice that goes on, passes too."""
     steps = [inform(2 + index, key) for index, key in enumerate(sotto.KEYS)]
     with sotto.Sotto(binary) as relay, sip_gateway.Gateway(relay) as gateway:
-        sipp = Sipp(steps)
+        sipp = Sipp(pause(1500), *steps, pause(2500))
         dialog = gateway.calls.get(timeout=10)
         cut, still_cut = through_session(dialog)
         sipp.wait(gateway)
@@ -151,8 +155,11 @@ def through_session(dialog):
     return cut, still_cut
 
 
-def check_silence(dialog, cut, still_cut):
-    """The engine heard voice, then nothing but silence, then voice; so did the recording."""
+def check_silence(dialog, cut, still_cut, after=(0.3, 1.5)):
+    """The engine heard voice, then nothing but silence, then voice; so did the recording.
+
+    `after` says when, counted from the reopening, voice must have come through again.
+    """
     engine = dialog.engine
     silence = g711.SILENCE[engine.payload_type]
     edge = 0.05
@@ -163,7 +170,7 @@ def check_silence(dialog, cut, still_cut):
         return octets - sum(packet.payload.count(silence) for packet in heard), octets
 
     before, during = unsilent(cut - 0.8, cut - edge), unsilent(cut + edge, still_cut - edge)
-    after = unsilent(still_cut + 0.3, still_cut + 1.5)
+    after = unsilent(*(still_cut + seconds for seconds in after))
     caller, _ = dialog.call.recording()
     loud = [sum(map(abs, caller[at : at + 800])) > 8 * 800 for at in range(0, len(caller), 800)]
     begin, end = longest_run(loud, False)
