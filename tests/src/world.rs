@@ -164,7 +164,11 @@ impl World {
     /// The verdict of the session, once told.
     pub fn verdict(&self) -> Option<Verdict> {
         self.events.iter().find_map(|(_, kind)| {
-            if let EventKind::SecureConcluded { verdict, .. } = kind { Some(*verdict) } else { None }
+            if let EventKind::SecureConcluded { verdict, .. } = kind {
+                Some(*verdict)
+            } else {
+                None
+            }
         })
     }
 
