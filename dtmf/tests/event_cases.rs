@@ -29,7 +29,7 @@ fn senders_and_networks() {
     let (must, informative): (Vec<Case>, Vec<Case>) =
         cases.into_iter().partition(|case| case.is_must);
     let failed: Vec<String> = must.iter().filter_map(Case::complaint).collect();
-    println!("must cases: {}/{}", must.len() - failed.len(), must.len());
+    println!("figure: must cases: {}/{}", must.len() - failed.len(), must.len());
     for case in &informative {
         println!("undecidable, for information: {} heard as {:?}", case.name, case.heard());
     }
@@ -60,7 +60,7 @@ fn a_receiver_that_trusts_markers_or_timestamps_would_fail_these_cases() {
         }
         keys
     });
-    println!("of {}: marker only fails {by_marker}, any new timestamp {by_timestamp}", cases.len());
+    println!("figure: of {}: marker only fails {by_marker}, any new timestamp {by_timestamp}", cases.len());
     assert!(by_marker > cases.len() / 10 && by_timestamp > cases.len() / 10);
 }
 
@@ -90,7 +90,7 @@ fn ten_thousand_card_entries() {
         missing += keys.len() - common;
         wrong += heard.len() - common;
     }
-    println!("simulated card entries: {ENTRIES}, keys {keyed}, wrong {wrong}, missing {missing}");
+    println!("figure: simulated card entries: {ENTRIES}, keys {keyed}, wrong {wrong}, missing {missing}");
     assert_eq!(wrong, 0, "SEED={SEED:#x}");
     assert!(missing * 1000 < keyed, "SEED={SEED:#x}");
 }

@@ -1252,7 +1252,7 @@ fn whatever_is_done_to_a_call_in_whatever_order_the_cut_is_tight() {
         reopenings += count(|kind| matches!(kind, EventKind::Reopened { .. }));
         lates += walk.lates;
     }
-    println!("{cuts} cuts, {reopenings} reopenings, {lates} late packets");
+    println!("figure: {cuts} cuts, {reopenings} reopenings, {lates} late packets");
     assert!(cuts > 1000 && reopenings > 500 && lates > 500);
 }
 

@@ -56,7 +56,7 @@ fn the_engines_stream_is_unbroken_over_two_flips() {
         assert!(world.run_until(end, |world| world.reopened().is_some()), "it reopens");
         world.run(1_000 * MS);
         let cadence = world.ear.cadence(start, world.now);
-        println!("{method:?} armed={armed}: {cadence:?}");
+        println!("figure: {method:?} armed={armed}: {cadence:?}");
         assert!(cadence.packets > 300);
         assert!(cadence.longest_gap <= 25 * MS, "{cadence:?}");
         assert_eq!(

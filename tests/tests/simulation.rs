@@ -41,7 +41,7 @@ fn nothing_of_the_caller_passes_the_cut() {
     }
     let sessions = seeds().count();
     println!(
-        "simulated sessions: {sessions}; caller octets after the cut: {engine} at the engine, \
+        "figure: simulated sessions: {sessions}; caller octets after the cut: {engine} at the engine, \
          {recording} in the recording; passed: {passed}, reopened: {reopened}"
     );
     assert!(passed * 10 >= sessions * 9, "most sessions pass: {passed} of {sessions}");
@@ -57,7 +57,7 @@ fn a_broken_mask_is_found_in_every_session() {
     let recorded = seeds().filter(|&seed| session(seed).to_recording > 0).count();
     let sessions = seeds().count();
     println!(
-        "control, masking broken: caller octets found at the engine in {found} of {sessions}, in the recording in {recorded}"
+        "figure: control, masking broken: caller octets found at the engine in {found} of {sessions}, in the recording in {recorded}"
     );
     assert_eq!((found, recorded), (sessions, sessions));
 }
