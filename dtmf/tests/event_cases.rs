@@ -60,7 +60,10 @@ fn a_receiver_that_trusts_markers_or_timestamps_would_fail_these_cases() {
         }
         keys
     });
-    println!("figure: of {}: marker only fails {by_marker}, any new timestamp {by_timestamp}", cases.len());
+    println!(
+        "figure: of {}: marker only fails {by_marker}, any new timestamp {by_timestamp}",
+        cases.len()
+    );
     assert!(by_marker > cases.len() / 10 && by_timestamp > cases.len() / 10);
 }
 
@@ -90,7 +93,9 @@ fn ten_thousand_card_entries() {
         missing += keys.len() - common;
         wrong += heard.len() - common;
     }
-    println!("figure: simulated card entries: {ENTRIES}, keys {keyed}, wrong {wrong}, missing {missing}");
+    println!(
+        "figure: simulated card entries: {ENTRIES}, keys {keyed}, wrong {wrong}, missing {missing}"
+    );
     assert_eq!(wrong, 0, "SEED={SEED:#x}");
     assert!(missing * 1000 < keyed, "SEED={SEED:#x}");
 }

@@ -188,6 +188,7 @@ pub fn media(ports: std::ops::RangeInclusive<u16>) -> MediaConfig {
     let mut raw = RawConfig::default();
     raw.media.ports = Some(format!("{}-{}", ports.start(), ports.end()));
     raw.media.pin = Some(false);
+    raw.media.addresses = Some(vec!["127.0.0.1".to_owned(), "::1".to_owned()]);
     raw.resolve(std::path::Path::new("/nowhere"), 1).unwrap().media
 }
 
