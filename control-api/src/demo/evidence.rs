@@ -75,7 +75,7 @@ fn engines_stream_is_unbroken(told: &Told) -> Finding {
         promise: "the engine's stream goes on unbroken over both flips",
         holds: jumps == 0 && cadence.other_sizes == 0,
         seen: format!(
-            "{} packets, {jumps} jumps, {} of another size, longest gap {} ms",
+            "{} packets, {jumps} jumps in its numbers, {} of another size, longest gap {} ms",
             cadence.packets,
             cadence.other_sizes,
             cadence.longest_gap.as_millis()
@@ -121,7 +121,11 @@ fn recording_is_masked(told: &Told, recording: &Recording) -> Finding {
     Finding {
         promise: "masking: the recording is silent where the call was cut",
         holds: loud == 0 && before > 1000 && keys == 0,
-        seen: format!("{loud} samples of the caller, {keys} keypad tones; {before} samples before"),
+        seen: format!(
+            "{} ms of sound of the caller, {keys} keypad tones; {} ms before the cut",
+            loud / 8,
+            before / 8
+        ),
     }
 }
 

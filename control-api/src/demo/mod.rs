@@ -44,7 +44,7 @@ pub enum DemoError {
 
 /// Runs the story and prints it. True if every promise held.
 pub fn run(options: DemoOptions) -> Result<bool, DemoError> {
-    println!("sotto demo: a caller pays by card on a call with an AI engine; about 15 seconds.\n");
+    println!("sotto demo: a caller pays by card on a call with an AI engine; about 12 seconds.\n");
     let told = story::tell(options)?;
     table::print(&told);
     let findings = evidence::examine(&told);

@@ -62,7 +62,15 @@ pub(super) fn tell(options: DemoOptions) -> Result<Told, DemoError> {
     let kernel = |source| DemoError::Kernel { doing: "open a socket", source };
     let caller = Party::start(0xca11_e200, options.method, clock.clone()).map_err(kernel)?;
     let engine = Party::start(0xe291_4e00, KeyMethod::Events, clock.clone()).map_err(kernel)?;
-    let mut scene = Scene { clock, relay, caller, engine, lines: Vec::new(), call: String::new() };
+    let mut scene = Scene {
+        clock,
+        relay,
+        caller,
+        engine,
+        lines: Vec::new(),
+        call: String::new(),
+        known: String::new(),
+    };
     let began = scene.clock.now();
     scene.open_call()?;
     let events = scene.listen_as_engine();
@@ -81,6 +89,7 @@ struct Scene {
     engine: Party,
     lines: Vec<Line>,
     call: String,
+    known: String,
 }
 
 impl Scene {
@@ -132,20 +141,21 @@ impl Scene {
 
     fn key(&mut self, method: KeyMethod) -> Result<(), DemoError> {
         let how = match method {
-            KeyMethod::Events => "as RFC 4733 events",
-            KeyMethod::Tones => "as tones",
+            KeyMethod::Events => "(events)",
+            KeyMethod::Tones => "(tones)",
         };
         // A caller does not key the very instant the script says so.
         std::thread::sleep(TALK / 4);
         let expiry = format!("12{:02}", (clock::now().day().year + 2) % 100);
-        for (what, keys) in [
-            ("a card number and #", format!("{CARD}#")),
-            ("a date", expiry),
-            ("a code", CODE.into()),
-        ] {
-            self.note(Column::Caller, &format!("keys {what}, {how}"));
+        for (what, keys) in
+            [("card number, #", format!("{CARD}#")), ("date", expiry), ("code", CODE.into())]
+        {
+            self.note(Column::Caller, &format!("keys {what} {how}"));
             self.caller.mouth().press(keys.bytes().filter_map(Digit::from_ascii));
-            self.until("let the caller key", |scene| Ok(scene.caller.mouth().is_done()))?;
+            self.until("let the caller key", |scene| {
+                scene.follow()?;
+                Ok(scene.caller.mouth().is_done())
+            })?;
         }
         self.note(Column::Caller, "talks");
         Ok(())
@@ -154,16 +164,10 @@ impl Scene {
     /// Follows the session until the parties hear each other again, and returns the last instant
     /// at which they certainly did not; `None` if they never do.
     fn wait_for_reopening(&mut self) -> Result<Option<Instant>, DemoError> {
-        let mut known = String::new();
         let mut still_cut = self.clock.now();
         let outcome = self.until("reopen the call", |scene| {
             let asked = scene.clock.now();
-            let session = scene.session()?;
-            let now_known = summary(&session);
-            if now_known != known {
-                scene.note(Column::Script, &now_known);
-                known = now_known;
-            }
+            let session = scene.follow()?;
             if session["state"] == "ended" {
                 return Ok(true);
             }
@@ -223,6 +227,17 @@ impl Scene {
         })
     }
 
+    /// Notes where the session stands, if that has changed.
+    fn follow(&mut self) -> Result<Value, DemoError> {
+        let session = self.session()?;
+        let now_known = summary(&session);
+        if now_known != self.known {
+            self.note(Column::Script, &now_known);
+            self.known = now_known;
+        }
+        Ok(session)
+    }
+
     fn operator(&self) -> &Client {
         &self.relay.operator
     }
@@ -275,6 +290,10 @@ fn summary(session: &Value) -> String {
     let word = |name: &str| session[name].as_str().unwrap_or_default().to_owned();
     match (session["state"].as_str(), session["result"].as_str()) {
         (Some("collecting"), _) => format!("{}, attempt {}", word("step"), session["attempt"]),
+        (Some("draining"), Some(result)) => {
+            format!("{result} ({}); cut until quiet", word("reason"))
+        }
+        (Some("ended"), Some(_)) => "reopened".to_owned(),
         (Some(state), Some(result)) => format!("{state}: {result} ({})", word("reason")),
         (Some(state), None) => state.to_owned(),
         (None, _) => "unknown".to_owned(),

@@ -8,7 +8,7 @@ use super::evidence::Finding;
 use super::story::{Column, Told};
 
 /// Widths of the columns after the time.
-const WIDTHS: [usize; 4] = [36, 18, 26, 40];
+const WIDTHS: [usize; 4] = [26, 17, 30, 36];
 /// Sounds shorter than this are not worth a line.
 const SHORT: Duration = Duration::from_millis(60);
 
