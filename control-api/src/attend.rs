@@ -30,7 +30,7 @@ pub async fn attend(State(control): State<Arc<Control>>, request: Request, next:
     let method = request.method().clone();
     // The pattern, not the path: nothing that a client wrote goes into the log.
     let path = request.extensions().get::<MatchedPath>().cloned();
-    let path = path.as_ref().map_or("none", MatchedPath::as_str);
+    let path = path.as_ref().map_or("unmatched", MatchedPath::as_str);
     let span = tracing::info_span!("request", request_id = id, key = tracing::field::Empty);
     let task = tokio::spawn(next.run(request).instrument(span.clone()));
     let mut response = task.await.unwrap_or_else(|_| Problem::internal().into_response());

@@ -72,7 +72,8 @@ impl<N: Needs> FromRequestParts<Arc<Control>> for Permit<N> {
             control.metrics.unauthenticated();
             return Err(Problem::new(
                 Code::Unauthenticated,
-                "Send Authorization: Bearer and a key made by `sotto keys add`.",
+                "Send Authorization: Bearer and a key made by `sotto keys add`; a key added while the \
+                 relay runs counts after SIGHUP.",
             ));
         };
         tracing::Span::current().record("key", principal.key.as_str());

@@ -1,5 +1,6 @@
 //! Calls: open, list, read, change and end them.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -102,8 +103,10 @@ pub async fn open(
 
 async fn open_call(control: &Control, request: CallRequest) -> Result<Answer, Problem> {
     let mut agreement = agree(control, "/caller/sdp", request.caller.sdp.reveal(), None)?;
+    reachable(control, "/caller/sdp", agreement.remote_rtp)?;
     let source = if request.caller.nat { SourceRule::Latch } else { SourceRule::Signalled };
     let engine = request.engine.into_media(&control.policy.addresses, "/engine")?;
+    reachable(control, "/engine/address", engine.remote_rtp)?;
     let record = request.record.unwrap_or(control.recordings.is_some());
     if record && control.recordings.is_none() {
         return Err(Problem::invalid("/record", "this relay has no place for recordings"));
@@ -219,6 +222,7 @@ pub async fn reoffer(
     let request: ReofferRequest = body.read()?;
     let mut answered = call.0.answered.lock().await;
     let mut agreement = agree(&control, "/sdp", request.sdp.reveal(), answered.as_ref())?;
+    reachable(&control, "/sdp", agreement.remote_rtp)?;
     let [local, _] = control.relay.local_media(at).await?;
     let media = caller_media(&mut agreement, call.0.source);
     control.relay.reoffer(at, Side::Caller, media).await?;
@@ -246,6 +250,7 @@ pub async fn move_engine(
     let at = call.live()?;
     let request: EngineRequest = body.read()?;
     let media = request.into_media(&control.policy.addresses, "")?;
+    reachable(&control, "/address", media.remote_rtp)?;
     control.relay.reoffer(at, Side::Engine, media).await?;
     let [_, local] = control.relay.local_media(at).await?;
     Ok(Json(EngineAnswer::of(local)))
@@ -318,6 +323,20 @@ fn agree(
     offer
         .agree(&control.policy, previous, &mut random)
         .map_err(|refusal| Problem::refused_sdp(pointer, refusal))
+}
+
+/// Refuses a peer that our media address of its family, being loopback, can't reach. An unspecified
+/// address is a caller on hold.
+fn reachable(control: &Control, pointer: &'static str, peer: SocketAddr) -> Result<(), Problem> {
+    let mut ours = control.policy.addresses.own_media.iter().map(|own| own.address);
+    let ours = ours.find(|own| own.is_ipv4() == peer.is_ipv4());
+    let unreachable = !peer.ip().is_loopback() && !peer.ip().is_unspecified();
+    if unreachable && ours.is_some_and(|ours| ours.is_loopback()) {
+        let detail = "the relay's media address is a loopback address, which the peer cannot \
+                      reach: start with --media-ip";
+        return Err(Problem::invalid(pointer, detail));
+    }
+    Ok(())
 }
 
 /// The caller's leg, as the media plane needs it. The keys move over: the answer has its own line.

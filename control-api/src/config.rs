@@ -97,6 +97,8 @@ pub struct Config {
     pub behind_tls_proxy: bool,
     /// The listener of health and metrics.
     pub health: SocketAddr,
+    /// Where keys and recordings go unless said otherwise.
+    pub state_dir: PathBuf,
     /// The key file.
     pub keys: PathBuf,
     /// Where recordings are kept, if any are.
@@ -201,6 +203,7 @@ impl RawConfig {
             keys: self.control.keys.unwrap_or_else(|| state.join("keys.json")),
             recordings: recordings.then_some(directory),
             media: self.media.resolve(cores)?,
+            state_dir: state,
         })
     }
 }

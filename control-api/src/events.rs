@@ -32,9 +32,15 @@ const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 
 /// Follows a call's events.
 ///
+/// The events are `call.opened`, `call.armed`, `call.disarmed`, `call.media_timeout`,
+/// `call.closed`, `recording.gap`, `secure_session.started`, `secure_session.field_started`,
+/// `secure_session.field_rejected`, `secure_session.field_accepted`, `secure_session.concluded`,
+/// `secure_session.held` and `secure_session.ended`.
+///
 /// Each has a number as its `id`; send the last one as `Last-Event-ID` to go on from there. A
 /// reader too slow for the events kept gets a last event `stream.lagged` and must read the call
-/// anew. The stream ends with the call; `204` says that nothing will come any more. An engine's
+/// anew. The stream ends with the call, or
+/// when its key is removed; `204` says that nothing will come any more. An engine's
 /// key is told when a secure session starts, and when it ends, with pass or fail.
 #[utoipa::path(
     get, path = "/v1/calls/{call_id}/events", tag = "events",
@@ -60,8 +66,15 @@ pub async fn follow(
         Problem::new(Code::TooManyStreams, "Close another event stream, or poll the call instead.")
     })?;
     let (sender, receiver) = mpsc::channel(IN_FLIGHT);
+    let (stopping, mut keys) = (control.stopping(), control.key_changes());
     let teller = Teller { entry, audience, after, sender, _slot: slot };
-    tokio::spawn(teller.tell(control.stopping()));
+    tokio::spawn(async move {
+        // Also while an event waits for a slow reader: dropping the teller ends the stream.
+        tokio::select! {
+            () = teller.tell(stopping) => {}
+            _ = keys.wait_for(|keys| !keys.still_admits(&permit.principal)) => {}
+        }
+    });
     let heartbeat = KeepAlive::new().interval(HEARTBEAT);
     Ok(Sse::new(ReceiverStream::new(receiver)).keep_alive(heartbeat).into_response())
 }

@@ -304,6 +304,12 @@ impl KeyTable {
         self.keys.is_empty()
     }
 
+    /// Whether a key that was verified is still valid, and for the same role.
+    #[must_use]
+    pub fn still_admits(&self, principal: &Principal) -> bool {
+        self.keys.get(&principal.key).is_some_and(|kept| kept.role == principal.role)
+    }
+
     /// Whose token it is, if it is a valid one.
     ///
     /// The id is public; the secret is hashed and compared in constant time, and against a hash

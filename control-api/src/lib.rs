@@ -5,8 +5,8 @@
 
 #![forbid(unsafe_code)]
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
 
 use axum::routing::get;
 use axum::{Router, middleware};
@@ -65,7 +65,7 @@ pub struct Control {
     pub streams: Arc<Semaphore>,
     /// The API's contract.
     pub contract: OpenApi,
-    keys: RwLock<Arc<KeyTable>>,
+    keys: watch::Sender<Arc<KeyTable>>,
     stopping: watch::Sender<bool>,
     hears_events: AtomicBool,
 }
@@ -90,7 +90,7 @@ impl Control {
             metrics: Metrics::default(),
             streams: Arc::new(Semaphore::new(events::MAX_STREAMS)),
             contract: openapi::routes_and_contract().1,
-            keys: RwLock::new(Arc::new(keys)),
+            keys: watch::Sender::new(Arc::new(keys)),
             stopping: watch::Sender::new(false),
             hears_events: AtomicBool::new(true),
         })
@@ -99,12 +99,18 @@ impl Control {
     /// The keys that are valid now.
     #[must_use]
     pub fn keys(&self) -> Arc<KeyTable> {
-        Arc::clone(&self.keys.read().unwrap_or_else(PoisonError::into_inner))
+        Arc::clone(&self.keys.borrow())
     }
 
-    /// Replaces the valid keys.
+    /// Replaces the valid keys; event streams of keys that are gone end.
     pub fn replace_keys(&self, keys: KeyTable) {
-        *self.keys.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(keys);
+        self.keys.send_replace(Arc::new(keys));
+    }
+
+    /// Tells when the valid keys are replaced.
+    #[must_use]
+    pub fn key_changes(&self) -> watch::Receiver<Arc<KeyTable>> {
+        self.keys.subscribe()
     }
 
     /// Takes in the relay's events until it has stopped.

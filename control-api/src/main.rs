@@ -1,6 +1,6 @@
 //! The composition root: arguments in, exit code out.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
@@ -121,6 +121,8 @@ struct KeysArgs {
 #[derive(Subcommand)]
 enum KeysAction {
     /// Make a key and print it once; only its hash is kept.
+    ///
+    /// The key file is written; a running relay reads it on SIGHUP.
     Add {
         /// What the key is for.
         #[arg(long)]
@@ -219,11 +221,13 @@ async fn run(config: Config) -> Result<(), StartError> {
 }
 
 fn keys(args: KeysArgs) -> Result<(), KeyError> {
-    let mut file = KeyFile::open(&args.state.key_file())?;
+    let path = args.state.key_file();
+    let mut file = KeyFile::open(&path)?;
     match args.action {
         KeysAction::Add { role } => {
             let (_, token) = file.add(role, clock::now().to_string())?;
             println!("{}", token.reveal());
+            tell_written(&path);
         }
         KeysAction::List => {
             for record in file.records() {
@@ -235,9 +239,17 @@ fn keys(args: KeysArgs) -> Result<(), KeyError> {
                 );
             }
         }
-        KeysAction::Remove { id } => file.remove(&id)?,
+        KeysAction::Remove { id } => {
+            file.remove(&id)?;
+            tell_written(&path);
+        }
     }
     Ok(())
+}
+
+/// On standard error, so that standard output holds the key alone.
+fn tell_written(path: &Path) {
+    eprintln!("{} was written; a running relay reads it on SIGHUP.", path.display());
 }
 
 impl ServeArgs {

@@ -104,6 +104,7 @@ impl Running {
             (listen(config.control).await?, listen(config.health).await?);
         let addresses = (local(&api_listener)?, local(&health_listener)?);
         let policy = config.media.policy();
+        let served = config.clone();
         let relay = relay_config(config.media, config.recordings.clone())?;
         let Started { relay, events, gauges, threads } =
             relay::start(&relay).map_err(|error| StartError::Relay { error })?;
@@ -122,7 +123,7 @@ impl Running {
             tokio::spawn(health::sample(Arc::clone(&control))),
         ];
         let (address, health) = addresses;
-        tracing::info!(%address, %health, "sotto serves");
+        log_start(&served, address, health);
         Ok(Running {
             control,
             address,
@@ -179,6 +180,14 @@ impl Running {
             tracing::warn!("the media workers are left behind");
         }
     }
+}
+
+fn log_start(config: &Config, address: SocketAddr, health: SocketAddr) {
+    let media = &config.media;
+    let ours: Vec<_> = media.policy().addresses.own_media.iter().map(|own| own.address).collect();
+    let (media_addresses, ports) = (format!("{ours:?}"), format!("{:?}", media.ports));
+    let (workers, state_dir) = (media.workers, config.state_dir.display());
+    tracing::info!(%address, %health, media_addresses, ports, workers, %state_dir, "sotto serves");
 }
 
 /// The keys; a first start on loopback makes one for its operator.

@@ -10,6 +10,22 @@ use rig::{Rig, Talker, answer_port, offer, open_body};
 use serde_json::{Value, json};
 
 #[tokio::test(flavor = "multi_thread")]
+async fn peers_that_a_loopback_relay_cannot_reach_are_refused() {
+    let rig = Rig::new("reach");
+    let mut body = rig::open_body(9, 40_000);
+    body["engine"]["address"] = "192.0.2.7:40000".into();
+    let mut other = rig::open_body(9, 40_000);
+    other["caller"]["sdp"] = rig::offer(9).replace("127.0.0.1", "192.0.2.7").into();
+    for (body, pointer) in [(body, "/engine/address"), (other, "/caller/sdp")] {
+        let answer = rig.post(Role::Script, "/v1/calls", body).await.expect(422);
+        let fault = &answer.json()["errors"][0];
+        assert_eq!(fault["pointer"], pointer);
+        let detail = fault["detail"].as_str().unwrap();
+        assert!(detail.contains("--media-ip") && !detail.contains("192.0.2.7"), "{detail}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_call_is_opened_read_and_ended() {
     let rig = Rig::new("open");
     let answer = rig.post(Role::Script, "/v1/calls", open_body(9, 40_000)).await.expect(201);

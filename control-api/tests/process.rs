@@ -69,6 +69,9 @@ fn keys_are_added_listed_and_removed() {
         sotto(&arguments).output().unwrap()
     };
     let added = keys(&["add", "--role", "engine"]);
+    assert!(
+        stderr_of(&added).contains("keys.json was written; a running relay reads it on SIGHUP")
+    );
     let token = String::from_utf8(added.stdout).unwrap();
     let id = token.trim().split('_').nth(1).unwrap().to_owned();
     let listed = String::from_utf8(keys(&["list"]).stdout).unwrap();

@@ -147,3 +147,27 @@ async fn keys_are_added_and_removed_while_it_runs() {
     drop(stream);
     running.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn streams_of_removed_keys_end_and_others_go_on() {
+    let rig = rig::Rig::new("streams");
+    let call = rig.open().await;
+    let follow = async |role| {
+        let request = axum::http::Request::get(format!("{call}/events"))
+            .header("authorization", format!("Bearer {}", rig.token(role)))
+            .body(axum::body::Body::empty())
+            .unwrap();
+        let response = tower::ServiceExt::oneshot(rig.app.clone(), request).await.unwrap();
+        assert_eq!(response.status(), 200);
+        response.into_body()
+    };
+    let (gone, kept) = (follow(Role::Script).await, follow(Role::Operator).await);
+    let rest = |stream| axum::body::to_bytes(stream, usize::MAX);
+    let mut file = KeyFile::open(&rig.directory.join("keys.json")).unwrap();
+    let id = rig.token(Role::Script).split('_').nth(1).unwrap();
+    file.remove(id).unwrap();
+    rig.control.replace_keys(file.table().unwrap());
+    let second = Duration::from_secs(1);
+    tokio::time::timeout(second, rest(gone)).await.expect("the removed key's stream ends").unwrap();
+    assert!(tokio::time::timeout(second, rest(kept)).await.is_err(), "the other one goes on");
+}
