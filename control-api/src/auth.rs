@@ -80,7 +80,10 @@ impl<N: Needs> FromRequestParts<Arc<Control>> for Permit<N> {
         if N::ANY_OF.iter().any(|&scope| principal.role.allows(scope)) {
             Ok(Permit { principal, needs: PhantomData })
         } else {
-            Err(Problem::new(Code::Forbidden, "The role of this key lacks the scope for this."))
+            Err(Problem::new(
+                Code::Forbidden,
+                "The role of this key lacks the scope for this: make a script or operator key.",
+            ))
         }
     }
 }

@@ -195,7 +195,8 @@ async fn run(config: Config) -> Result<(), StartError> {
     if let Some(key) = running.first_key.take() {
         println!("{}", key.reveal());
         println!(
-            "This API key is shown once: send it as Authorization: Bearer KEY to http://{}",
+            "This operator's API key is shown once: send it as Authorization: Bearer KEY to http://{}\n\
+             A lost key is replaced by another: sotto keys add --role operator",
             running.address
         );
     }

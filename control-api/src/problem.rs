@@ -266,7 +266,21 @@ impl From<Refusal> for Problem {
             Refusal::Stopping => Code::Stopping,
             Refusal::DuplicateCall => Code::Internal,
         };
-        Problem::new(code, refusal.to_string())
+        let advice = match refusal {
+            Refusal::SessionInProgress => ": GET it to see where it stands",
+            Refusal::CallIsCut => ": wait until the secure session has ended",
+            Refusal::NoPort => ": each call takes four ports of media.ports",
+            Refusal::NoAddressFamily => ": give --media-ip a second time",
+            Refusal::NoRecording => ": the disk refused, or recordings are off",
+            Refusal::Full | Refusal::Busy => ": try again later",
+            Refusal::UnknownCall
+            | Refusal::NoSession
+            | Refusal::NoLockedMemory
+            | Refusal::BindFailed
+            | Refusal::Stopping
+            | Refusal::DuplicateCall => "",
+        };
+        Problem::new(code, format!("{refusal}{advice}"))
     }
 }
 

@@ -113,16 +113,20 @@ fn malformed(error: &serde_json::Error, pointer: String) -> Problem {
     };
     match error.classify() {
         Category::Io | Category::Syntax | Category::Eof => {
-            problem(format!("not JSON at line {line} column {column}"))
+            let empty = if (line, column) == (1, 0) { ", for the body is empty" } else { "" };
+            problem(format!("not JSON at line {line} column {column}{empty}"))
         }
         Category::Data => problem(format!("{} at line {line} column {column}", kind_of(error))),
     }
 }
 
-fn kind_of(error: &serde_json::Error) -> &'static str {
+fn kind_of(error: &serde_json::Error) -> String {
     let text = error.to_string();
+    let text = text.rsplit_once(" at line ").map_or(&*text, |(mistake, _)| mistake);
+    if let Some(member) = text.strip_prefix("missing field ") {
+        return format!("a member that must be there is missing: {member}");
+    }
     let kinds = [
-        ("missing field", "a member that must be there is missing"),
         ("unknown field", "a member that is not known"),
         ("duplicate field", "a member that stands twice"),
         ("unknown variant", "a word that is not one of those allowed"),
@@ -130,7 +134,21 @@ fn kind_of(error: &serde_json::Error) -> &'static str {
         ("invalid length", "too many or too few elements"),
     ];
     let kind = kinds.iter().find(|(start, _)| text.starts_with(start));
-    kind.map_or("a value that is not allowed", |(_, words)| words)
+    match kind {
+        Some((start @ ("unknown field" | "unknown variant"), words)) => {
+            format!("{words}{}", allowed(start, text))
+        }
+        Some((_, words)) => (*words).to_owned(),
+        None => "a value that is not allowed".to_owned(),
+    }
+}
+
+/// Our own words that could have stood there. What was sent stands before the last `, expected `
+/// of serde's text, so nothing of it is repeated whatever it holds.
+fn allowed(start: &str, text: &str) -> String {
+    debug_assert!(text.starts_with(start));
+    let list = text.rsplit_once(", expected ").map(|(_, list)| list.trim_start_matches("one of "));
+    list.map_or_else(String::new, |list| format!(" (allowed: {list})"))
 }
 
 #[cfg(test)]
@@ -170,11 +188,13 @@ mod tests {
         check("{\"inner\":[{\"number\":4242}]}", "/inner/0/number", "a value");
         check("{\"inner\":[{\"number\":\"4242\"}]}", "/inner/0/number", "a value of the wrong");
         check("{\"inner\":[{\"4242\":1}]}", "/inner/0", "a member that is not known");
-        check("{\"4242\":[]}", "", "a member that is not known");
-        check("{\"inner\":[{}]}", "/inner/0", "a member that must be there");
+        check("{\"4242\":[]}", "", "a member that is not known (allowed: `inner`)");
+        let sly = "{\"x`, expected one of 4242\":1}";
+        check(sly, "", "a member that is not known (allowed: `inner`)");
+        check("{\"inner\":[{}]}", "/inner/0", "a member that must be there is missing: `number`");
         check("{\"inner\":[],\"inner\":[4242]}", "", "a member that stands twice");
         check("{\"inner\":[]} 4242", "", "not JSON");
         check("{\"inner\":[}4242", "/inner/0", "not JSON");
-        check("", "", "not JSON");
+        check("", "", "not JSON at line 1 column 0, for the body is empty");
     }
 }
