@@ -34,8 +34,8 @@ pub(super) struct Leg {
     ports: PortPair,
     media: LegMedia,
     gate: Gate,
-    inbound: Option<Unprotector>,
-    outbound: Option<Protector>,
+    inbound: Option<Keyed<Inbound>>,
+    outbound: Option<Keyed<Outbound>>,
     egress: Egress,
     reception: Reception,
     drops: [u64; DropReason::ALL.len()],
@@ -44,16 +44,21 @@ pub(super) struct Leg {
     cname: [u8; 16],
 }
 
-/// The peer's key and what has been unprotected with it.
-struct Unprotector {
+/// A key and what has been done with it: indices, rollover counter, replay window.
+struct Keyed<Context> {
     key: MasterKey,
-    context: Inbound,
+    context: Context,
 }
 
-/// Our key and what has been protected with it.
-struct Protector {
-    key: MasterKey,
-    context: Outbound,
+impl<Context> Keyed<Context> {
+    /// What holds after a re-offer: the same key goes on where it was. An index used twice would
+    /// give both packets away (RFC 3711 section 9.1), and a window begun anew would let replays in.
+    fn renewed(old: Option<Self>, new: Option<Self>) -> Option<Self> {
+        match (old, new) {
+            (Some(old), Some(new)) if old.key.same_as(&new.key) => Some(old),
+            (Some(_) | None, new) => new,
+        }
+    }
 }
 
 /// A packet that is proven to be the peer's, in clear.
@@ -104,17 +109,8 @@ impl Leg {
     /// Takes over what a re-offer agreed. Our stream goes on unbroken; keys are new ones.
     pub(super) fn reagree(&mut self, now: Instant, mut media: LegMedia) {
         let (inbound, outbound) = srtp_contexts(&mut media);
-        // The same key goes on with the same indices: one used twice would give both packets away
-        // (RFC 3711 section 9.1).
-        self.outbound = match (self.outbound.take(), outbound) {
-            (Some(old), Some(new)) if old.key.same_as(&new.key) => Some(old),
-            (Some(_) | None, new) => new,
-        };
-        self.inbound = match (self.inbound.take(), inbound) {
-            // The same key goes on with the same rollover counter and replay window.
-            (Some(old), Some(new)) if old.key.same_as(&new.key) => Some(old),
-            (Some(_) | None, new) => new,
-        };
+        self.outbound = Keyed::renewed(self.outbound.take(), outbound);
+        self.inbound = Keyed::renewed(self.inbound.take(), inbound);
         if (media.remote_rtp, media.source) != (self.media.remote_rtp, self.media.source) {
             self.gate = Gate::new(media.remote_rtp, media.source);
         }
@@ -396,10 +392,10 @@ impl Leg {
     }
 }
 
-fn srtp_contexts(media: &mut LegMedia) -> (Option<Unprotector>, Option<Protector>) {
+fn srtp_contexts(media: &mut LegMedia) -> (Option<Keyed<Inbound>>, Option<Keyed<Outbound>>) {
     let Some(SrtpKeys { inbound, outbound }) = media.srtp.take() else { return (None, None) };
-    let unprotector = Unprotector { context: Inbound::new(&inbound), key: inbound };
-    let protector = Protector { context: Outbound::new(&outbound), key: outbound };
+    let unprotector = Keyed { context: Inbound::new(&inbound), key: inbound };
+    let protector = Keyed { context: Outbound::new(&outbound), key: outbound };
     (Some(unprotector), Some(protector))
 }
 
