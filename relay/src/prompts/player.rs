@@ -1,0 +1,173 @@
+//! `Player`: what the caller is being told, a frame at a time.
+
+use std::time::Duration;
+
+use zeroize::Zeroize;
+
+use super::phrase::{ClipId, MAX_CLIPS, Phrase};
+use super::voice::Voice;
+
+/// Samples a second, of prompts and of the beep.
+const RATE: u64 = 8000;
+/// The most clips waiting: a verdict's phrases and a read-back fit with room to spare.
+const MAX_QUEUED: usize = 16;
+const _: () = assert!(MAX_QUEUED >= 3 * MAX_CLIPS, "three phrases can wait");
+
+/// One period of the beep, 400 Hz at -20 dBFS: a whole number of samples, so that a beep can be
+/// prolonged without a click. It lies below every frequency of a key (697 Hz and up, ITU-T Q.23).
+const BEEP_PERIOD: [i16; 20] = [
+    0, 1432, 2724, 3749, 4407, 4634, 4407, 3749, 2724, 1432, 0, -1432, -2724, -3749, -4407, -4634,
+    -4407, -3749, -2724, -1432,
+];
+/// 80 ms.
+const BEEP_LENGTH: usize = 640;
+/// 5 ms of rise and of fall: a tone cut off hard has a click of all frequencies.
+const BEEP_RAMP: usize = 40;
+const _: () = assert!(BEEP_LENGTH.is_multiple_of(BEEP_PERIOD.len()));
+const _: () = assert!(BEEP_RAMP.is_multiple_of(BEEP_PERIOD.len()));
+
+/// What the caller is being told: clips that wait their turn, and a beep.
+///
+/// Without heap, of fixed size, so that it lies in the locked page of its session: which clips
+/// wait may tell digits. Wiped when dropped; a clip that has been said is forgotten at once.
+///
+/// The [`Voice`] is an argument of each call, since it is large and shared. Give the same one
+/// until the player is idle; a clip that a voice does not have is passed over.
+pub struct Player {
+    /// The clip being said, then those waiting; zero beyond `queued`.
+    queue: [ClipId; MAX_QUEUED],
+    queued: usize,
+    /// Samples of the first clip already said.
+    offset: usize,
+    /// Samples of the beep already sounded; [`BEEP_LENGTH`] when there is none.
+    beeped: usize,
+}
+
+/// So many clips wait that another phrase does not fit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("too many prompts are waiting")]
+pub struct QueueFull;
+
+impl Player {
+    /// A player with nothing to say.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self { queue: [0; MAX_QUEUED], queued: 0, offset: 0, beeped: BEEP_LENGTH }
+    }
+
+    /// Says this now, in place of whatever is being said. A beep that sounds ends first.
+    pub fn play(&mut self, phrase: &Phrase) {
+        self.hush();
+        self.append(phrase).expect("any phrase fits an empty queue");
+    }
+
+    /// Says this after whatever is being said.
+    ///
+    /// # Errors
+    /// [`QueueFull`] if it doesn't fit; then nothing of it will be said.
+    pub fn append(&mut self, phrase: &Phrase) -> Result<(), QueueFull> {
+        let clips = phrase.clips();
+        let free = self.queue[self.queued..].get_mut(..clips.len()).ok_or(QueueFull)?;
+        free.copy_from_slice(clips);
+        self.queued += clips.len();
+        Ok(())
+    }
+
+    /// Falls silent: no clip, no beep.
+    pub fn stop(&mut self) {
+        self.hush();
+        self.beeped = BEEP_LENGTH;
+    }
+
+    /// Beeps: 80 ms of 400 Hz, the same for every key. It comes before any clip, which goes on
+    /// afterwards; during a beep, it is prolonged.
+    pub fn beep(&mut self) {
+        self.beeped = match self.beeped {
+            BEEP_LENGTH => 0,
+            rising if rising < BEEP_RAMP => rising,
+            sounding => BEEP_RAMP + sounding % BEEP_PERIOD.len(),
+        };
+    }
+
+    /// Writes the next samples, 8000 a second; silence where there is nothing to say. `false` if
+    /// all of it is silence because nothing is being said.
+    pub fn fill(&mut self, voice: &Voice, frame: &mut [i16]) -> bool {
+        let beep = frame.len().min(BEEP_LENGTH - self.beeped);
+        let (head, tail) = frame.split_at_mut(beep);
+        for sample in &mut *head {
+            *sample = beep_sample(self.beeped);
+            self.beeped += 1;
+        }
+        let said = self.say(voice, tail);
+        tail[said..].fill(0);
+        beep > 0 || said > 0
+    }
+
+    /// How long it takes until nothing is being said, if nothing is added.
+    #[must_use]
+    pub fn remaining(&self, voice: &Voice) -> Duration {
+        let queued: usize = self.queue[..self.queued].iter().map(|id| voice.codes(*id).len()).sum();
+        // The offset lies within the first clip unless another voice is given than before.
+        let samples = queued.saturating_sub(self.offset) + BEEP_LENGTH - self.beeped;
+        Duration::from_micros(samples as u64 * (1_000_000 / RATE))
+    }
+
+    /// Nothing is being said.
+    #[must_use]
+    pub const fn is_idle(&self) -> bool {
+        self.queued == 0 && self.beeped == BEEP_LENGTH
+    }
+
+    /// Writes clips into the frame and returns how many samples they filled.
+    fn say(&mut self, voice: &Voice, frame: &mut [i16]) -> usize {
+        let mut said = 0;
+        while self.queued > 0 {
+            let codes = voice.codes(self.queue[0]);
+            let rest = codes.get(self.offset..).unwrap_or_default();
+            for (sample, code) in frame[said..].iter_mut().zip(rest) {
+                *sample = Voice::LAW.decode(*code);
+            }
+            let written = rest.len().min(frame.len() - said);
+            said += written;
+            self.offset += written;
+            if written < rest.len() {
+                break;
+            }
+            self.forget_first();
+        }
+        said
+    }
+
+    fn forget_first(&mut self) {
+        self.queue.copy_within(1.., 0);
+        self.queue[MAX_QUEUED - 1].zeroize();
+        self.queued -= 1;
+        self.offset = 0;
+    }
+
+    fn hush(&mut self) {
+        self.queue.zeroize();
+        self.queued = 0;
+        self.offset.zeroize();
+    }
+}
+
+impl Default for Player {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Drop for Player {
+    fn drop(&mut self) {
+        self.hush();
+        self.beeped.zeroize();
+    }
+}
+
+fn beep_sample(at: usize) -> i16 {
+    let full = BEEP_PERIOD[at % BEEP_PERIOD.len()];
+    let from_edge = at.min(BEEP_LENGTH - 1 - at).min(BEEP_RAMP);
+    let scaled = i32::from(full) * from_edge as i32 / BEEP_RAMP as i32;
+    i16::try_from(scaled).unwrap_or(full)
+}

@@ -1,0 +1,148 @@
+//! `Voice`: all clips of one language.
+
+use std::iter::successors;
+use std::sync::Arc;
+
+use dtmf::brand::Brand;
+use dtmf::g711::Law;
+use dtmf::{Digit, Step};
+
+use super::cue::Cue;
+use super::name::{ClipName, DIGITS, Subject};
+use super::phrase::{ClipId, Phrase};
+
+/// All clips of one language: immutable, and shared by all sessions that speak it. Every [`Cue`]
+/// has something to say.
+///
+/// There is no `Debug`: it is large, and nobody needs to see it.
+pub struct Voice {
+    clips: Vec<Clip>,
+    /// Where the ten digits are.
+    digits: [ClipId; DIGITS as usize],
+}
+
+/// One clip: mu-law at 8 kHz, one octet a sample.
+#[derive(Clone)]
+pub(super) struct Clip {
+    pub(super) name: ClipName,
+    pub(super) codes: Codes,
+}
+
+/// Where a clip's samples lie.
+#[derive(Clone)]
+pub(super) enum Codes {
+    /// In the program itself.
+    Builtin(&'static [u8]),
+    /// In memory, shared by the voices that say the same.
+    Loaded(Arc<[u8]>),
+}
+
+/// When something is to be said: what the names of clips may depend on.
+#[derive(Clone, Copy)]
+struct When {
+    step: Option<Step>,
+    brand: Option<Brand>,
+    attempt: u8,
+}
+
+const ANY_TIME: When = When { step: None, brand: None, attempt: 1 };
+
+impl Voice {
+    /// How clips are kept.
+    pub(super) const LAW: Law = Law::Mu;
+
+    /// A voice of these clips, no two of the same name.
+    ///
+    /// # Errors
+    /// The names of the clips without which something could not be said.
+    pub(super) fn new(clips: Vec<Clip>) -> Result<Self, Vec<ClipName>> {
+        assert!(clips.len() <= usize::from(ClipId::MAX), "each clip has an id");
+        let mut voice = Self { clips, digits: [0; DIGITS as usize] };
+        let missing: Vec<ClipName> = Subject::all()
+            // What stands in for others is asked for itself.
+            .filter(|subject| subject.stand_in().is_none())
+            .filter(|subject| voice.find(*subject, ANY_TIME).is_none())
+            .map(Subject::plain)
+            .collect();
+        if !missing.is_empty() {
+            return Err(missing);
+        }
+        for (digit, at) in (0..DIGITS).zip(0..) {
+            voice.digits[at] = voice.find(Subject::Digit(digit), ANY_TIME).unwrap_or_default();
+        }
+        Ok(voice)
+    }
+
+    /// What is said on a cue.
+    #[must_use]
+    pub fn phrase(&self, cue: Cue) -> Phrase {
+        let say = |subject| Phrase::new(self.find(subject, ANY_TIME));
+        match cue {
+            Cue::Ask { step, attempt, error, brand } => {
+                let when = When { step: Some(step), brand, attempt };
+                let what_was_wrong = error.and_then(|error| self.find(Subject::Error(error), when));
+                let what_to_key = self.find(Subject::Ask(step), When { step: None, ..when });
+                Phrase::new([what_was_wrong, what_to_key].into_iter().flatten())
+            }
+            Cue::Repeat { step } => {
+                let when = When { step: Some(step), ..ANY_TIME };
+                Phrase::new(self.find(Subject::Repeat, when))
+            }
+            Cue::Processing => say(Subject::Processing),
+            Cue::Passed => say(Subject::Passed),
+            Cue::Failed(reason) => say(Subject::Failed(reason)),
+            Cue::UseKeypad => say(Subject::UseKeypad),
+        }
+    }
+
+    /// "Card ending in" and four digits. A key that is no digit is not said.
+    #[must_use]
+    pub fn last_four(&self, digits: &[Digit; 4]) -> Phrase {
+        let ending = self.find(Subject::LastFour, ANY_TIME);
+        let spoken = digits.iter().filter_map(|digit| self.digits.get(*digit as usize).copied());
+        Phrase::new(ending.into_iter().chain(spoken))
+    }
+
+    /// The clips, for a voice that differs in some of them.
+    pub(super) fn clips(&self) -> &[Clip] {
+        &self.clips
+    }
+
+    /// The samples of a clip; none if there is no such clip.
+    pub(super) fn codes(&self, id: ClipId) -> &[u8] {
+        self.clips.get(usize::from(id)).map_or(&[], |clip| clip.codes.as_slice())
+    }
+
+    /// The clip that fits best: the subject itself before its stand-in, then one for this step,
+    /// for this brand, for this attempt or the nearest before it.
+    fn find(&self, subject: Subject, when: When) -> Option<ClipId> {
+        successors(Some(subject), |subject| subject.stand_in())
+            .find_map(|subject| self.find_exactly(subject, when))
+    }
+
+    fn find_exactly(&self, subject: Subject, when: When) -> Option<ClipId> {
+        let fits = |name: &ClipName| {
+            name.subject == subject
+                && (name.step.is_none() || name.step == when.step)
+                && (name.brand.is_none() || name.brand == when.brand)
+                && name.attempt.is_none_or(|attempt| attempt <= when.attempt)
+        };
+        (0..)
+            .zip(&self.clips)
+            .filter(|(_, clip)| fits(&clip.name))
+            .max_by_key(|(_, clip)| {
+                let name = &clip.name;
+                (name.step.is_some(), name.brand.is_some(), name.attempt)
+            })
+            .map(|(id, _)| id)
+    }
+}
+
+impl Codes {
+    pub(super) fn as_slice(&self) -> &[u8] {
+        match self {
+            Self::Builtin(codes) => codes,
+            Self::Loaded(codes) => codes,
+        }
+    }
+}
