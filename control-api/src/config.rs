@@ -38,6 +38,8 @@ pub struct RawConfig {
     pub media: RawMedia,
     /// Recordings.
     pub recordings: RawRecordings,
+    /// Prompts.
+    pub prompts: RawPrompts,
 }
 
 /// The API's listener, as typed.
@@ -88,6 +90,14 @@ pub struct RawRecordings {
     pub directory: Option<PathBuf>,
 }
 
+/// Prompts, as typed.
+#[derive(Clone, Default, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RawPrompts {
+    /// A folder whose prompts are said in place of those built in.
+    pub directory: Option<PathBuf>,
+}
+
 /// What the process is to do.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -103,6 +113,8 @@ pub struct Config {
     pub keys: PathBuf,
     /// Where recordings are kept, if any are.
     pub recordings: Option<PathBuf>,
+    /// A folder whose prompts are said in place of those built in.
+    pub prompts: Option<PathBuf>,
     /// Media.
     pub media: MediaConfig,
 }
@@ -202,6 +214,7 @@ impl RawConfig {
             health,
             keys: self.control.keys.unwrap_or_else(|| state.join("keys.json")),
             recordings: recordings.then_some(directory),
+            prompts: self.prompts.directory,
             media: self.media.resolve(cores)?,
             state_dir: state,
         })
@@ -375,6 +388,10 @@ mod tests {
         assert!(media.addresses.is_some() && media.ports.is_some() && media.workers.is_some());
         assert!(media.pin.is_some() && media.timeout_s.is_some() && media.srtp_only.is_some());
         assert!(raw.recordings.enabled.is_some() && raw.recordings.directory.is_some());
+        assert!(raw.prompts.directory.is_none(), "the example starts without such a folder");
+        let shown = std::fs::read_to_string(&path).unwrap().replace("# directory", "directory");
+        let shown: RawConfig = toml::from_str(&shown).unwrap();
+        assert!(shown.prompts.directory.is_some());
         raw.resolve(Path::new("/state"), 2).unwrap();
     }
 }

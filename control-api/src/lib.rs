@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use axum::routing::get;
 use axum::{Router, middleware};
+use relay::prompts::Prompts;
 use relay::switchboard::{CallSnapshot, Event, EventKind, Refusal};
 use relay::wire::sdp::Policy;
 use relay::{Gauges, Relay};
@@ -32,6 +33,7 @@ pub mod keys;
 pub mod openapi;
 pub mod problem;
 pub mod process;
+pub mod prompts;
 pub mod recordings;
 pub mod secure_sessions;
 pub mod serve;
@@ -57,6 +59,8 @@ pub struct Control {
     pub policy: Policy,
     /// Where recordings are; `None` if none are kept.
     pub recordings: Option<Recordings>,
+    /// What callers can be told.
+    pub prompts: Prompts,
     /// The answers of the last day.
     pub idempotency: Idempotency,
     /// What the API counts.
@@ -79,6 +83,7 @@ impl Control {
         policy: Policy,
         recordings: Option<Recordings>,
         keys: KeyTable,
+        prompts: Prompts,
     ) -> Arc<Control> {
         Arc::new(Control {
             relay,
@@ -86,6 +91,7 @@ impl Control {
             calls: CallIndex::default(),
             policy,
             recordings,
+            prompts,
             idempotency: Idempotency::default(),
             metrics: Metrics::default(),
             streams: Arc::new(Semaphore::new(events::MAX_STREAMS)),

@@ -9,6 +9,7 @@ use control_api::config::{Config, ConfigError, RawConfig};
 use control_api::demo;
 use control_api::keys::{KeyError, KeyFile, Role};
 use control_api::process::{self, Asked, Signals};
+use control_api::prompts;
 use control_api::serve::{Running, StartError, default_state_dir};
 use loadtest::KeyMethod;
 
@@ -44,6 +45,12 @@ enum Command {
     Serve(ServeArgs),
     /// Add, list or remove API keys.
     Keys(KeysArgs),
+    /// Write the built-in prompts into a folder, or check a folder that replaces them.
+    #[command(after_help = prompts::HELP)]
+    Prompts {
+        #[command(subcommand)]
+        action: PromptsAction,
+    },
 }
 
 #[derive(Args)]
@@ -137,11 +144,26 @@ enum KeysAction {
     },
 }
 
+#[derive(Subcommand)]
+enum PromptsAction {
+    /// Write the built-in prompts, their texts and a README into an empty folder.
+    Export {
+        /// The folder; it is made if it is not there.
+        folder: PathBuf,
+    },
+    /// Tell which prompts a folder has, which come from elsewhere, and all that is wrong.
+    Check {
+        /// The folder.
+        folder: PathBuf,
+    },
+}
+
 fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Demo(args) => return demo(&args),
         Command::Serve(args) => serve(args),
         Command::Keys(args) => keys(args).map_err(StartError::from),
+        Command::Prompts { action } => return speak_of_prompts(&action),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -161,6 +183,21 @@ fn demo(args: &DemoArgs) -> ExitCode {
     match demo::run(demo::DemoOptions { method, broken }) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("sotto: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn speak_of_prompts(action: &PromptsAction) -> ExitCode {
+    let mut out = std::io::stdout().lock();
+    let outcome = match action {
+        PromptsAction::Export { folder } => prompts::export_to(folder, &mut out),
+        PromptsAction::Check { folder } => prompts::check(folder, &mut out),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("sotto: {error}");
             ExitCode::FAILURE

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use relay::io::Threads;
+use relay::prompts::PromptError;
 use relay::{RelayConfig, Started};
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
@@ -15,7 +16,7 @@ use tokio::task::JoinHandle;
 use crate::config::{Config, ConfigError, MediaConfig};
 use crate::keys::{KeyError, KeyFile, KeyTable, Role, Token};
 use crate::recordings::Recordings;
-use crate::{Control, app, chance, clock, health, server};
+use crate::{Control, app, chance, clock, health, prompts, server};
 
 /// Exit code for a configuration that can't work (`EX_CONFIG` of sysexits.h).
 pub const EXIT_CONFIG: u8 = 78;
@@ -42,6 +43,9 @@ pub enum StartError {
         /// The key file.
         keys: PathBuf,
     },
+    /// The folder of prompts can't be used.
+    #[error("prompts.directory: {0}; sotto prompts check tells all that is wrong")]
+    Prompts(#[from] PromptError),
     /// The media plane did not start.
     #[error("{error}{}", cause_of(.error))]
     Relay {
@@ -66,7 +70,10 @@ impl StartError {
     #[must_use]
     pub const fn exit_code(&self) -> u8 {
         match self {
-            StartError::Config(_) | StartError::Keys(_) | StartError::NoKeys { .. } => EXIT_CONFIG,
+            StartError::Config(_)
+            | StartError::Keys(_)
+            | StartError::Prompts(_)
+            | StartError::NoKeys { .. } => EXIT_CONFIG,
             StartError::Relay { .. } | StartError::Listen { .. } | StartError::NoRandom => 1,
         }
     }
@@ -100,6 +107,7 @@ impl Running {
     /// The first thing that prevents it.
     pub async fn start(config: Config) -> Result<Running, StartError> {
         let (keys, first_key) = open_keys(&config)?;
+        let prompts = prompts::load(config.prompts.as_deref())?;
         let (api_listener, health_listener) =
             (listen(config.control).await?, listen(config.health).await?);
         let addresses = (local(&api_listener)?, local(&health_listener)?);
@@ -111,7 +119,7 @@ impl Running {
         let recordings = config.recordings.zip(threads.recorder());
         let recordings = recordings
             .map(|(directory, recorder)| Recordings { directory, queue: recorder.queue() });
-        let control = Control::new(relay, gauges, policy, recordings, keys);
+        let control = Control::new(relay, gauges, policy, recordings, keys, prompts);
         let hearing = tokio::spawn({
             let control = Arc::clone(&control);
             async move { control.hear(events).await }

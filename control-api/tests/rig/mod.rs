@@ -20,6 +20,7 @@ use control_api::config::{MediaConfig, RawConfig};
 use control_api::keys::{KeyFile, Role};
 use control_api::recordings::Recordings;
 use control_api::{Control, app};
+use relay::prompts::Prompts;
 use relay::{RelayConfig, Started};
 use serde_json::{Value, json};
 use tower::ServiceExt;
@@ -98,7 +99,7 @@ impl Rig {
         std::mem::forget(threads);
         let recordings = Recordings { directory: recordings, queue };
         let table = file.table().unwrap();
-        let control = Control::new(relay, gauges, policy, Some(recordings), table);
+        let control = Control::new(relay, gauges, policy, Some(recordings), table, Prompts::builtin());
         tokio::spawn({
             let control = Arc::clone(&control);
             async move { control.hear(events).await }

@@ -241,7 +241,7 @@ fn read_clip(path: &Path, name: &str) -> Result<(ClipName, Vec<u8>), PromptError
     let file =
         read_file(&path()).map_err(|source| PromptError::Unreadable { path: path(), source })?;
     let codes = wav::read(&file).map_err(|reason| PromptError::Wav { path: path(), reason })?;
-    if sounds_like_a_key(&codes) {
+    if is_heard_as_a_key(&codes) {
         return Err(PromptError::SoundsLikeAKey { path: path() });
     }
     Ok((name, codes.into_owned()))
@@ -257,7 +257,8 @@ fn read_file(path: &Path) -> io::Result<Vec<u8>> {
     Ok(octets)
 }
 
-fn sounds_like_a_key(codes: &[u8]) -> bool {
+/// A key could be heard in these samples.
+pub(super) fn is_heard_as_a_key(codes: &[u8]) -> bool {
     let mut detector = ToneDetector::new();
     let mut is_heard = false;
     for code in codes {
@@ -267,4 +268,133 @@ fn sounds_like_a_key(codes: &[u8]) -> bool {
         });
     }
     is_heard
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::path::Path;
+
+    use dtmf::Digit;
+    use dtmf::g711::Law;
+    use dtmf::synth::dial;
+
+    use super::{PromptError, Survey, survey};
+    use crate::prompts::scratch::Scratch;
+    use crate::prompts::{Cue, LanguageTag, Player, Prompts, WavError, export};
+
+    /// Mu-law at 8 kHz.
+    fn wav(codes: &[u8]) -> Vec<u8> {
+        let mut file = b"RIFF\0\0\0\0WAVEfmt \x10\0\0\0".to_vec();
+        file.extend([7, 0, 1, 0, 0x40, 0x1F, 0, 0, 0x40, 0x1F, 0, 0, 1, 0, 8, 0]);
+        file.extend(b"data");
+        file.extend(u32::try_from(codes.len()).unwrap().to_le_bytes());
+        file.extend(codes);
+        file
+    }
+
+    fn put(folder: &Path, name: &str, octets: &[u8]) {
+        let path = folder.join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, octets).unwrap();
+    }
+
+    fn first_sample(prompts: &Prompts, language: &str, cue: Cue) -> i16 {
+        let voice = prompts.voice(language.parse().unwrap()).unwrap();
+        let mut player = Player::new();
+        player.play(&voice.phrase(cue));
+        let mut frame = [0];
+        player.fill(&voice, &mut frame);
+        frame[0]
+    }
+
+    #[test]
+    fn a_folder_replaces_what_it_has_and_keeps_the_rest() {
+        let scratch = Scratch::new();
+        put(scratch.path(), "es/passed.wav", &wav(&[0x90; 100]));
+        put(scratch.path(), "es-MX/processing.wav", &wav(&[0xA0; 100]));
+        put(scratch.path(), "es/notes.txt", b"no prompt");
+        put(scratch.path(), ".git/anything", b"not looked at");
+        let Survey { prompts, languages, errors } = survey(scratch.path());
+        assert!(errors.is_empty(), "{errors:?}");
+        let [spanish, mexican] = &languages[..] else { panic!("two languages") };
+        assert_eq!((spanish.own, mexican.own), (1, 1));
+        assert!(spanish.inherited.contains(&"processing.wav".to_owned()));
+        assert!(!spanish.inherited.contains(&"passed.wav".to_owned()));
+        assert!(mexican.inherited.contains(&"passed.wav".to_owned()));
+
+        let sample = |code| Law::Mu.decode(code);
+        // Clips that are built in begin with silence.
+        for (language, cue, wanted) in [
+            ("es", Cue::Passed, sample(0x90)),
+            ("es", Cue::Processing, 0),
+            ("es-MX", Cue::Passed, sample(0x90)),
+            ("es-MX", Cue::Processing, sample(0xA0)),
+            ("es-AR", Cue::Passed, sample(0x90)),
+            ("en", Cue::Passed, 0),
+        ] {
+            assert_eq!(first_sample(&prompts, language, cue), wanted, "{language}");
+        }
+    }
+
+    #[test]
+    fn a_language_of_ones_own_has_to_be_complete() {
+        let scratch = Scratch::new();
+        export(scratch.path()).unwrap();
+        fs::rename(scratch.path().join("fr"), scratch.path().join("it")).unwrap();
+        let prompts = Prompts::load(scratch.path()).map_err(|error| error.to_string()).unwrap();
+        assert!(prompts.languages().any(|tag| tag.to_string() == "it"));
+        for name in ["passed.wav", "digit/4.wav", "error/invalid-date.wav"] {
+            fs::remove_file(scratch.path().join("it").join(name)).unwrap();
+        }
+        let Err(PromptError::Missing { language, names }) = Prompts::load(scratch.path()) else {
+            panic!("two prompts are missing; that of a date has a stand-in")
+        };
+        assert_eq!(language, "it".parse::<LanguageTag>().unwrap());
+        assert_eq!(names, ["passed.wav", "digit/4.wav"]);
+    }
+
+    #[test]
+    fn everything_wrong_is_told_with_its_file_in_one_line_each() {
+        let scratch = Scratch::new();
+        let tones: Vec<u8> =
+            dial(&[Digit::Five], 0.1, 8000).into_iter().map(|it| Law::Mu.encode(it)).collect();
+        put(scratch.path(), "de/passed.wav", &wav(&tones));
+        put(scratch.path(), "de/ask/card.wav", &wav(&[0x90; 100]));
+        put(scratch.path(), "de/processing.wav", b"not a WAV file");
+        put(scratch.path(), "english/passed.wav", &wav(&[0x90; 100]));
+        fs::create_dir_all(scratch.path().join("en/passed.wav")).unwrap();
+        let errors = survey(scratch.path()).errors;
+        let told: Vec<String> = errors.iter().map(ToString::to_string).collect();
+        let told_of = |file: &str, what: fn(&PromptError) -> bool| {
+            let found = errors.iter().zip(&told).filter(|(_, text)| text.contains(file));
+            assert_eq!(found.filter(|(error, _)| what(error)).count(), 1, "{file}: {told:?}");
+        };
+        told_of("de/passed.wav", |it| matches!(it, PromptError::SoundsLikeAKey { .. }));
+        told_of("de/ask/card.wav", |it| matches!(it, PromptError::NotAName { .. }));
+        told_of("de/processing.wav", |it| {
+            matches!(it, PromptError::Wav { reason: WavError::NotWav, .. })
+        });
+        told_of("english", |it| matches!(it, PromptError::NotALanguage { .. }));
+        assert_eq!(told.len(), 4, "an empty folder is no clip: {told:?}");
+        assert!(told.iter().all(|text| !text.contains('\n')));
+        assert!(Prompts::load(scratch.path()).is_err());
+    }
+
+    #[test]
+    fn a_folder_that_is_not_there_is_told() {
+        let scratch = Scratch::new();
+        let errors = survey(&scratch.path().join("nowhere")).errors;
+        assert!(matches!(errors[..], [PromptError::Unreadable { .. }]));
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn what_is_no_file_is_not_opened() {
+        let scratch = Scratch::new();
+        fs::create_dir(scratch.path().join("en")).unwrap();
+        // Reading it would never end.
+        std::os::unix::fs::symlink("/dev/zero", scratch.path().join("en/passed.wav")).unwrap();
+        assert!(matches!(survey(scratch.path()).errors[..], [PromptError::Unreadable { .. }]));
+    }
 }

@@ -35,6 +35,10 @@ mod name;
 mod phrase;
 mod player;
 mod resample;
+#[cfg(test)]
+mod scratch;
+#[cfg(test)]
+mod testing;
 mod voice;
 mod wav;
 

@@ -171,3 +171,136 @@ fn beep_sample(at: usize) -> i16 {
     let scaled = i32::from(full) * from_edge as i32 / BEEP_RAMP as i32;
     i16::try_from(scaled).unwrap_or(full)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use dtmf::g711::Law;
+    use dtmf::tone::ToneDetector;
+
+    use super::{BEEP_LENGTH, MAX_QUEUED, Player, QueueFull};
+    use crate::prompts::phrase::{MAX_CLIPS, Phrase};
+    use crate::prompts::testing::{plain_voice, sample_of};
+    use crate::prompts::voice::Voice;
+
+    const FRAME: usize = 160;
+
+    /// What is said until there is silence.
+    fn heard(player: &mut Player, voice: &Voice) -> Vec<i16> {
+        let mut heard = Vec::new();
+        let mut frame = [1; FRAME];
+        while player.fill(voice, &mut frame) {
+            heard.extend(frame);
+            assert!(heard.len() < 100_000, "it ends");
+        }
+        assert_eq!(frame, [0; FRAME], "silence is written too");
+        heard
+    }
+
+    #[test]
+    fn clips_are_said_in_order_without_a_gap() {
+        let voice = plain_voice();
+        let mut player = Player::new();
+        player.play(&Phrase::new([3, 1]));
+        player.append(&Phrase::new([2])).unwrap();
+        let lengths = [3, 1, 2].map(|id| voice.codes(id).len());
+        let total: usize = lengths.iter().sum();
+        assert_eq!(player.remaining(&voice), Duration::from_micros(total as u64 * 125));
+        let heard = heard(&mut player, &voice);
+        let mut wanted: Vec<i16> = Vec::new();
+        for id in [3, 1, 2] {
+            wanted.extend(vec![sample_of(id); voice.codes(id).len()]);
+        }
+        assert_eq!(heard[..total], wanted);
+        assert!(heard[total..].iter().all(|sample| *sample == 0));
+        assert!(player.is_idle() && player.remaining(&voice).is_zero());
+    }
+
+    #[test]
+    fn play_replaces_and_stop_ends() {
+        let voice = plain_voice();
+        let mut player = Player::new();
+        let mut frame = [0; FRAME];
+        player.play(&Phrase::new([1]));
+        player.fill(&voice, &mut frame);
+        player.play(&Phrase::new([2]));
+        assert!(player.fill(&voice, &mut frame));
+        assert_eq!(frame[0], sample_of(2), "from its beginning");
+        player.beep();
+        player.stop();
+        assert!(player.is_idle());
+        assert!(!player.fill(&voice, &mut frame));
+        assert_eq!(frame, [0; FRAME]);
+    }
+
+    #[test]
+    fn what_has_been_said_or_stopped_is_forgotten() {
+        let voice = plain_voice();
+        let mut player = Player::new();
+        player.play(&Phrase::new([7, 7, 7]));
+        assert!(player.queue.contains(&7), "the control");
+        heard(&mut player, &voice);
+        assert_eq!(player.queue, [0; MAX_QUEUED]);
+        player.play(&Phrase::new([7, 7, 7]));
+        player.stop();
+        assert_eq!(player.queue, [0; MAX_QUEUED]);
+    }
+
+    #[test]
+    fn a_full_queue_takes_nothing_of_a_phrase() {
+        let mut player = Player::new();
+        for _ in 0..MAX_QUEUED / MAX_CLIPS {
+            player.append(&Phrase::new([1; MAX_CLIPS])).unwrap();
+        }
+        assert_eq!(player.append(&Phrase::new([2; MAX_CLIPS])), Err(QueueFull));
+        assert!(!player.queue.contains(&2));
+    }
+
+    #[test]
+    fn a_clip_that_the_voice_lacks_is_passed_over() {
+        let voice = plain_voice();
+        let mut player = Player::new();
+        player.play(&Phrase::new([u16::MAX, 1]));
+        assert_eq!(heard(&mut player, &voice)[0], sample_of(1));
+    }
+
+    #[test]
+    fn a_beep_comes_first_and_the_prompt_goes_on() {
+        let voice = plain_voice();
+        let mut player = Player::new();
+        player.play(&Phrase::new([1]));
+        let mut frame = [0; FRAME];
+        player.fill(&voice, &mut frame);
+        player.beep();
+        let rest = heard(&mut player, &voice);
+        assert!(rest[..BEEP_LENGTH].contains(&4634), "the top of the beep");
+        assert_eq!(rest[BEEP_LENGTH], sample_of(1));
+        assert_eq!(rest.iter().filter(|it| **it == sample_of(1)).count(), voice.codes(1).len() - FRAME);
+    }
+
+    #[test]
+    fn beeps_are_smooth_and_no_key_however_they_follow() {
+        let voice = plain_voice();
+        // A sine of this height moves by 1432 from one sample to the next at most.
+        for gap in 1..2 * BEEP_LENGTH {
+            let mut player = Player::new();
+            let mut heard = vec![0];
+            player.beep();
+            let mut frame = vec![0; gap];
+            player.fill(&voice, &mut frame);
+            heard.extend(&frame);
+            player.beep();
+            let mut frame = vec![0; 2 * BEEP_LENGTH];
+            player.fill(&voice, &mut frame);
+            heard.extend(&frame);
+            let step = heard.windows(2).map(|pair| (pair[1] - pair[0]).abs()).max().unwrap();
+            assert!(step <= 1500, "{gap}: a click of {step}");
+            let coded: Vec<i16> =
+                heard.iter().map(|it| Law::Mu.decode(Law::Mu.encode(*it))).collect();
+            let mut reports = 0;
+            ToneDetector::new().hear(&coded, &mut |_| reports += 1);
+            assert_eq!(reports, 0, "{gap}: not even a hint of a key");
+        }
+    }
+}

@@ -146,3 +146,131 @@ impl Codes {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use dtmf::brand::Brand;
+    use dtmf::{Digit, FailReason, FieldError, Step};
+
+    use super::Voice;
+    use crate::prompts::name::{ClipName, Subject};
+    use crate::prompts::phrase::Phrase;
+    use crate::prompts::testing::{plain_voice, voice};
+    use crate::prompts::{Cue, Prompts};
+
+    /// The names of the clips of a phrase.
+    fn names(voice: &Voice, phrase: &Phrase) -> Vec<String> {
+        let name = |id: &u16| voice.clips()[usize::from(*id)].name.to_string();
+        phrase.clips().iter().map(name).collect()
+    }
+
+    const SECOND: Cue = Cue::Ask {
+        step: Step::PaymentCardNumber,
+        attempt: 2,
+        error: Some(FieldError::InvalidCardNumber),
+        brand: None,
+        date_order: None,
+    };
+
+    #[test]
+    fn the_clip_that_fits_best_is_said() {
+        let mut present: Vec<&str> = Vec::new();
+        let expect = |present: &[&str], cue: Cue, wanted: &[&str]| {
+            let voice = voice(present);
+            assert_eq!(names(&voice, &voice.phrase(cue)), wanted, "with {present:?}");
+        };
+        let ask = "ask/payment-card-number.wav";
+        expect(&present, SECOND, &["error/invalid.wav", ask]);
+        // Each fits better than those before it, and the last two do not fit.
+        for name in [
+            "error/invalid.payment-card-number.wav",
+            "error/invalid-card-number.wav",
+            "error/invalid-card-number.attempt-2.wav",
+            "error/invalid-card-number.payment-card-number.wav",
+            "error/invalid-card-number.payment-card-number.attempt-2.wav",
+        ] {
+            present.push(name);
+            expect(&present, SECOND, &[name, ask]);
+        }
+        let best = present[4];
+        present.push("error/invalid-card-number.payment-card-number.visa.attempt-2.wav");
+        present.push("ask/payment-card-number.attempt-3.wav");
+        expect(&present, SECOND, &[best, ask]);
+    }
+
+    #[test]
+    fn an_attempt_has_the_clip_of_the_nearest_before_it() {
+        let voice = voice(&["ask/security-code.attempt-2.wav", "ask/security-code.amex.wav"]);
+        let ask = |attempt, brand| {
+            let step = Step::SecurityCode;
+            let cue = Cue::Ask { step, attempt, error: None, brand, date_order: None };
+            names(&voice, &voice.phrase(cue)).join(" ")
+        };
+        assert_eq!(ask(1, None), "ask/security-code.wav");
+        assert_eq!(ask(1, Some(Brand::Visa)), "ask/security-code.wav");
+        assert_eq!(ask(3, Some(Brand::Visa)), "ask/security-code.attempt-2.wav");
+        assert_eq!(ask(3, Some(Brand::Amex)), "ask/security-code.amex.wav");
+    }
+
+    #[test]
+    fn a_custom_field_and_a_rare_reason_have_a_stand_in() {
+        let voice = plain_voice();
+        let step = Step::from_word("custom-3").unwrap();
+        let cue = Cue::Ask { step, attempt: 1, error: None, brand: None, date_order: None };
+        assert_eq!(names(&voice, &voice.phrase(cue)), ["ask/custom.wav"]);
+        let failed = Cue::Failed(FailReason::InternalError);
+        assert_eq!(names(&voice, &voice.phrase(failed)), ["failed/otherwise.wav"]);
+        let repeat = Cue::Repeat { step };
+        assert_eq!(names(&voice, &voice.phrase(repeat)), ["repeat.wav"]);
+    }
+
+    #[test]
+    fn the_order_of_a_date_is_said_behind_it() {
+        let voice = plain_voice();
+        let date_order = Some(dtmf::expiry::DateOrder::DayMonthYear);
+        let step = Step::DateOfBirth;
+        let cue = Cue::Ask { step, attempt: 1, error: None, brand: None, date_order };
+        let wanted = ["ask/date-of-birth.wav", "date-order/day-month-year.wav"];
+        assert_eq!(names(&voice, &voice.phrase(cue)), wanted);
+    }
+
+    #[test]
+    fn the_last_four_are_the_right_digits() {
+        let prompts = Prompts::builtin();
+        for language in prompts.languages() {
+            let voice = prompts.voice(language).unwrap();
+            for number in 0..10_000_u32 {
+                let ascii: Vec<u8> = format!("{number:04}").into_bytes();
+                let digits: Vec<Digit> =
+                    ascii.iter().filter_map(|ascii| Digit::from_ascii(*ascii)).collect();
+                let phrase = voice.last_four(digits.first_chunk().unwrap());
+                let (first, rest) = phrase.clips().split_first().unwrap();
+                let subject = |id: &u16| voice.clips()[usize::from(*id)].name.subject;
+                assert!(subject(first) == Subject::LastFour);
+                assert_eq!(rest.len(), 4);
+                for (id, ascii) in rest.iter().zip(ascii) {
+                    assert!(subject(id) == Subject::Digit(ascii - b'0'), "{number:04}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_key_that_is_no_digit_is_not_said() {
+        let voice = plain_voice();
+        let phrase = voice.last_four(&[Digit::Star, Digit::Pound, Digit::A, Digit::Seven]);
+        assert_eq!(names(&voice, &phrase), ["last-four.wav", "digit/7.wav"]);
+    }
+
+    #[test]
+    fn what_could_not_be_said_is_missing() {
+        let complete = plain_voice();
+        let all = complete.clips().len();
+        for left_out in 0..all {
+            let mut clips = complete.clips().to_vec();
+            let name = clips.remove(left_out).name.to_string();
+            let missing = Voice::new(clips).err().unwrap();
+            assert_eq!(missing.iter().map(ClipName::to_string).collect::<Vec<_>>(), [name]);
+        }
+    }
+}

@@ -145,3 +145,162 @@ fn encoding(tag: u16, bits: u16) -> Result<Encoding, WavError> {
         _ => Err(WavError::Encoding),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Cursor;
+
+    use dtmf::g711::Law;
+    use proptest::prelude::{Strategy, any, prop_assert, proptest};
+
+    use super::{A_LAW, EXTENSIBLE, MAX_BYTES, MAX_SECONDS, MU_LAW, PCM, RATES, WavError, read};
+
+    #[test]
+    fn each_encoding_and_rate_becomes_mu_law_at_eight_kilohertz() {
+        for rate in RATES {
+            let level = 8000_i16;
+            let pcm: Vec<u8> = vec![level.to_le_bytes(); rate as usize].concat();
+            let mu = vec![Law::Mu.encode(level); rate as usize];
+            let a = vec![Law::A.encode(level); rate as usize];
+            for (tag, bits, data) in [(PCM, 16, pcm), (MU_LAW, 8, mu), (A_LAW, 8, a)] {
+                for file in [wav(tag, 1, rate, bits, &data), extensible(tag, rate, bits, &data)] {
+                    let codes = read(&file).unwrap();
+                    assert_eq!(codes.len(), 8000, "one second at {rate}");
+                    let off = (Law::Mu.decode(codes[4000]) - level).abs();
+                    assert!(off < 300, "{rate} {tag}: off by {off}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn what_needs_no_change_is_not_copied() {
+        let file = wav(MU_LAW, 1, 8000, 8, &[0x80; 7]);
+        assert!(matches!(read(&file), Ok(std::borrow::Cow::Borrowed([0x80, ..]))));
+    }
+
+    #[test]
+    fn what_another_program_writes_is_read() {
+        let mut file = Cursor::new(Vec::new());
+        let spec = hound::WavSpec {
+            channels: 1,
+            sample_rate: 8000,
+            bits_per_sample: 16,
+            sample_format: hound::SampleFormat::Int,
+        };
+        let mut writer = hound::WavWriter::new(&mut file, spec).unwrap();
+        for sample in [0_i16, 8, -8, 32_124, -32_124] {
+            writer.write_sample(sample).unwrap();
+        }
+        writer.finalize().unwrap();
+        let codes = read(file.get_ref()).unwrap().into_owned();
+        let linear: Vec<i16> = codes.into_iter().map(|code| Law::Mu.decode(code)).collect();
+        assert_eq!(linear, [0, 8, -8, 32_124, -32_124]);
+    }
+
+    #[test]
+    fn other_chunks_and_an_unknown_length_are_no_matter() {
+        let mut file = wav(MU_LAW, 1, 8000, 8, &[1, 2, 3]);
+        let at = file.len() - 3 - 8;
+        file.splice(at..at, *b"LIST\x03\x00\x00\x00abc\0");
+        assert_eq!(&*read(&file).unwrap(), [1, 2, 3]);
+        let length = file.len() - 3 - 4;
+        file[length..length + 4].fill(0xFF);
+        assert_eq!(&*read(&file).unwrap(), [1, 2, 3]);
+    }
+
+    #[test]
+    fn what_can_be_no_clip_is_refused_for_its_reason() {
+        let second = vec![0; 16_000];
+        let long = vec![0; (MAX_SECONDS * 8000 + 1) * 2];
+        for (file, reason) in [
+            (Vec::new(), WavError::NotWav),
+            (b"ID3 an mp3 file".to_vec(), WavError::NotWav),
+            (b"RIFF\0\0\0\0WAVE".to_vec(), WavError::NotWav),
+            (b"RIFF\0\0\0\0WAVEdata\x01\0\0\0a".to_vec(), WavError::NotWav),
+            (wav(PCM, 1, 8000, 16, &second)[..60].to_vec(), WavError::NotWav),
+            (wav(PCM, 1, 8000, 8, &second), WavError::Encoding),
+            (wav(PCM, 1, 8000, 24, &second), WavError::Encoding),
+            (wav(3, 1, 8000, 32, &second), WavError::Encoding),
+            (wav(PCM, 2, 8000, 16, &second), WavError::Channels),
+            (wav(PCM, 0, 8000, 16, &second), WavError::Channels),
+            (wav(PCM, 1, 11_025, 16, &second), WavError::Rate),
+            (wav(PCM, 1, 0, 16, &second), WavError::Rate),
+            (wav(PCM, 1, u32::MAX, 16, &second), WavError::Rate),
+            (wav(PCM, 1, 8000, 16, &[]), WavError::Empty),
+            (wav(PCM, 1, 8000, 16, &[0]), WavError::Empty),
+            (wav(PCM, 1, 8000, 16, &long), WavError::TooLong),
+            (vec![0; MAX_BYTES + 1], WavError::TooLong),
+        ] {
+            assert_eq!(read(&file).err(), Some(reason));
+            assert!(!reason.to_string().contains('\n'));
+        }
+    }
+
+    proptest! {
+        /// A hostile file is refused or read, and what is read is never too long.
+        #[test]
+        fn any_octets_are_refused_or_read(octets in proptest::collection::vec(any::<u8>(), 0..400)) {
+            bounded(&octets)?;
+        }
+
+        #[test]
+        fn a_file_with_some_octets_changed_is_refused_or_read(
+            changes in proptest::collection::vec((0_usize..120, odd_octet()), 1..6),
+            cut in 0_usize..160,
+        ) {
+            let mut file = wav(PCM, 1, 16_000, 16, &[7; 100]);
+            for (at, octet) in changes {
+                file[at] = octet;
+            }
+            bounded(&file)?;
+            bounded(&file[..cut.min(file.len())])?;
+        }
+    }
+
+    fn bounded(file: &[u8]) -> Result<(), proptest::test_runner::TestCaseError> {
+        if let Ok(codes) = read(file) {
+            prop_assert!((1..=MAX_SECONDS * 8000).contains(&codes.len()));
+        }
+        Ok(())
+    }
+
+    /// Mostly the octets at which lengths and numbers overflow.
+    fn odd_octet() -> impl Strategy<Value = u8> {
+        proptest::prop_oneof![
+            proptest::prelude::Just(0_u8),
+            proptest::prelude::Just(0xFF),
+            proptest::prelude::Just(0x80),
+            any::<u8>(),
+        ]
+    }
+
+    fn wav(tag: u16, channels: u16, rate: u32, bits: u16, data: &[u8]) -> Vec<u8> {
+        let mut format = Vec::new();
+        format.extend(tag.to_le_bytes());
+        format.extend(channels.to_le_bytes());
+        format.extend(rate.to_le_bytes());
+        format.extend([0; 6]);
+        format.extend(bits.to_le_bytes());
+        file(&format, data)
+    }
+
+    fn extensible(tag: u16, rate: u32, bits: u16, data: &[u8]) -> Vec<u8> {
+        let plain = wav(EXTENSIBLE, 1, rate, bits, &[]);
+        let mut format = plain[20..36].to_vec();
+        format.extend([22, 0, 16, 0, 0, 0, 0, 0]);
+        format.extend(tag.to_le_bytes());
+        format.extend([0; 14]);
+        file(&format, data)
+    }
+
+    fn file(format: &[u8], data: &[u8]) -> Vec<u8> {
+        let mut file = b"RIFF\0\0\0\0WAVE".to_vec();
+        for (id, body) in [(b"fmt ", format), (b"data", data)] {
+            file.extend(id);
+            file.extend(u32::try_from(body.len()).unwrap().to_le_bytes());
+            file.extend(body);
+        }
+        file
+    }
+}
