@@ -1,7 +1,5 @@
 //! Prompts are said without allocation: phrases, playing, beeps and silence.
 
-#![expect(clippy::unwrap_used, reason = "a test may")]
-
 use dtmf::brand::Brand;
 use dtmf::{Digit, FailReason, FieldError, Step};
 use relay::prompts::{Cue, Player, Prompts};

@@ -1,6 +1,7 @@
 //! `Cue`: something to tell the caller.
 
 use dtmf::brand::Brand;
+use dtmf::expiry::DateOrder;
 use dtmf::{FailReason, FieldError, Step};
 
 /// Something to tell the caller. There is no `Debug`: a brand is part of what was keyed.
@@ -16,6 +17,8 @@ pub enum Cue {
         error: Option<FieldError>,
         /// The brand of the card number accepted before, if it is known.
         brand: Option<Brand>,
+        /// The order of the date's parts, if a date of birth is asked for.
+        date_order: Option<DateOrder>,
     },
     /// Key this field once more: it is entered twice.
     Repeat {

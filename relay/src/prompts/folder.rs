@@ -277,7 +277,7 @@ mod tests {
 
     use dtmf::Digit;
     use dtmf::g711::Law;
-    use dtmf::synth::dial;
+    use dtmf::synth::tone::dial;
 
     use super::{PromptError, Survey, survey};
     use crate::prompts::scratch::Scratch;

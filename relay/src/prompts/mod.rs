@@ -16,6 +16,7 @@
 //!     attempt: 1,
 //!     error: None,
 //!     brand: None,
+//!     date_order: None,
 //! }));
 //!
 //! let mut frame = [0; 160];

@@ -6,32 +6,17 @@
 use std::fmt;
 
 use dtmf::brand::Brand;
+use dtmf::expiry::DateOrder;
 use dtmf::field::MAX_ATTEMPTS;
-use dtmf::{FailReason, FieldError, Step, Verdict};
+use dtmf::{FailReason, FieldError, Step};
 
 /// How the name of every clip ends.
 pub(super) const EXTENSION: &str = ".wav";
 /// The digits that can be said, 0 to 9.
 pub(super) const DIGITS: u8 = 10;
 
-const STEPS: [Step; 4] =
-    [Step::PaymentCardNumber, Step::ExpirationDate, Step::SecurityCode, Step::PostalCode];
-const ERRORS: [FieldError; 6] = [
-    FieldError::InputTimeout,
-    FieldError::InvalidCardNumber,
-    FieldError::InvalidCardType,
-    FieldError::InvalidDate,
-    FieldError::InvalidSecurityCode,
-    FieldError::InvalidPostalCode,
-];
-const REASONS: [FailReason; 6] = [
-    FailReason::TooManyFailedAttempts,
-    FailReason::CallerInterruptedWithStar,
-    FailReason::CallerHungUp,
-    FailReason::SessionTimeout,
-    FailReason::Cancelled,
-    FailReason::InternalError,
-];
+const DATE_ORDERS: [DateOrder; 3] =
+    [DateOrder::MonthDayYear, DateOrder::DayMonthYear, DateOrder::YearMonthDay];
 
 /// What a clip says.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -40,6 +25,8 @@ pub(super) enum Subject {
     Ask(Step),
     /// What to key in a custom field that has no clip of its own.
     AskCustom,
+    /// In which order to key the parts of a date.
+    DateOrder(DateOrder),
     /// What was wrong with an entry.
     Error(FieldError),
     /// What was wrong, where the error has no clip of its own.
@@ -77,9 +64,10 @@ pub(super) struct ClipName {
 impl Subject {
     /// All that can be said.
     pub(super) fn all() -> impl Iterator<Item = Self> {
-        let asks = STEPS.into_iter().map(Self::Ask);
-        let errors = ERRORS.into_iter().map(Self::Error);
-        let failures = REASONS.into_iter().map(Self::Failed);
+        let asks = Step::ALL.into_iter().map(Self::Ask);
+        let orders = DATE_ORDERS.into_iter().map(Self::DateOrder);
+        let errors = FieldError::ALL.into_iter().map(Self::Error);
+        let failures = FailReason::ALL.into_iter().map(Self::Failed);
         let others = [
             Self::AskCustom,
             Self::Invalid,
@@ -91,16 +79,19 @@ impl Subject {
             Self::LastFour,
         ];
         let digits = (0..DIGITS).map(Self::Digit);
-        asks.chain(errors).chain(failures).chain(others).chain(digits)
+        asks.chain(orders).chain(errors).chain(failures).chain(others).chain(digits)
     }
 
     /// What is said where this has no clip.
     pub(super) const fn stand_in(self) -> Option<Self> {
         match self {
+            Self::Ask(Step::Custom(_)) => Some(Self::AskCustom),
+            Self::Ask(Step::PaymentProcessing) => Some(Self::Processing),
             Self::Error(_) => Some(Self::Invalid),
             Self::Failed(_) => Some(Self::FailedOtherwise),
             Self::Ask(_)
             | Self::AskCustom
+            | Self::DateOrder(_)
             | Self::Invalid
             | Self::Repeat
             | Self::Processing
@@ -131,17 +122,26 @@ impl fmt::Display for Subject {
         match self {
             Self::Ask(step) => write!(f, "ask/{}", step.as_str()),
             Self::AskCustom => f.write_str("ask/custom"),
+            Self::DateOrder(order) => write!(f, "date-order/{}", order_word(*order)),
             Self::Error(error) => write!(f, "error/{}", error.as_str()),
             Self::Invalid => f.write_str("error/invalid"),
             Self::Repeat => f.write_str("repeat"),
             Self::Processing => f.write_str("processing"),
             Self::Passed => f.write_str("passed"),
-            Self::Failed(reason) => write!(f, "failed/{}", Verdict::Failed(*reason).as_str()),
+            Self::Failed(reason) => write!(f, "failed/{}", reason.as_str()),
             Self::FailedOtherwise => f.write_str("failed/otherwise"),
             Self::UseKeypad => f.write_str("use-keypad"),
             Self::LastFour => f.write_str("last-four"),
             Self::Digit(digit) => write!(f, "digit/{digit}"),
         }
+    }
+}
+
+const fn order_word(order: DateOrder) -> &'static str {
+    match order {
+        DateOrder::MonthDayYear => "month-day-year",
+        DateOrder::DayMonthYear => "day-month-year",
+        DateOrder::YearMonthDay => "year-month-day",
     }
 }
 
@@ -164,7 +164,7 @@ impl ClipName {
     }
 
     fn qualify(&mut self, part: &str) -> Option<()> {
-        let step = STEPS.into_iter().find(|step| step.as_str() == part);
+        let step = Step::from_word(part);
         let brand = Brand::ALL.into_iter().find(|brand| brand.as_str() == part);
         let number = part.strip_prefix("attempt-").and_then(|number| number.parse().ok());
         let attempt = number.filter(|attempt| (2..=MAX_ATTEMPTS).contains(attempt));

@@ -78,11 +78,13 @@ impl Voice {
     pub fn phrase(&self, cue: Cue) -> Phrase {
         let say = |subject| Phrase::new(self.find(subject, ANY_TIME));
         match cue {
-            Cue::Ask { step, attempt, error, brand } => {
+            Cue::Ask { step, attempt, error, brand, date_order } => {
                 let when = When { step: Some(step), brand, attempt };
                 let what_was_wrong = error.and_then(|error| self.find(Subject::Error(error), when));
                 let what_to_key = self.find(Subject::Ask(step), When { step: None, ..when });
-                Phrase::new([what_was_wrong, what_to_key].into_iter().flatten())
+                let order = date_order.map(Subject::DateOrder);
+                let in_which_order = order.and_then(|order| self.find(order, ANY_TIME));
+                Phrase::new([what_was_wrong, what_to_key, in_which_order].into_iter().flatten())
             }
             Cue::Repeat { step } => {
                 let when = When { step: Some(step), ..ANY_TIME };

@@ -167,7 +167,8 @@ mod tests {
                     let codes = read(&file).unwrap();
                     assert_eq!(codes.len(), 8000, "one second at {rate}");
                     let off = (Law::Mu.decode(codes[4000]) - level).abs();
-                    assert!(off < 300, "{rate} {tag}: off by {off}");
+                    // Half a step of either law at this level.
+                    assert!(off <= 512, "{rate} {tag}: off by {off}");
                 }
             }
         }
