@@ -59,7 +59,7 @@ pub fn check(folder: &Path, out: &mut impl Write) -> Result<(), CommandError> {
     let Survey { prompts: _, languages, errors } = survey(folder);
     for found in &languages {
         let (own, inherited) = (found.own, found.inherited.len());
-        writeln!(out, "{}: {own} prompts here, {inherited} from elsewhere", found.language)?;
+        writeln!(out, "{}: {own} here, {inherited} from elsewhere", found.language)?;
         for name in &found.inherited {
             writeln!(out, "  {name}")?;
         }
@@ -87,7 +87,7 @@ pub enum CommandError {
     #[error("no folder of a language is in there; sotto prompts export writes some")]
     Empty,
     /// So many things are wrong.
-    #[error("{0} things are wrong")]
+    #[error("prompts to correct: {0}")]
     Faults(usize),
 }
 
