@@ -64,6 +64,10 @@ mod tests {
     use crate::field::Known;
     use crate::field_error::FieldError;
 
+    /// Numbers that documents give for test numbers, with a wrong check digit.
+    const NOT_NUMBERS: [&str; 4] =
+        ["3065930009020004", "6521111111111117", "5895627823453005", "9792000000000001"];
+
     const TEST: Known = known(CardMode::Test);
     const LIVE: Known = known(CardMode::Live);
 
@@ -78,14 +82,26 @@ mod tests {
             for number in numbers.iter().map(|number| number.as_bytes()) {
                 let sole = BrandSet::issuing(number, BrandSet::COMMON).sole();
                 assert_eq!(sole, Some(brand));
-                assert_eq!(judge(number, BrandSet::COMMON), Ok(()));
-                assert_eq!(judge(number, BrandSet::NONE.with(brand)), Ok(()));
+                assert_eq!(judge(number, BrandSet::COMMON, TEST), Ok(()));
+                assert_eq!(judge(number, BrandSet::NONE.with(brand), TEST), Ok(()));
                 let other = if brand == Brand::Visa { Brand::Amex } else { Brand::Visa };
-                let refused = judge(number, BrandSet::NONE.with(other));
+                let refused = judge(number, BrandSet::NONE.with(other), TEST);
                 assert_eq!(refused, Err(FieldError::InvalidCardType));
                 assert!(lengths(number, BrandSet::COMMON).contains(number.len()));
             }
         }
+    }
+
+    #[test]
+    fn test_cards_and_live_cards_are_taken_for_each_other_nowhere() {
+        for number in PUBLISHED.iter().flat_map(|(_, numbers)| *numbers) {
+            let refused = judge(number.as_bytes(), BrandSet::COMMON, LIVE);
+            assert_eq!(refused, Err(FieldError::InvalidCardNumber), "{number}");
+        }
+        // It is well formed and nobody's.
+        let live = b"4000000000000002";
+        assert_eq!(judge(live, BrandSet::COMMON, LIVE), Ok(()));
+        assert_eq!(judge(live, BrandSet::COMMON, TEST), Err(FieldError::InvalidCardNumber));
     }
 
     #[test]
@@ -95,51 +111,48 @@ mod tests {
                 let mut wrong = number.as_bytes().to_vec();
                 let last = wrong.last_mut().unwrap();
                 *last = b'0' + (*last - b'0' + 1) % 10;
-                assert_eq!(judge(&wrong, BrandSet::COMMON), Err(FieldError::InvalidCardNumber));
+                assert_eq!(
+                    judge(&wrong, BrandSet::COMMON, LIVE),
+                    Err(FieldError::InvalidCardNumber)
+                );
             }
         }
     }
 
     #[test]
     fn numbers_with_a_wrong_check_digit_or_of_zeros_are_refused() {
-        for number in [
-            "3065930009020004",
-            "6521111111111117",
-            "5895627823453005",
-            "9792000000000001",
-            "0000000000000000",
-            "000000000000",
-            "",
-        ] {
-            let refused = judge(number.as_bytes(), BrandSet::COMMON);
+        let zeros = ["0000000000000000", "000000000000", ""];
+        for number in NOT_NUMBERS.into_iter().chain(zeros) {
+            let refused = judge(number.as_bytes(), BrandSet::COMMON, LIVE);
             assert_eq!(refused, Err(FieldError::InvalidCardNumber), "{number}");
         }
     }
 
     #[test]
-    fn the_check_digit_of_union_pay_is_not_asked_for() {
-        assert_eq!(judge(b"6200000000000006", BrandSet::COMMON), Ok(()));
-        assert_eq!(
-            judge(b"6200000000006", BrandSet::COMMON),
-            Err(FieldError::InvalidCardNumber),
-            "its length is"
-        );
+    fn the_check_digit_of_union_pay_is_asked_for_by_plans_that_say_so() {
+        let (wrong, strict) = (b"6200000000000006", Known { luhn_unionpay: true, ..LIVE });
+        assert_eq!(judge(wrong, BrandSet::COMMON, LIVE), Ok(()));
+        let refused = Err(FieldError::InvalidCardNumber);
+        assert_eq!(judge(wrong, BrandSet::COMMON, strict), refused);
+        assert_eq!(judge(b"6200000000006", BrandSet::COMMON, LIVE), refused, "its length is");
+        let strict = Known { card_mode: CardMode::Test, ..strict };
+        assert_eq!(judge(b"6200000000000005", BrandSet::COMMON, strict), Ok(()));
     }
 
     #[test]
     fn an_unknown_prefix_is_a_wrong_type_if_the_number_is_right() {
-        assert_eq!(judge(b"9999999999999995", BrandSet::COMMON), Err(FieldError::InvalidCardType));
-        let wrong = judge(b"9999999999999994", BrandSet::COMMON);
-        assert_eq!(wrong, Err(FieldError::InvalidCardNumber));
+        let judge = |number: &[u8]| judge(number, BrandSet::COMMON, LIVE);
+        assert_eq!(judge(b"9999999999999995"), Err(FieldError::InvalidCardType));
+        assert_eq!(judge(b"9999999999999994"), Err(FieldError::InvalidCardNumber));
     }
 
     #[test]
     fn a_tie_passes_with_a_check_digit_if_either_brand_is_allowed() {
-        let rupay = BrandSet::NONE.with(Brand::RuPay);
-        assert_eq!(judge(b"6521111111111117", rupay), Err(FieldError::InvalidCardNumber));
-        assert_eq!(judge(b"6521111111111111", rupay), Err(FieldError::InvalidCardNumber));
-        assert_eq!(judge(b"6555900000604105", rupay), Ok(()));
-        assert_eq!(judge(b"6073849700004947", rupay), Ok(()));
+        let judge = |number: &[u8]| judge(number, BrandSet::NONE.with(Brand::RuPay), TEST);
+        assert_eq!(judge(b"6521111111111117"), Err(FieldError::InvalidCardNumber));
+        assert_eq!(judge(b"6521111111111111"), Err(FieldError::InvalidCardNumber));
+        assert_eq!(judge(b"6555900000604105"), Ok(()));
+        assert_eq!(judge(b"6073849700004947"), Ok(()));
     }
 
     #[test]

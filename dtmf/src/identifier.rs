@@ -63,3 +63,94 @@ pub(crate) fn is_trivial(code: &[u8]) -> bool {
 fn is_zero(digits: &[u8]) -> bool {
     digits.iter().all(|&digit| digit == b'0')
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{
+        is_bank_routing_number, is_individual_taxpayer_number, is_national_provider_identifier,
+        is_nhs_number, is_social_insurance_number, is_social_security_number, is_trivial,
+    };
+
+    fn check(rule: fn(&[u8]) -> bool, pass: &[&str], fail: &[&str]) {
+        for entry in pass {
+            assert!(rule(entry.as_bytes()), "{entry}");
+        }
+        for entry in fail.iter().chain(&["", "1", "12345678901"]) {
+            assert!(!rule(entry.as_bytes()), "{entry}");
+        }
+    }
+
+    #[test]
+    fn bank_routing_numbers() {
+        check(
+            is_bank_routing_number,
+            &["021000021", "110000000", "122105155", "322271627"],
+            // A wrong digit, two swapped, two districts that are none, and none at all.
+            &["021000022", "201000021", "130000000", "820000003", "000000000", "02100002"],
+        );
+    }
+
+    #[test]
+    fn social_security_numbers() {
+        check(
+            is_social_security_number,
+            &["001010001", "665990001", "667123456", "899999999", "123456789"],
+            &[
+                "000123456",
+                "666123456",
+                "900123456",
+                "999999999",
+                "123006789",
+                "123450000",
+                "078051120",
+                "219099999",
+                "987654320",
+                "987654329",
+                "12345678",
+            ],
+        );
+    }
+
+    #[test]
+    fn individual_taxpayer_numbers() {
+        let good = |group: u32| matches!(group, 50..=65 | 70..=88 | 90..=92 | 94..=99);
+        for group in 0..100 {
+            let entry = format!("912{group:02}3456");
+            assert_eq!(is_individual_taxpayer_number(entry.as_bytes()), good(group), "{entry}");
+        }
+        check(is_individual_taxpayer_number, &["900700000"], &["800700000", "9007000000"]);
+    }
+
+    #[test]
+    fn social_insurance_numbers() {
+        let fail = ["046454286", "846454287", "130692545", "13069254"];
+        check(is_social_insurance_number, &["130692544", "193456787"], &fail);
+    }
+
+    #[test]
+    fn nhs_numbers() {
+        check(is_nhs_number, &["9434765919"], &["9434765918", "9434765991", "0000000000"]);
+    }
+
+    #[test]
+    fn national_provider_identifiers() {
+        // The one of the standard's own example.
+        check(is_national_provider_identifier, &["1234567893"], &["1234567890", "1234567983"]);
+    }
+
+    #[test]
+    fn trivial_codes() {
+        for (code, trivial) in [
+            ("0000", true),
+            ("1234", true),
+            ("67890", true),
+            ("4321", true),
+            ("0987", true),
+            ("1235", false),
+            ("1212", false),
+            ("1243", false),
+        ] {
+            assert_eq!(is_trivial(code.as_bytes()), trivial, "{code}");
+        }
+    }
+}

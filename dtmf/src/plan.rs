@@ -334,11 +334,14 @@ mod tests {
     use std::time::Duration;
 
     use super::{DEFAULT_DEADLINE, MAX_FIELDS, PlanError, PlanRequest, SecurePlan};
+    use crate::amount::{MAX_AMOUNT, MAX_DECIMALS};
     use crate::brand::{Brand, BrandSet};
     use crate::card_mode::CardMode;
+    use crate::check::Check;
     use crate::expiry::Date;
     use crate::field::{Field, FieldKind};
     use crate::keys::{Keys, StarKey};
+    use crate::step::{CustomId, Step};
 
     const NUMBER: Field = Field::new(FieldKind::CardNumber { allowed: BrandSet::COMMON });
     const EXPIRY: Field = Field::new(FieldKind::ExpirationDate);
@@ -399,6 +402,8 @@ mod tests {
                 Field { inter_key_timeout: 61 * second, ..EXPIRY },
                 PlanError::KeyTimeout { field: 1 },
             ),
+            (Field { field_timeout: 4 * second, ..EXPIRY }, PlanError::FieldTimeout { field: 1 }),
+            (Field { field_timeout: 121 * second, ..EXPIRY }, PlanError::FieldTimeout { field: 1 }),
             (
                 Field::new(FieldKind::CardNumber { allowed: BrandSet::NONE }),
                 PlanError::NoBrands { field: 1 },
@@ -408,9 +413,68 @@ mod tests {
             assert_eq!(refusal(&[POSTAL, field]), error);
             assert_eq!(error.as_str(), "validation-error");
         }
-        for (min, max) in [(2, 5), (6, 5), (5, 11)] {
-            let postal = Field::new(FieldKind::PostalCode { min, max });
-            assert_eq!(refusal(&[EXPIRY, postal]), PlanError::Lengths { field: 1 });
+    }
+
+    #[test]
+    fn lengths_lie_within_their_kind_and_the_right_way_round() {
+        type Kind = fn(u8, u8) -> FieldKind;
+        let id = CustomId::ALL[0];
+        let kinds: [(Kind, u8, u8); 6] = [
+            (|min, max| FieldKind::PostalCode { min, max }, 3, 10),
+            (|min, max| FieldKind::BankAccountNumber { min, max }, 4, 17),
+            (|min, max| FieldKind::OneTimeCode { min, max, refuse_trivial: true }, 4, 8),
+            (|min, max| FieldKind::PhoneNumber { min, max }, 7, 15),
+            (|min, max| FieldKind::MemberId { min, max, check: Check::None }, 1, 32),
+            (
+                |min, max| FieldKind::Custom { id: CustomId::ALL[0], min, max, check: Check::Luhn },
+                1,
+                32,
+            ),
+        ];
+        assert_eq!(kinds[5].0(1, 2).step(), Step::Custom(id));
+        for (kind, least, most) in kinds {
+            for (min, max) in [(least, most), (least, least), (most, most)] {
+                assert!(plan(&[Field::new(kind(min, max))], DEFAULT_DEADLINE).is_ok());
+            }
+            for (min, max) in [(least - 1, most), (least, most + 1), (most, least), (0, 255)] {
+                let refused = refusal(&[Field::new(kind(min, max))]);
+                assert_eq!(refused, PlanError::Lengths { field: 0 });
+            }
         }
+    }
+
+    #[test]
+    fn amounts_and_their_decimals_are_bounded() {
+        for (min, max, decimals, good) in [
+            (0, MAX_AMOUNT, MAX_DECIMALS, true),
+            (1, 1, 0, true),
+            (2, 1, 0, false),
+            (0, MAX_AMOUNT + 1, 0, false),
+            (0, 1, MAX_DECIMALS + 1, false),
+        ] {
+            let amount = Field::new(FieldKind::Amount { min, max, decimals });
+            let refused = plan(&[amount], DEFAULT_DEADLINE).err();
+            assert_eq!(refused, (!good).then_some(PlanError::AmountRange { field: 0 }));
+        }
+    }
+
+    #[test]
+    fn only_an_amount_with_decimals_has_a_point() {
+        let point = Some(Keys { star: StarKey::DecimalPoint, ..Keys::default() });
+        let amount = |decimals| Field::new(FieldKind::Amount { min: 0, max: 9_999, decimals });
+        let refused = Err(PlanError::DecimalPoint { field: 0 });
+        for (field, expected) in [
+            (amount(2), Ok(())),
+            (amount(0), Ok(())),
+            (Field { keys: point, ..amount(2) }, Ok(())),
+            (Field { keys: point, ..amount(0) }, refused),
+            (Field { keys: point, ..EXPIRY }, refused),
+        ] {
+            assert_eq!(plan(&[field], DEFAULT_DEADLINE).map(drop), expected);
+        }
+        assert_eq!(amount(2).keys(Keys::default()).star, StarKey::DecimalPoint);
+        assert_eq!(amount(0).keys(Keys::default()), Keys::default());
+        let own = Some(Keys { star: StarKey::Cancel, ..Keys::default() });
+        assert_eq!(Field { keys: own, ..amount(2) }.keys(Keys::default()).star, StarKey::Cancel);
     }
 }
