@@ -26,7 +26,11 @@ pub struct SecureEnter;
 pub struct SecureCancel;
 /// Needs [`Scope::Recordings`].
 pub struct Recordings;
-/// Needs any valid key: what is told depends on its role.
+/// Needs [`Scope::SealedFetch`].
+pub struct SealedFetch;
+/// Needs [`Scope::Webhooks`].
+pub struct Webhooks;
+/// Needs any valid key of a party to the call: what is told depends on its role.
 pub struct AnyKey;
 
 impl Needs for Calls {
@@ -40,6 +44,12 @@ impl Needs for SecureCancel {
 }
 impl Needs for Recordings {
     const ANY_OF: &'static [Scope] = &[Scope::Recordings];
+}
+impl Needs for SealedFetch {
+    const ANY_OF: &'static [Scope] = &[Scope::SealedFetch];
+}
+impl Needs for Webhooks {
+    const ANY_OF: &'static [Scope] = &[Scope::Webhooks];
 }
 impl Needs for AnyKey {
     const ANY_OF: &'static [Scope] = &[Scope::SecureEnter, Scope::SecureRead];
@@ -82,7 +92,8 @@ impl<N: Needs> FromRequestParts<Arc<Control>> for Permit<N> {
         } else {
             Err(Problem::new(
                 Code::Forbidden,
-                "The role of this key lacks the scope for this: make a script or operator key.",
+                "The role of this key lacks the scope for this: make a script or operator key, or a \
+                 payment key to fetch sealed data.",
             ))
         }
     }

@@ -26,3 +26,9 @@ pub fn octets<const N: usize>() -> Result<[u8; N], NoRandom> {
 pub fn generator() -> Result<StdRng, NoRandom> {
     octets().map(StdRng::from_seed)
 }
+
+/// The system's random numbers, for what asks for them itself.
+#[must_use]
+pub fn system() -> SystemRandom {
+    SystemRandom::new()
+}

@@ -12,6 +12,9 @@ use std::time::Duration;
 use relay::wire::sdp::{AddressPolicy, OwnMedia, Policy};
 use serde::Deserialize;
 
+use crate::outbound::AddressRules;
+use crate::sinks::config::{RawOutbound, RawSinks, SinksConfig};
+
 const DEFAULT_CONTROL: &str = "127.0.0.1:8080";
 const DEFAULT_HEALTH: &str = "127.0.0.1:8081";
 const DEFAULT_MEDIA: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
@@ -38,6 +41,10 @@ pub struct RawConfig {
     pub media: RawMedia,
     /// Recordings.
     pub recordings: RawRecordings,
+    /// Outgoing requests.
+    pub outbound: RawOutbound,
+    /// Where what was keyed is delivered to.
+    pub sinks: RawSinks,
 }
 
 /// The API's listener, as typed.
@@ -105,6 +112,10 @@ pub struct Config {
     pub recordings: Option<PathBuf>,
     /// Media.
     pub media: MediaConfig,
+    /// Where outgoing requests may go.
+    pub outbound: AddressRules,
+    /// Where what was keyed is delivered to.
+    pub sinks: SinksConfig,
 }
 
 /// What the media plane is to do.
@@ -203,6 +214,8 @@ impl RawConfig {
             keys: self.control.keys.unwrap_or_else(|| state.join("keys.json")),
             recordings: recordings.then_some(directory),
             media: self.media.resolve(cores)?,
+            outbound: self.outbound.resolve()?,
+            sinks: self.sinks.resolve()?,
             state_dir: state,
         })
     }

@@ -15,6 +15,7 @@ use relay::io::FLIP_BUCKETS_US;
 use relay::switchboard::DropReason;
 
 use crate::Control;
+use crate::clock;
 use crate::dto::secure_session::ResultName;
 
 /// How often all calls are looked at for what they dropped.
@@ -68,6 +69,7 @@ pub async fn sample(control: Arc<Control>) {
         for entry in control.calls.live() {
             control.see(&entry).await;
         }
+        control.sinks.sealed().expire(clock::monotonic());
     }
 }
 
@@ -118,7 +120,24 @@ impl Exposition {
         let unauthenticated = load(unauthenticated);
         let name = "sotto_unauthenticated_total";
         self.one(name, "counter", "Requests without a valid key", unauthenticated);
+        self.deliveries(control);
         self.flips(control);
+    }
+
+    fn deliveries(&mut self, control: &Control) {
+        let name = "sotto_deliveries_total";
+        self.head(name, "counter", "Deliveries of what was keyed, by how they ended");
+        for (outcome, count) in control.sinks.counts() {
+            self.line(name, format_args!("outcome=\"{outcome}\""), count);
+        }
+        let sealed = control.sinks.sealed();
+        let help = "Sealed data that waits to be fetched";
+        self.one("sotto_sealed_waiting", "gauge", help, sealed.waiting());
+        let (fetched, expired) = sealed.totals();
+        let name = "sotto_sealed_total";
+        self.head(name, "counter", "Sealed data that no longer waits, by what became of it");
+        self.line(name, format_args!("outcome=\"fetched\""), fetched);
+        self.line(name, format_args!("outcome=\"expired\""), expired);
     }
 
     fn flips(&mut self, control: &Control) {

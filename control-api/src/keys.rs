@@ -31,12 +31,14 @@ const OTHERS: u32 = 0o077;
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "snake_case")]
 pub enum Role {
-    /// People: every scope.
+    /// People: every scope but that of fetching sealed data.
     Operator,
     /// The program that runs the dialogue: calls, and secure sessions with their details.
     Script,
     /// The AI engine: it may enter a secure session, and learns pass or fail.
     Engine,
+    /// The merchant's payment system: it may fetch sealed data, and nothing else.
+    Payment,
 }
 
 /// One thing a key may be allowed to do.
@@ -52,6 +54,12 @@ pub enum Scope {
     SecureCancel,
     /// Hear recordings.
     Recordings,
+    /// Fetch sealed data, once. No other role has it, the operator's neither: whoever may run the
+    /// relay need not hold what it sealed, and a copy fetched by the wrong hands is noticed because
+    /// the right ones find it gone.
+    SealedFetch,
+    /// See which webhooks wait or were given up, and send them again.
+    Webhooks,
 }
 
 impl Role {
@@ -65,14 +73,34 @@ impl Role {
                 | Scope::SecureEnter
                 | Scope::SecureRead
                 | Scope::SecureCancel
-                | Scope::Recordings,
+                | Scope::Recordings
+                | Scope::Webhooks,
             )
             | (Role::Script, Scope::Calls | Scope::SecureEnter | Scope::SecureRead)
-            | (Role::Engine, Scope::SecureEnter) => true,
-            (Role::Script, Scope::SecureCancel | Scope::Recordings)
+            | (Role::Engine, Scope::SecureEnter)
+            | (Role::Payment, Scope::SealedFetch) => true,
+            (Role::Operator, Scope::SealedFetch)
+            | (
+                Role::Script,
+                Scope::SecureCancel | Scope::Recordings | Scope::SealedFetch | Scope::Webhooks,
+            )
             | (
                 Role::Engine,
-                Scope::Calls | Scope::SecureRead | Scope::SecureCancel | Scope::Recordings,
+                Scope::Calls
+                | Scope::SecureRead
+                | Scope::SecureCancel
+                | Scope::Recordings
+                | Scope::SealedFetch
+                | Scope::Webhooks,
+            )
+            | (
+                Role::Payment,
+                Scope::Calls
+                | Scope::SecureEnter
+                | Scope::SecureRead
+                | Scope::SecureCancel
+                | Scope::Recordings
+                | Scope::Webhooks,
             ) => false,
         }
     }
@@ -84,6 +112,7 @@ impl Role {
             Role::Operator => "operator",
             Role::Script => "script",
             Role::Engine => "engine",
+            Role::Payment => "payment",
         }
     }
 }

@@ -30,12 +30,14 @@ pub mod idempotency;
 pub mod index;
 pub mod keys;
 pub mod openapi;
+pub mod outbound;
 pub mod problem;
 pub mod process;
 pub mod recordings;
 pub mod secure_sessions;
 pub mod serve;
 pub mod server;
+pub mod sinks;
 pub mod story;
 
 use health::Metrics;
@@ -44,6 +46,7 @@ use index::{CallEntry, CallIndex};
 use keys::KeyTable;
 use problem::{Code, Problem};
 use recordings::Recordings;
+use sinks::Sinks;
 
 /// What the handlers share.
 pub struct Control {
@@ -57,6 +60,8 @@ pub struct Control {
     pub policy: Policy,
     /// Where recordings are; `None` if none are kept.
     pub recordings: Option<Recordings>,
+    /// Where what was keyed is delivered to.
+    pub sinks: Arc<Sinks>,
     /// The answers of the last day.
     pub idempotency: Idempotency,
     /// What the API counts.
@@ -70,8 +75,15 @@ pub struct Control {
     hears_events: AtomicBool,
 }
 
+/// Whom the control plane speaks to of its own accord; nobody by default.
+#[derive(Default)]
+pub struct Outward {
+    /// Where what was keyed is delivered to.
+    pub sinks: Arc<Sinks>,
+}
+
 impl Control {
-    /// The control plane of a relay.
+    /// The control plane of a relay that speaks to nobody of its own accord.
     #[must_use]
     pub fn new(
         relay: Relay,
@@ -80,12 +92,27 @@ impl Control {
         recordings: Option<Recordings>,
         keys: KeyTable,
     ) -> Arc<Control> {
+        Control::with(relay, gauges, policy, recordings, keys, Outward::default())
+    }
+
+    /// The control plane of a relay that speaks to others of its own accord.
+    #[must_use]
+    pub fn with(
+        relay: Relay,
+        gauges: Gauges,
+        policy: Policy,
+        recordings: Option<Recordings>,
+        keys: KeyTable,
+        outward: Outward,
+    ) -> Arc<Control> {
+        let Outward { sinks } = outward;
         Arc::new(Control {
             relay,
             gauges,
             calls: CallIndex::default(),
             policy,
             recordings,
+            sinks,
             idempotency: Idempotency::default(),
             metrics: Metrics::default(),
             streams: Arc::new(Semaphore::new(events::MAX_STREAMS)),

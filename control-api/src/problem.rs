@@ -38,6 +38,10 @@ pub enum Code {
     SecureSessionNotFound,
     /// The call has no recording.
     RecordingNotFound,
+    /// Nothing was sealed for the call.
+    SealedDataNotFound,
+    /// There is no such webhook delivery.
+    DeliveryNotFound,
     /// The path does not know the method.
     MethodNotAllowed,
     /// The body took too long to arrive.
@@ -50,6 +54,10 @@ pub enum Code {
     CallEnded,
     /// A request with the same idempotency key is in flight.
     IdempotencyKeyInUse,
+    /// The sealed data has been given out.
+    SealedDataFetched,
+    /// Nobody fetched the sealed data in time.
+    SealedDataExpired,
     /// The body is longer than any that is read.
     BodyTooLarge,
     /// The body is not declared as JSON.
@@ -72,7 +80,7 @@ pub enum Code {
 
 impl Code {
     /// Every code, for the documentation and its tests.
-    pub const ALL: [Code; 24] = [
+    pub const ALL: [Code; 28] = [
         Code::MalformedBody,
         Code::MalformedSdp,
         Code::MalformedParameter,
@@ -82,12 +90,16 @@ impl Code {
         Code::CallNotFound,
         Code::SecureSessionNotFound,
         Code::RecordingNotFound,
+        Code::SealedDataNotFound,
+        Code::DeliveryNotFound,
         Code::MethodNotAllowed,
         Code::RequestTimeout,
         Code::SessionInProgress,
         Code::CallIsCut,
         Code::CallEnded,
         Code::IdempotencyKeyInUse,
+        Code::SealedDataFetched,
+        Code::SealedDataExpired,
         Code::BodyTooLarge,
         Code::UnsupportedMediaType,
         Code::InvalidRequest,
@@ -114,6 +126,10 @@ impl Code {
                 (404, "secure-session-not-found", "There is no such secure session")
             }
             Code::RecordingNotFound => (404, "recording-not-found", "There is no such recording"),
+            Code::SealedDataNotFound => (404, "sealed-data-not-found", "There is no sealed data"),
+            Code::DeliveryNotFound => {
+                (404, "webhook-delivery-not-found", "There is no such webhook delivery")
+            }
             Code::MethodNotAllowed => {
                 (405, "method-not-allowed", "The path does not know this method")
             }
@@ -126,6 +142,10 @@ impl Code {
             Code::IdempotencyKeyInUse => {
                 (409, "idempotency-key-in-use", "A request with this key is in flight")
             }
+            Code::SealedDataFetched => {
+                (410, "sealed-data-fetched", "The sealed data has been fetched")
+            }
+            Code::SealedDataExpired => (410, "sealed-data-expired", "The sealed data has expired"),
             Code::BodyTooLarge => (413, "body-too-large", "The body is too large"),
             Code::UnsupportedMediaType => {
                 (415, "unsupported-media-type", "The body must be application/json")

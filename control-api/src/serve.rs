@@ -14,8 +14,10 @@ use tokio::task::JoinHandle;
 
 use crate::config::{Config, ConfigError, MediaConfig};
 use crate::keys::{KeyError, KeyFile, KeyTable, Role, Token};
+use crate::outbound::{Outbound, SystemResolver};
 use crate::recordings::Recordings;
-use crate::{Control, app, chance, clock, health, server};
+use crate::sinks::{Sinks, SinksError};
+use crate::{Control, Outward, app, chance, clock, health, server};
 
 /// Exit code for a configuration that can't work (`EX_CONFIG` of sysexits.h).
 pub const EXIT_CONFIG: u8 = 78;
@@ -31,6 +33,9 @@ pub enum StartError {
     /// The keys can't be read or made.
     #[error(transparent)]
     Keys(#[from] KeyError),
+    /// A sink can't be used.
+    #[error(transparent)]
+    Sinks(#[from] SinksError),
     /// Nobody could use the API.
     #[error(
         "control.address {address} is reachable from outside, but {keys} holds no key: make one \
@@ -66,7 +71,10 @@ impl StartError {
     #[must_use]
     pub const fn exit_code(&self) -> u8 {
         match self {
-            StartError::Config(_) | StartError::Keys(_) | StartError::NoKeys { .. } => EXIT_CONFIG,
+            StartError::Config(_)
+            | StartError::Keys(_)
+            | StartError::Sinks(_)
+            | StartError::NoKeys { .. } => EXIT_CONFIG,
             StartError::Relay { .. } | StartError::Listen { .. } | StartError::NoRandom => 1,
         }
     }
@@ -99,6 +107,7 @@ impl Running {
     /// # Errors
     /// The first thing that prevents it.
     pub async fn start(config: Config) -> Result<Running, StartError> {
+        let outward = open_outward(&config)?;
         let (keys, first_key) = open_keys(&config)?;
         let (api_listener, health_listener) =
             (listen(config.control).await?, listen(config.health).await?);
@@ -111,7 +120,7 @@ impl Running {
         let recordings = config.recordings.zip(threads.recorder());
         let recordings = recordings
             .map(|(directory, recorder)| Recordings { directory, queue: recorder.queue() });
-        let control = Control::new(relay, gauges, policy, recordings, keys);
+        let control = Control::with(relay, gauges, policy, recordings, keys, outward);
         let hearing = tokio::spawn({
             let control = Arc::clone(&control);
             async move { control.hear(events).await }
@@ -202,6 +211,12 @@ fn open_keys(config: &Config) -> Result<(KeyTable, Option<Token>), StartError> {
         first = Some(file.add(Role::Operator, clock::now().to_string())?.1);
     }
     Ok((file.table()?, first))
+}
+
+/// Whom this process speaks to of its own accord.
+fn open_outward(config: &Config) -> Result<Outward, StartError> {
+    let outbound = Outbound::new(config.outbound.clone(), Arc::new(SystemResolver));
+    Ok(Outward { sinks: Arc::new(Sinks::open(config.sinks.clone(), outbound)?) })
 }
 
 fn relay_config(

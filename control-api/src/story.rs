@@ -32,7 +32,8 @@ impl Audience {
     #[must_use]
     pub const fn of(role: Role) -> Audience {
         match role {
-            Role::Engine => Audience::Engine,
+            // A payment key is let at no story; were it, it would be told the least.
+            Role::Engine | Role::Payment => Audience::Engine,
             Role::Script | Role::Operator => Audience::Staff,
         }
     }

@@ -413,7 +413,7 @@ impl LegView {
     fn of(leg: &LegSnapshot, role: Role, is_cut: bool) -> LegView {
         let is_operator = match role {
             Role::Operator => true,
-            Role::Script | Role::Engine => false,
+            Role::Script | Role::Engine | Role::Payment => false,
         };
         let quality = is_operator || !is_cut;
         let told = |packets: u64| {

@@ -8,3 +8,4 @@ pub mod id;
 pub mod json;
 pub mod plan;
 pub mod secure_session;
+pub mod sink;

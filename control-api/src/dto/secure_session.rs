@@ -118,7 +118,7 @@ impl SessionView {
             record.field = session.step.map(|step| (step, session.attempt)).or(record.field);
         }
         Some(match role {
-            Role::Engine => SessionView::for_engine(&record),
+            Role::Engine | Role::Payment => SessionView::for_engine(&record),
             Role::Script => SessionView::with_detail(&record, None),
             Role::Operator => {
                 SessionView::with_detail(&record, session.map(|session| session.progress))

@@ -37,6 +37,7 @@ pub struct Rig {
     operator: String,
     script: String,
     engine: String,
+    payment: String,
     ended_keys: String,
 }
 
@@ -74,6 +75,7 @@ impl Rig {
         let mut key = |role| file.add(role, String::new()).unwrap().1.reveal().to_owned();
         let (operator, script, engine, ended_keys) =
             (key(Role::Operator), key(Role::Script), key(Role::Engine), key(Role::Operator));
+        let payment = key(Role::Payment);
         let ended_id = ended_keys.split('_').nth(1).unwrap().to_owned();
         file.remove(&ended_id).unwrap();
 
@@ -104,7 +106,7 @@ impl Rig {
             async move { control.hear(events).await }
         });
         let app = app(&control);
-        Rig { control, app, directory, operator, script, engine, ended_keys }
+        Rig { control, app, directory, operator, script, engine, payment, ended_keys }
     }
 
     pub fn token(&self, role: Role) -> &str {
@@ -112,6 +114,7 @@ impl Rig {
             Role::Operator => &self.operator,
             Role::Script => &self.script,
             Role::Engine => &self.engine,
+            Role::Payment => &self.payment,
         }
     }
 
