@@ -14,6 +14,7 @@ use serde::Deserialize;
 
 use crate::outbound::AddressRules;
 use crate::sinks::config::{RawOutbound, RawSinks, SinksConfig};
+use crate::webhooks::config::{RawWebhook, WebhookConfig};
 
 const DEFAULT_CONTROL: &str = "127.0.0.1:8080";
 const DEFAULT_HEALTH: &str = "127.0.0.1:8081";
@@ -45,6 +46,8 @@ pub struct RawConfig {
     pub outbound: RawOutbound,
     /// Where what was keyed is delivered to.
     pub sinks: RawSinks,
+    /// Who is told of events by HTTP.
+    pub webhooks: Vec<RawWebhook>,
 }
 
 /// The API's listener, as typed.
@@ -116,6 +119,8 @@ pub struct Config {
     pub outbound: AddressRules,
     /// Where what was keyed is delivered to.
     pub sinks: SinksConfig,
+    /// Who is told of events by HTTP.
+    pub webhooks: Vec<WebhookConfig>,
 }
 
 /// What the media plane is to do.
@@ -216,6 +221,7 @@ impl RawConfig {
             media: self.media.resolve(cores)?,
             outbound: self.outbound.resolve()?,
             sinks: self.sinks.resolve()?,
+            webhooks: crate::webhooks::config::resolve(self.webhooks)?,
             state_dir: state,
         })
     }

@@ -138,6 +138,14 @@ impl Exposition {
         self.head(name, "counter", "Sealed data that no longer waits, by what became of it");
         self.line(name, format_args!("outcome=\"fetched\""), fetched);
         self.line(name, format_args!("outcome=\"expired\""), expired);
+        let name = "sotto_webhook_attempts_total";
+        self.head(name, "counter", "Attempts to deliver webhooks, by how they ended");
+        for (outcome, count) in control.webhooks.counts() {
+            self.line(name, format_args!("outcome=\"{outcome}\""), count);
+        }
+        let (pending, dead) = control.webhooks.shelf().map_or((0, 0), |shelf| shelf.counts());
+        self.one("sotto_webhooks_pending", "gauge", "Webhooks that wait to be delivered", pending);
+        self.one("sotto_webhooks_dead", "gauge", "Webhooks that were given up", dead);
     }
 
     fn flips(&mut self, control: &Control) {

@@ -39,6 +39,7 @@ pub mod serve;
 pub mod server;
 pub mod sinks;
 pub mod story;
+pub mod webhooks;
 
 use health::Metrics;
 use idempotency::Idempotency;
@@ -47,6 +48,7 @@ use keys::KeyTable;
 use problem::{Code, Problem};
 use recordings::Recordings;
 use sinks::Sinks;
+use webhooks::Webhooks;
 
 /// What the handlers share.
 pub struct Control {
@@ -62,6 +64,8 @@ pub struct Control {
     pub recordings: Option<Recordings>,
     /// Where what was keyed is delivered to.
     pub sinks: Arc<Sinks>,
+    /// Who is told of events by HTTP.
+    pub webhooks: Arc<Webhooks>,
     /// The answers of the last day.
     pub idempotency: Idempotency,
     /// What the API counts.
@@ -80,6 +84,8 @@ pub struct Control {
 pub struct Outward {
     /// Where what was keyed is delivered to.
     pub sinks: Arc<Sinks>,
+    /// Who is told of events by HTTP.
+    pub webhooks: Arc<Webhooks>,
 }
 
 impl Control {
@@ -105,7 +111,7 @@ impl Control {
         keys: KeyTable,
         outward: Outward,
     ) -> Arc<Control> {
-        let Outward { sinks } = outward;
+        let Outward { sinks, webhooks } = outward;
         Arc::new(Control {
             relay,
             gauges,
@@ -113,6 +119,7 @@ impl Control {
             policy,
             recordings,
             sinks,
+            webhooks,
             idempotency: Idempotency::default(),
             metrics: Metrics::default(),
             streams: Arc::new(Semaphore::new(events::MAX_STREAMS)),
@@ -146,7 +153,11 @@ impl Control {
             if let EventKind::SecureConcluded { session: _, verdict } = event.kind {
                 self.metrics.session_concluded(verdict);
             }
+            let call = event.call;
             self.calls.handle_event(clock::now(), event);
+            if let Some(entry) = self.calls.find(call) {
+                self.webhooks.notice(&entry);
+            }
         }
         self.hears_events.store(false, Ordering::Relaxed);
     }

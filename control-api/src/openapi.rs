@@ -9,7 +9,7 @@ use utoipa::openapi::{ComponentsBuilder, InfoBuilder, OpenApi, OpenApiBuilder};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use crate::{Control, calls, events, recordings, secure_sessions, sinks};
+use crate::{Control, calls, events, recordings, secure_sessions, sinks, webhooks};
 
 const KEY_SCHEME: &str = "api_key";
 
@@ -26,6 +26,8 @@ pub fn routes_and_contract() -> (Router<Arc<Control>>, OpenApi) {
         .routes(routes!(sinks::fetch::fetch))
         .routes(routes!(events::follow))
         .routes(routes!(recordings::export))
+        .routes(routes!(webhooks::api::list))
+        .routes(routes!(webhooks::api::replay))
         .split_for_parts()
 }
 

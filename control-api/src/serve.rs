@@ -17,6 +17,8 @@ use crate::keys::{KeyError, KeyFile, KeyTable, Role, Token};
 use crate::outbound::{Outbound, SystemResolver};
 use crate::recordings::Recordings;
 use crate::sinks::{Sinks, SinksError};
+use crate::webhooks::delivery::Schedule;
+use crate::webhooks::{Webhooks, WebhooksError};
 use crate::{Control, Outward, app, chance, clock, health, server};
 
 /// Exit code for a configuration that can't work (`EX_CONFIG` of sysexits.h).
@@ -36,6 +38,9 @@ pub enum StartError {
     /// A sink can't be used.
     #[error(transparent)]
     Sinks(#[from] SinksError),
+    /// A webhook can't be used.
+    #[error(transparent)]
+    Webhooks(#[from] WebhooksError),
     /// Nobody could use the API.
     #[error(
         "control.address {address} is reachable from outside, but {keys} holds no key: make one \
@@ -74,6 +79,7 @@ impl StartError {
             StartError::Config(_)
             | StartError::Keys(_)
             | StartError::Sinks(_)
+            | StartError::Webhooks(_)
             | StartError::NoKeys { .. } => EXIT_CONFIG,
             StartError::Relay { .. } | StartError::Listen { .. } | StartError::NoRandom => 1,
         }
@@ -126,11 +132,12 @@ impl Running {
             async move { control.hear(events).await }
         });
         let api = app(&control);
-        let tasks = vec![
+        let mut tasks = vec![
             tokio::spawn(server::serve(api_listener, api, control.stopping())),
             tokio::spawn(server::serve(health_listener, health::app(&control), control.stopping())),
             tokio::spawn(health::sample(Arc::clone(&control))),
         ];
+        tasks.extend(control.webhooks.start(&control.stopping()));
         let (address, health) = addresses;
         log_start(&served, address, health);
         Ok(Running {
@@ -216,7 +223,11 @@ fn open_keys(config: &Config) -> Result<(KeyTable, Option<Token>), StartError> {
 /// Whom this process speaks to of its own accord.
 fn open_outward(config: &Config) -> Result<Outward, StartError> {
     let outbound = Outbound::new(config.outbound.clone(), Arc::new(SystemResolver));
-    Ok(Outward { sinks: Arc::new(Sinks::open(config.sinks.clone(), outbound)?) })
+    let sinks = Sinks::open(config.sinks.clone(), outbound.clone())?;
+    let directory = config.state_dir.join("webhooks");
+    let schedule = Schedule::default();
+    let webhooks = Webhooks::open(config.webhooks.clone(), &directory, outbound, schedule)?;
+    Ok(Outward { sinks: Arc::new(sinks), webhooks: Arc::new(webhooks) })
 }
 
 fn relay_config(

@@ -11,7 +11,7 @@ use control_api::openapi;
 use rig::Rig;
 
 /// Operations, and the roles that are let in.
-const MATRIX: [(&str, &str, &[Role]); 15] = [
+const MATRIX: [(&str, &str, &[Role]); 17] = [
     ("post", "/v1/calls", CALLS),
     ("get", "/v1/calls", CALLS),
     ("get", "/v1/calls/{call_id}", CALLS),
@@ -27,6 +27,8 @@ const MATRIX: [(&str, &str, &[Role]); 15] = [
     ("post", "/v1/calls/{call_id}/secure-session/sealed", &[Role::Payment]),
     ("get", "/v1/calls/{call_id}/events", ALL),
     ("get", "/v1/calls/{call_id}/recording", &[Role::Operator]),
+    ("get", "/v1/webhook-deliveries", &[Role::Operator]),
+    ("post", "/v1/webhook-deliveries/{delivery_id}/replay", &[Role::Operator]),
 ];
 const EVERY: &[Role] = &[Role::Operator, Role::Script, Role::Engine, Role::Payment];
 const ALL: &[Role] = &[Role::Operator, Role::Script, Role::Engine];

@@ -9,3 +9,4 @@ pub mod json;
 pub mod plan;
 pub mod secure_session;
 pub mod sink;
+pub mod webhook;

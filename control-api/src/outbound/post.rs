@@ -142,14 +142,14 @@ impl Outbound {
         Outbound { rules: Arc::new(rules), resolver }
     }
 
-    /// Connects to an endpoint, by TLS unless its scheme is plain http.
+    /// Connects to an endpoint, by TLS unless its scheme is plain http; `tls` says whom to trust.
     ///
     /// # Errors
     /// [`ConnectError`]; the caller sets the time limit.
     pub async fn connect(
         &self,
         endpoint: &Endpoint,
-        tls: &Arc<ClientConfig>,
+        tls: Option<&Arc<ClientConfig>>,
     ) -> Result<Connection, ConnectError> {
         let uri = endpoint.target.parse().map_err(|_| ConnectError::Unresolved)?;
         let host = HeaderValue::from_str(&endpoint.host_header());
@@ -158,7 +158,10 @@ impl Outbound {
         let tcp = reach(&addresses, endpoint.port).await?;
         let stream = match endpoint.scheme {
             Scheme::Http => Stream::Clear(tcp),
-            Scheme::Https => Stream::Tls(Box::new(shake_hands(endpoint, tls, tcp).await?)),
+            Scheme::Https => {
+                let tls = tls.ok_or(ConnectError::Untrusted)?;
+                Stream::Tls(Box::new(shake_hands(endpoint, tls, tcp).await?))
+            }
         };
         Ok(Connection { stream, uri, host })
     }

@@ -223,10 +223,10 @@ impl Connector {
         headers.extend(self.authorization.clone().map(|value| (header::AUTHORIZATION, value)));
         headers.extend(HeaderValue::from_str(session).map(|value| (IDEMPOTENCY_KEY, value)));
         let answered = timeout(self.config.timeout, async {
-            let connection = match outbound.connect(&self.config.endpoint, &self.tls).await {
+            let connection = match outbound.connect(&self.config.endpoint, Some(&self.tls)).await {
                 // Nothing was sent, so the one more try can't charge twice.
                 Err(error) if error.may_pass() => {
-                    outbound.connect(&self.config.endpoint, &self.tls).await
+                    outbound.connect(&self.config.endpoint, Some(&self.tls)).await
                 }
                 connected @ (Ok(_) | Err(_)) => connected,
             };

@@ -353,6 +353,17 @@ impl Sinks {
 /// A delivery that only waits to be made; nothing else holds what was keyed any more.
 pub struct PackedDelivery(Packed);
 
+impl PackedDelivery {
+    /// Whether it is to be posted, and not already at its end.
+    #[must_use]
+    pub const fn waits_to_be_posted(&self) -> bool {
+        match &self.0 {
+            Packed::Post { .. } => true,
+            Packed::Done(_) => false,
+        }
+    }
+}
+
 impl Outcomes {
     fn remember(&mut self, session: SessionId, outcome: Outcome) {
         if self.known.insert(session, outcome).is_none() {
