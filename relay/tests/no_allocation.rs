@@ -9,8 +9,7 @@ use std::time::{Duration, Instant};
 use dtmf::brand::BrandSet;
 use dtmf::expiry::Date;
 use dtmf::g711::Law;
-use dtmf::keys::Keys;
-use dtmf::{Field, FieldKind, SecurePlan};
+use dtmf::{CardMode, Field, FieldKind, PlanRequest, SecurePlan};
 use relay::switchboard::limits::BUFFER;
 use relay::switchboard::{
     CallId, Command, EngineAudio, LegMedia, LocalPort, OpenCall, PortPair, SessionId, SourceRule,
@@ -82,8 +81,8 @@ impl Scene {
     fn enter(&mut self) {
         let fields = [Field::new(FieldKind::CardNumber { allowed: BrandSet::COMMON })];
         let today = Date::new(2026, 11, 24).unwrap();
-        let deadline = Duration::from_secs(120);
-        let plan = Box::new(SecurePlan::new(&fields, Keys::default(), deadline, today).unwrap());
+        let request = PlanRequest::new(&fields, today, CardMode::Test);
+        let plan = Box::new(SecurePlan::new(request).unwrap());
         let (session, engine_audio) = (SessionId(1), EngineAudio::Drop);
         let enter = Command::Enter { call: CALL, session, plan, engine_audio };
         self.switchboard.handle_command(self.now, enter).map(drop).unwrap();

@@ -6,8 +6,7 @@ use std::time::{Duration, Instant};
 use dtmf::brand::BrandSet;
 use dtmf::expiry::Date;
 use dtmf::g711::Law;
-use dtmf::keys::Keys;
-use dtmf::{Digit, Field, FieldKind, SecurePlan, Verdict};
+use dtmf::{CardMode, Digit, Field, FieldKind, PlanRequest, SecurePlan, Verdict};
 use loadtest::caller::FRAME;
 use loadtest::{Caller, CallerConfig, Ear, KeyMethod, Voice};
 use rand::rngs::StdRng;
@@ -283,7 +282,8 @@ pub fn card_plan() -> SecurePlan {
         Field::new(FieldKind::SecurityCode),
     ];
     let today = Date::new(2026, 11, 24).expect("a date");
-    SecurePlan::new(&fields, Keys::default(), Duration::from_secs(120), today).expect("a plan")
+    let request = PlanRequest::new(&fields, today, CardMode::Test);
+    SecurePlan::new(PlanRequest { deadline: Duration::from_secs(120), ..request }).expect("a plan")
 }
 
 /// Keys by their characters.

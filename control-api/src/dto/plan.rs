@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use dtmf::brand::{Brand, BrandSet};
+use dtmf::card_mode::CardMode;
 use dtmf::expiry::Date;
 use dtmf::field::{Field, FieldKind};
 use dtmf::keys::{Keys, PoundKey, StarKey};
-use dtmf::plan::{DEFAULT_DEADLINE, PlanError, SecurePlan};
+use dtmf::plan::{DEFAULT_DEADLINE, Delivery, Drive, PlanError, SecurePlan};
 use relay::switchboard::EngineAudio;
 use serde::Deserialize;
 use utoipa::ToSchema;
@@ -167,7 +168,18 @@ impl PlanRequest {
             .collect::<Result<_, _>>()?;
         let deadline = self.deadline_ms.map_or(DEFAULT_DEADLINE, milliseconds);
         let today = Date::new(today.year, today.month, today.day).ok_or_else(Problem::internal)?;
-        SecurePlan::new(&fields, self.keys.to_keys(), deadline, today).map_err(refused)
+        let request = dtmf::PlanRequest {
+            fields: &fields,
+            keys: self.keys.to_keys(),
+            deadline,
+            today,
+            // What is only validated needs no real card.
+            card_mode: CardMode::Test,
+            luhn_unionpay: false,
+            drive: Drive::WholePlan,
+            delivery: Delivery::Discard,
+        };
+        SecurePlan::new(request).map_err(refused)
     }
 }
 
@@ -267,8 +279,11 @@ fn refused(error: PlanError) -> Problem {
         PlanError::NoBrands { field } | PlanError::BrandWithoutCode { field } => {
             format!("/fields/{field}/allowed_brands")
         }
-        PlanError::KeyTimeout { field }
-        | PlanError::PostalLengths { field }
+        PlanError::FieldTimeout { field }
+        | PlanError::KeyTimeout { field }
+        | PlanError::Lengths { field }
+        | PlanError::AmountRange { field }
+        | PlanError::DecimalPoint { field }
         | PlanError::Duplicate { field }
         | PlanError::CaptureSequence { field } => format!("/fields/{field}"),
     };

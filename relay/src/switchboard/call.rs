@@ -520,13 +520,15 @@ impl Call {
         let Some(session) = self.routing.session() else { return };
         while let Some(progress) = session.poll_progress() {
             let kind = match progress {
-                Progress::FieldStarted { step, attempt } => {
+                Progress::FieldStarted { step, attempt, error: _ } => {
                     EventKind::FieldStarted { step, attempt }
                 }
                 Progress::FieldRejected { step, attempt, error } => {
                     EventKind::FieldRejected { step, attempt, error }
                 }
                 Progress::FieldAccepted { step } => EventKind::FieldAccepted { step },
+                // Times for a prompt, which is no event.
+                Progress::FieldRepeat { .. } | Progress::Processing => continue,
             };
             events.push_back(Event { call, kind });
         }
@@ -596,7 +598,7 @@ mod tests {
     use std::time::{Duration, Instant};
 
     use dtmf::g711::Law;
-    use dtmf::{Field, FieldKind, SecurePlan, expiry::Date, keys::Keys};
+    use dtmf::{CardMode, Field, FieldKind, PlanRequest, SecurePlan, expiry::Date};
     use rand::{SeedableRng, rngs::StdRng};
 
     use super::super::media::SourceRule;
@@ -611,12 +613,9 @@ mod tests {
         press(&mut call, start, 1, 8000);
         assert!(call.keys_before.is_sounding(start), "the control: a key of the open is known");
         let later = start + 1000 * MS;
-        let plan = SecurePlan::new(
-            &[Field::new(FieldKind::ExpirationDate)],
-            Keys::default(),
-            60_000 * MS,
-            Date::new(2026, 11, 24).unwrap(),
-        );
+        let fields = [Field::new(FieldKind::ExpirationDate)];
+        let today = Date::new(2026, 11, 24).unwrap();
+        let plan = SecurePlan::new(PlanRequest::new(&fields, today, CardMode::Test));
         let id = SessionId(1);
         let mut events = Events::new();
         call.enter(later, id, plan.unwrap(), EngineAudio::Drop, &mut events).unwrap();

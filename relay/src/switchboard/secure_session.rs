@@ -133,7 +133,7 @@ impl SecureSession {
     /// What the script may be told next.
     pub(super) fn poll_progress(&mut self) -> Option<Progress> {
         let progress = self.room.collector.poll_progress()?;
-        if let Progress::FieldStarted { step, attempt } = progress {
+        if let Progress::FieldStarted { step, attempt, .. } = progress {
             self.current = Some((step, attempt));
         }
         Some(progress)
