@@ -15,9 +15,10 @@ use control_api::dto::sink::{OutcomeView, SinkBody};
 use control_api::outbound::address::Special;
 use control_api::outbound::{ConnectError, Outbound};
 use control_api::sinks::clear::Keyed;
-use control_api::sinks::config::{Mode, RawSinks};
+use control_api::sinks::config::RawSinks;
 use control_api::sinks::connector::Refused;
 use control_api::sinks::{Outcome, Receipt, Sinks};
+use dtmf::card_mode::CardMode;
 use dtmf::secret::SecretDigits;
 use dtmf::{Digit, Step};
 use far_side::{
@@ -52,7 +53,7 @@ fn sinks(folder: &Path, port: u16, more: &str, outbound: Outbound) -> Sinks {
 
 async fn deliver(sinks: &Sinks, sink: serde_json::Value) -> Outcome {
     let body: SinkBody = serde_json::from_value(sink).unwrap();
-    let order = sinks.prepare(Mode::Test, Some(body)).unwrap();
+    let order = sinks.prepare(CardMode::Test, Some(body)).unwrap();
     let (call, session) = (CallId(1), id::new_session());
     let packed = {
         let (number, date, code) = (keyed(NUMBER), keyed("1230"), keyed("123"));
@@ -64,7 +65,7 @@ async fn deliver(sinks: &Sinks, sink: serde_json::Value) -> Outcome {
         let keyed = Keyed { entries: &entries, brand: Some("visa") };
         sinks.pack(call, session, order, keyed, clock::monotonic())
     };
-    let outcome = sinks.deliver_keyed(call, session, packed).await;
+    let outcome = sinks.deliver_packed(call, session, packed).await;
     assert_eq!(sinks.outcome(session).as_ref(), Some(&outcome), "it is remembered");
     outcome
 }
@@ -345,7 +346,7 @@ fn mistakes_in_a_sink_are_pointed_at() {
     ];
     for (sink, pointer) in cases {
         let body: SinkBody = serde_json::from_value(sink.clone()).unwrap();
-        let problem = sinks.prepare(Mode::Test, Some(body)).err();
+        let problem = sinks.prepare(CardMode::Test, Some(body)).err();
         let problem = problem.unwrap_or_else(|| panic!("{sink} was taken"));
         let body = serde_json::to_value(problem.body("req")).unwrap();
         assert_eq!(
@@ -354,8 +355,8 @@ fn mistakes_in_a_sink_are_pointed_at() {
         );
     }
     let body: SinkBody = serde_json::from_value(charge(json!({}))).unwrap();
-    assert!(sinks.prepare(Mode::Live, Some(body)).is_err(), "a test connector, a live plan");
-    assert!(sinks.prepare(Mode::Live, None).is_ok_and(|order| !order.delivers()));
+    assert!(sinks.prepare(CardMode::Live, Some(body)).is_err(), "a test connector, a live plan");
+    assert!(sinks.prepare(CardMode::Live, None).is_ok_and(|order| !order.delivers()));
 }
 
 #[test]
@@ -369,8 +370,8 @@ fn the_longest_request_fits_its_page() {
     let sink = json!({ "type": "connector", "name": "acme", "parameters": parameters,
                        "description": "\u{1}".repeat(200) });
     let body: SinkBody = serde_json::from_value(sink).unwrap();
-    let order = sinks.prepare(Mode::Test, Some(body)).unwrap();
-    let longest = keyed(&"9".repeat(32));
+    let order = sinks.prepare(CardMode::Test, Some(body)).unwrap();
+    let longest = keyed(&"9".repeat(33));
     let entries = [(Step::PaymentCardNumber, &longest); 8];
     let keyed = Keyed { entries: &entries, brand: Some("diners-club") };
     let packed = sinks.pack(CallId(1), id::new_session(), order, keyed, clock::monotonic());

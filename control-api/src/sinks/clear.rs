@@ -4,6 +4,7 @@ use std::io;
 
 use axum::body::Bytes;
 use dtmf::Step;
+use dtmf::plan::MAX_FIELDS;
 use dtmf::secret::SecretDigits;
 use locked_page::{LockError, Locked};
 use zeroize::Zeroize;
@@ -12,7 +13,7 @@ use zeroize::Zeroize;
 /// description and parameters take 3 kB at most, eight fields 600 octets.
 pub const CAPACITY: usize = 7 * 1024;
 /// Most entries of one session.
-pub const MAX_ENTRIES: usize = 8;
+pub const MAX_ENTRIES: usize = MAX_FIELDS;
 
 /// JSON in the making, in memory of fixed size. It has no `Debug` and no `Clone`; what was written
 /// is overwritten with zeros when it is dropped.

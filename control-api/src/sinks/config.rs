@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use dtmf::card_mode::CardMode;
 use ipnet::IpNet;
 use serde::Deserialize;
 
@@ -66,7 +67,7 @@ pub struct RawConnector {
     /// Where it is.
     pub url: String,
     /// `test` or `live`.
-    pub mode: Option<Mode>,
+    pub mode: Option<RawMode>,
     /// How long it may take.
     pub timeout_ms: Option<u64>,
     /// A user for HTTP Basic, with `password_file`.
@@ -86,7 +87,7 @@ pub struct RawConnector {
 /// Whether real money moves.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Mode {
+pub enum RawMode {
     /// Published test numbers only.
     Test,
     /// Real cards.
@@ -110,7 +111,7 @@ pub struct ConnectorConfig {
     /// Where it is.
     pub endpoint: Endpoint,
     /// Whether real money moves.
-    pub mode: Mode,
+    pub mode: CardMode,
     /// How long it may take.
     pub timeout: Duration,
     /// How we say who we are.
@@ -199,7 +200,11 @@ impl RawConnector {
         if endpoint.scheme != Scheme::Https {
             return Err(invalid(&format!("url {}", EndpointError::Scheme)));
         }
-        let mode = self.mode.ok_or_else(|| invalid(&"mode must be \"test\" or \"live\""))?;
+        let mode = match self.mode {
+            Some(RawMode::Test) => CardMode::Test,
+            Some(RawMode::Live) => CardMode::Live,
+            None => return Err(invalid(&"mode must be \"test\" or \"live\"")),
+        };
         let timeout = self.timeout_ms.unwrap_or(DEFAULT_TIMEOUT_MS);
         if !TIMEOUT_MS.contains(&timeout) {
             let (least, most) = (TIMEOUT_MS.start(), TIMEOUT_MS.end());

@@ -13,6 +13,7 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use dtmf::Step;
+use dtmf::card_mode::CardMode;
 use locked_page::Locked;
 use rustls::ClientConfig;
 use serde::Deserialize;
@@ -21,7 +22,7 @@ use tokio::time::timeout;
 use zeroize::Zeroizing;
 
 use super::clear::{Clear, Full, Keyed, Outgoing};
-use super::config::{ConnectorConfig, Credentials, Mode};
+use super::config::{ConnectorConfig, Credentials};
 use crate::outbound::secret_file::FileSecretError;
 use crate::outbound::tls::TlsError;
 use crate::outbound::{Answer, ConnectError, FileSecret, Outbound, SendError};
@@ -204,7 +205,7 @@ impl Connector {
 
     /// Whether real money moves.
     #[must_use]
-    pub fn mode(&self) -> Mode {
+    pub fn mode(&self) -> CardMode {
         self.config.mode
     }
 
@@ -292,16 +293,26 @@ enum Member {
 
 /// What a connector calls a step: Twilio's member where it has one, else the step's own word.
 fn member_of(step: Step) -> Member {
-    match step.as_str() {
-        "payment-card-number" => Member::Named("cardnumber"),
-        "expiration-date" => Member::Expiration,
-        "security-code" => Member::Named("cvv"),
-        "postal-code" => Member::Named("postal_code"),
-        "bank-routing-number" => Member::Named("bank_routing_number"),
-        "bank-account-number" => Member::Named("bank_account_number"),
-        // The order's own amount has this member's plain name.
-        "amount" => Member::Named("keyed_amount"),
-        other => Member::Named(other),
+    match step {
+        Step::PaymentCardNumber => Member::Named("cardnumber"),
+        Step::ExpirationDate => Member::Expiration,
+        Step::SecurityCode => Member::Named("cvv"),
+        Step::PostalCode => Member::Named("postal_code"),
+        Step::BankRoutingNumber => Member::Named("bank_routing_number"),
+        Step::BankAccountNumber => Member::Named("bank_account_number"),
+        // In minor units, as it was accepted; the order's own amount has the plain name.
+        Step::Amount => Member::Named("keyed_amount"),
+        Step::SocialSecurityNumber
+        | Step::IndividualTaxpayerNumber
+        | Step::DateOfBirth
+        | Step::SocialInsuranceNumber
+        | Step::NhsNumber
+        | Step::NationalProviderIdentifier
+        | Step::MemberId
+        | Step::OneTimeCode
+        | Step::PhoneNumber
+        | Step::Custom(_)
+        | Step::PaymentProcessing => Member::Named(step.as_str()),
     }
 }
 

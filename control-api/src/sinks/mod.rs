@@ -6,6 +6,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use dtmf::card_mode::CardMode;
+use dtmf::plan::MAX_FIELDS;
+use dtmf::verdict::FailReason;
+use dtmf::{Accepted, Step, secret};
+use locked_page::Locked;
 use relay::switchboard::{CallId, SessionId};
 
 use crate::dto::id;
@@ -22,7 +27,7 @@ pub mod seal_key;
 pub mod sealed;
 
 use clear::{Keyed, Outgoing};
-use config::{Mode, SinksConfig};
+use config::SinksConfig;
 use connector::{Connector, ConnectorError, Given, Method, Money, Order, Refused, Word};
 use seal_key::{SealKey, SealKeyError};
 use sealed::{Sealed, SealedStore};
@@ -182,7 +187,7 @@ impl Sinks {
     ///
     /// # Errors
     /// A problem that points into the member.
-    pub fn prepare(&self, mode: Mode, body: Option<SinkBody>) -> Result<SinkOrder, Problem> {
+    pub fn prepare(&self, mode: CardMode, body: Option<SinkBody>) -> Result<SinkOrder, Problem> {
         let Some(body) = body else { return Ok(SinkOrder::Discard) };
         refuse_misplaced(&body)?;
         match body.kind {
@@ -210,7 +215,7 @@ impl Sinks {
         Ok(SinkOrder::Seal { key: Arc::clone(key?), kept: Duration::from_secs(seconds.into()) })
     }
 
-    fn prepare_connector(&self, mode: Mode, body: SinkBody) -> Result<SinkOrder, Problem> {
+    fn prepare_connector(&self, mode: CardMode, body: SinkBody) -> Result<SinkOrder, Problem> {
         let name = body.name.as_deref().unwrap_or_default();
         let connector = self.connectors.iter().find(|connector| connector.name() == name);
         let connector = connector.ok_or_else(|| {
@@ -219,8 +224,8 @@ impl Sinks {
         })?;
         if connector.mode() != mode {
             let detail = match connector.mode() {
-                Mode::Test => "is a test connector: it takes plans in test mode only",
-                Mode::Live => "is a live connector: it takes plans in live mode only",
+                CardMode::Test => "is a test connector: it takes plans in test mode only",
+                CardMode::Live => "is a live connector: it takes plans in live mode only",
             };
             return Err(Problem::invalid("/sink/name", detail));
         }
@@ -228,9 +233,46 @@ impl Sinks {
         Ok(SinkOrder::Connector { connector: Arc::clone(connector), order })
     }
 
-    /// Delivers what was keyed. All of it is sealed or inside a locked page before this first
-    /// waits; the outcome is remembered for [`Sinks::outcome`].
-    pub async fn deliver_keyed(
+    /// Delivers what was accepted. Before this first waits, all of it is sealed, or in a locked
+    /// page of the request, and `accepted` is wiped; the outcome is remembered for
+    /// [`Sinks::outcome`].
+    ///
+    /// # Errors
+    /// What the collector is to conclude with; [`Sinks::outcome`] knows more.
+    pub async fn deliver(
+        &self,
+        call: CallId,
+        session: SessionId,
+        order: SinkOrder,
+        accepted: Locked<Accepted>,
+        now: Instant,
+    ) -> Result<Receipt, FailReason> {
+        let packed = self.pack_accepted(call, session, order, &accepted, now);
+        drop(accepted);
+        match self.deliver_packed(call, session, packed).await {
+            Outcome::Delivered(receipt) => Ok(receipt),
+            Outcome::NotSealed => Err(FailReason::InternalError),
+            Outcome::Refused(_) => Err(FailReason::PaymentConnectorError),
+        }
+    }
+
+    fn pack_accepted(
+        &self,
+        call: CallId,
+        session: SessionId,
+        order: SinkOrder,
+        accepted: &Accepted,
+        now: Instant,
+    ) -> PackedDelivery {
+        let mut entries: Vec<(Step, &secret::SecretDigits)> = Vec::with_capacity(MAX_FIELDS);
+        entries.extend(accepted.entries());
+        let brand = accepted.issuer().map(|brand| brand.as_str());
+        self.pack(call, session, order, Keyed { entries: &entries, brand }, now)
+    }
+
+    /// Makes a delivery that [`Sinks::pack`] made ready; the outcome is remembered for
+    /// [`Sinks::outcome`].
+    pub async fn deliver_packed(
         &self,
         call: CallId,
         session: SessionId,
