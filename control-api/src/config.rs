@@ -394,6 +394,16 @@ mod tests {
         assert!(media.addresses.is_some() && media.ports.is_some() && media.workers.is_some());
         assert!(media.pin.is_some() && media.timeout_s.is_some() && media.srtp_only.is_some());
         assert!(raw.recordings.enabled.is_some() && raw.recordings.directory.is_some());
+        assert!(raw.outbound.allow.is_some() && raw.sinks.seal.keys.len() == 1);
+        let connector = &raw.sinks.connectors[0];
+        assert!(connector.mode.is_some() && connector.timeout_ms.is_some());
+        assert!(connector.basic_user.is_some() && connector.password_file.is_some());
+        assert!(connector.client_cert.is_some() && connector.client_key.is_some());
+        assert!(connector.ca_file.is_some());
+        let webhook = &raw.webhooks[0];
+        assert!(
+            webhook.audience.is_some() && webhook.events.is_some() && webhook.ca_file.is_some()
+        );
         raw.resolve(Path::new("/state"), 2).unwrap();
     }
 }

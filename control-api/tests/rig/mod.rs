@@ -19,7 +19,7 @@ use axum::http::{HeaderMap, Method, Request, StatusCode};
 use control_api::config::{MediaConfig, RawConfig};
 use control_api::keys::{KeyFile, Role};
 use control_api::recordings::Recordings;
-use control_api::{Control, app};
+use control_api::{Control, Outward, app};
 use relay::{RelayConfig, Started};
 use serde_json::{Value, json};
 use tower::ServiceExt;
@@ -67,6 +67,11 @@ impl Answer {
 
 impl Rig {
     pub fn new(name: &str) -> Rig {
+        Rig::with(name, Outward::default())
+    }
+
+    /// A rig that speaks to others of its own accord.
+    pub fn with(name: &str, outward: Outward) -> Rig {
         let number = RIGS.fetch_add(1, Ordering::Relaxed);
         let directory =
             std::env::temp_dir().join(format!("sotto-rig-{name}-{}-{number}", std::process::id()));
@@ -100,7 +105,7 @@ impl Rig {
         std::mem::forget(threads);
         let recordings = Recordings { directory: recordings, queue };
         let table = file.table().unwrap();
-        let control = Control::new(relay, gauges, policy, Some(recordings), table);
+        let control = Control::with(relay, gauges, policy, Some(recordings), table, outward);
         tokio::spawn({
             let control = Arc::clone(&control);
             async move { control.hear(events).await }
