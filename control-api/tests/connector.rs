@@ -18,13 +18,18 @@ use control_api::sinks::clear::Keyed;
 use control_api::sinks::config::RawSinks;
 use control_api::sinks::connector::Refused;
 use control_api::sinks::{Outcome, Receipt, Sinks};
-use dtmf::card_mode::CardMode;
+use dtmf::brand::BrandSet;
+use dtmf::expiry::Date;
 use dtmf::secret::SecretDigits;
-use dtmf::{Digit, Step};
+use dtmf::{
+    Accepted, CardMode, Collector, Delivery, Digit, FailReason, Field, FieldKind, PlanRequest,
+    SecurePlan, Step,
+};
 use far_side::{
     Authority, Leaf, NAME, Says, Script, Server, Then, outbound, outbound_by, private, scratch,
     start_tls_1_1,
 };
+use locked_page::Locked;
 use relay::switchboard::CallId;
 use serde_json::json;
 
@@ -105,6 +110,50 @@ async fn a_charge_is_posted_and_its_id_kept() {
     assert_eq!(sinks.counts()[1], ("charged", 1));
     let view = serde_json::to_value(OutcomeView::of(&outcome)).unwrap();
     assert_eq!(view, json!({ "type": "connector", "charge_id": "ch_7" }));
+}
+
+/// What a collector accepts when a card number and a date are keyed.
+fn accepted() -> Locked<Accepted> {
+    let fields = [
+        Field::new(FieldKind::CardNumber { allowed: BrandSet::COMMON }),
+        Field::new(FieldKind::ExpirationDate),
+    ];
+    let today = Date::new(2026, 8, 15).unwrap();
+    let request = PlanRequest::new(&fields, today, CardMode::Test);
+    let request = PlanRequest { delivery: Delivery::Sink, ..request };
+    let mut collector =
+        Collector::locked(SecurePlan::new(request).unwrap(), clock::monotonic()).unwrap();
+    for key in NUMBER.bytes().chain(*b"#1230#") {
+        collector.handle_key(clock::monotonic(), Digit::from_ascii(key).unwrap());
+    }
+    collector.take_accepted().unwrap().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_collector_hands_over_is_delivered() {
+    let scripts = vec![
+        Script::json(200, r#"{"token_id":"tok_7"}"#),
+        Script::json(402, r#"{"error_code":"x"}"#),
+    ];
+    let (server, sinks) = good("accepted", scripts).await;
+    let sinks = Arc::new(sinks);
+    let mut outcomes = Vec::new();
+    for _ in 0..2 {
+        let sink = json!({ "type": "connector", "name": "acme" });
+        let body: SinkBody = serde_json::from_value(sink).unwrap();
+        let order = sinks.prepare(CardMode::Test, Some(body)).unwrap();
+        let (sinks, session) = (Arc::clone(&sinks), id::new_session());
+        // As a task of its own, the way it runs beside a session.
+        let delivery = tokio::spawn(async move {
+            sinks.deliver(CallId(1), session, order, accepted(), clock::monotonic()).await
+        });
+        outcomes.push(delivery.await.unwrap());
+    }
+    assert!(matches!(&outcomes[0], Ok(Receipt::Tokenized(id)) if id.as_str() == "tok_7"));
+    assert_eq!(outcomes[1], Err(FailReason::PaymentConnectorError));
+    let body: serde_json::Value = serde_json::from_str(&server.seen()[0].body).unwrap();
+    assert_eq!((&body["cardnumber"], &body["card_type"]), (&json!(NUMBER), &json!("visa")));
+    assert_eq!((&body["expiry_month"], &body["expiry_year"]), (&json!("12"), &json!("30")));
 }
 
 #[tokio::test(flavor = "multi_thread")]
