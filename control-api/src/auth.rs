@@ -89,7 +89,7 @@ impl<N: Needs> FromRequestParts<Arc<Control>> for Permit<N> {
 }
 
 /// The token of the one `Authorization` header (RFC 6750 section 2.1); two are as good as none.
-fn bearer(headers: &HeaderMap) -> Option<&str> {
+pub(crate) fn bearer(headers: &HeaderMap) -> Option<&str> {
     let mut values = headers.get_all(AUTHORIZATION).iter();
     let (Some(value), None) = (values.next(), values.next()) else {
         return None;

@@ -58,6 +58,12 @@ impl Timestamp {
         Timestamp(self.0.saturating_sub(u64::try_from(ago.as_millis()).unwrap_or(u64::MAX)))
     }
 
+    /// The time `later`.
+    #[must_use]
+    pub fn after(self, later: Duration) -> Timestamp {
+        Timestamp(self.0.saturating_add(u64::try_from(later.as_millis()).unwrap_or(u64::MAX)))
+    }
+
     /// The time without its fraction of a second.
     #[must_use]
     pub fn whole_seconds(self) -> Timestamp {

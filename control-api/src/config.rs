@@ -3,6 +3,7 @@
 //! A file (`deploy/sotto.example.toml` shows all of it) and flags become a [`RawConfig`]; checked,
 //! it becomes a [`Config`], which nothing can be wrong with.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::ops::RangeInclusive;
@@ -11,6 +12,11 @@ use std::time::Duration;
 
 use relay::wire::sdp::{AddressPolicy, OwnMedia, Policy};
 use serde::Deserialize;
+use serde_json::Value;
+
+use crate::clock;
+use crate::mcp::{BaseUrl, Models};
+use crate::plans::Plans;
 
 const DEFAULT_CONTROL: &str = "127.0.0.1:8080";
 const DEFAULT_HEALTH: &str = "127.0.0.1:8081";
@@ -38,6 +44,18 @@ pub struct RawConfig {
     pub media: RawMedia,
     /// Recordings.
     pub recordings: RawRecordings,
+    /// Named plans, each as the body that enters a secure session.
+    pub plans: BTreeMap<String, Value>,
+    /// The MCP servers of calls.
+    pub mcp: RawMcp,
+}
+
+/// The MCP servers of calls, as typed.
+#[derive(Clone, Default, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RawMcp {
+    /// Where models reach this relay.
+    pub url: Option<String>,
 }
 
 /// The API's listener, as typed.
@@ -105,6 +123,8 @@ pub struct Config {
     pub recordings: Option<PathBuf>,
     /// Media.
     pub media: MediaConfig,
+    /// Named plans, and where models reach the relay if that was said.
+    pub models: Models,
 }
 
 /// What the media plane is to do.
@@ -150,6 +170,14 @@ pub enum ConfigError {
     Invalid {
         /// The member, as the file calls it.
         member: &'static str,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A named plan can't work.
+    #[error("{member}: {reason}")]
+    Plan {
+        /// The member, as the file calls it.
+        member: String,
         /// What is wrong with it.
         reason: String,
     },
@@ -203,6 +231,7 @@ impl RawConfig {
             keys: self.control.keys.unwrap_or_else(|| state.join("keys.json")),
             recordings: recordings.then_some(directory),
             media: self.media.resolve(cores)?,
+            models: models(self.plans, self.mcp)?,
             state_dir: state,
         })
     }
@@ -256,6 +285,19 @@ impl MediaConfig {
             },
         }
     }
+}
+
+fn models(plans: BTreeMap<String, Value>, mcp: RawMcp) -> Result<Models, ConfigError> {
+    let base = mcp.url.map(|url| {
+        BaseUrl::parse(&url).ok_or_else(|| ConfigError::Invalid {
+            member: "mcp.url",
+            reason: "must be an https URL, such as https://relay.example".to_owned(),
+        })
+    });
+    let plans = Plans::check(plans, clock::now().day());
+    let plans =
+        plans.map_err(|fault| ConfigError::Plan { member: fault.member, reason: fault.reason })?;
+    Ok(Models { plans, base: base.transpose()? })
 }
 
 fn listener(
@@ -356,6 +398,9 @@ mod tests {
             ("media.ports = '80-90'", "media.ports"),
             ("media.workers = 0", "media.workers"),
             ("media.timeout_s = 1", "media.timeout_s"),
+            ("mcp.url = 'http://relay.example'", "mcp.url"),
+            ("plans.Card.fields = []", "plans.Card"),
+            ("plans.card.fields = [{ type = 'x' }]", "plans.card.fields[0].type"),
         ];
         for (text, member) in cases {
             let error = resolve(text).unwrap_err().to_string();
@@ -374,6 +419,7 @@ mod tests {
         let media = &raw.media;
         assert!(media.addresses.is_some() && media.ports.is_some() && media.workers.is_some());
         assert!(media.pin.is_some() && media.timeout_s.is_some() && media.srtp_only.is_some());
+        assert!(raw.mcp.url.is_some() && raw.plans.contains_key("card-payment"));
         assert!(raw.recordings.enabled.is_some() && raw.recordings.directory.is_some());
         raw.resolve(Path::new("/state"), 2).unwrap();
     }

@@ -10,6 +10,7 @@ use relay::switchboard::{CallId, CallSnapshot, DropReason, Event, SourceRule};
 use relay::wire::sdp::PreviousAnswer;
 
 use crate::clock::Timestamp;
+use crate::model_tokens::ModelTokens;
 use crate::story::Story;
 
 /// Calls that are over and still answered for, so that their outcome can be read.
@@ -29,6 +30,8 @@ pub struct CallEntry {
     pub story: Story,
     /// What the caller was last answered; re-offers build on it, one at a time.
     pub answered: tokio::sync::Mutex<Option<PreviousAnswer>>,
+    /// What lets the call's model in.
+    pub models: ModelTokens,
     at: OnceLock<CallAt>,
     seen: Mutex<Option<CallSnapshot>>,
 }
@@ -44,6 +47,7 @@ impl CallEntry {
             source,
             story: Story::default(),
             answered: tokio::sync::Mutex::new(None),
+            models: ModelTokens::default(),
             at: OnceLock::new(),
             seen: Mutex::new(None),
         }

@@ -21,7 +21,7 @@ const ID_OCTETS: usize = 6;
 /// Octets of a key's secret: 256 bits can't be guessed, so a plain hash is enough to keep it.
 const SECRET_OCTETS: usize = 32;
 /// Octets of a hash.
-const HASH_OCTETS: usize = 32;
+pub(crate) const HASH_OCTETS: usize = 32;
 /// Keys one file may hold.
 const MAX_KEYS: usize = 1000;
 /// Mode bits that let anyone but the owner at the file.
@@ -329,13 +329,13 @@ impl KeyTable {
     }
 }
 
-fn hash(secret: &str) -> [u8; HASH_OCTETS] {
+pub(crate) fn hash(secret: &str) -> [u8; HASH_OCTETS] {
     let mut octets = [0; HASH_OCTETS];
     octets.copy_from_slice(digest(&SHA256, secret.as_bytes()).as_ref());
     octets
 }
 
-fn hex(octets: &[u8]) -> String {
+pub(crate) fn hex(octets: &[u8]) -> String {
     octets.iter().map(|octet| format!("{octet:02x}")).collect()
 }
 

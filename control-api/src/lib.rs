@@ -8,7 +8,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use axum::routing::get;
+use axum::routing::{get, post};
 use axum::{Router, middleware};
 use relay::switchboard::{CallSnapshot, Event, EventKind, Refusal};
 use relay::wire::sdp::Policy;
@@ -29,7 +29,10 @@ pub mod health;
 pub mod idempotency;
 pub mod index;
 pub mod keys;
+pub mod mcp;
+pub mod model_tokens;
 pub mod openapi;
+pub mod plans;
 pub mod problem;
 pub mod process;
 pub mod recordings;
@@ -42,6 +45,7 @@ use health::Metrics;
 use idempotency::Idempotency;
 use index::{CallEntry, CallIndex};
 use keys::KeyTable;
+use mcp::Models;
 use problem::{Code, Problem};
 use recordings::Recordings;
 
@@ -63,6 +67,8 @@ pub struct Control {
     pub metrics: Metrics,
     /// Room for event streams.
     pub streams: Arc<Semaphore>,
+    /// What models may do, and where.
+    pub models: Models,
     /// The API's contract.
     pub contract: OpenApi,
     keys: watch::Sender<Arc<KeyTable>>,
@@ -79,6 +85,7 @@ impl Control {
         policy: Policy,
         recordings: Option<Recordings>,
         keys: KeyTable,
+        models: Models,
     ) -> Arc<Control> {
         Arc::new(Control {
             relay,
@@ -89,6 +96,7 @@ impl Control {
             idempotency: Idempotency::default(),
             metrics: Metrics::default(),
             streams: Arc::new(Semaphore::new(events::MAX_STREAMS)),
+            models,
             contract: openapi::routes_and_contract().1,
             keys: watch::Sender::new(Arc::new(keys)),
             stopping: watch::Sender::new(false),
@@ -173,6 +181,8 @@ pub fn app(control: &Arc<Control>) -> Router {
     let (routes, _) = openapi::routes_and_contract();
     routes
         .route("/v1/openapi.json", get(openapi::serve))
+        // Its contract is the Model Context Protocol.
+        .route(mcp::PATH, post(mcp::serve))
         .fallback(async || Problem::new(Code::NotFound, "See /v1/openapi.json for what there is."))
         .method_not_allowed_fallback(async || {
             Problem::new(Code::MethodNotAllowed, "The Allow header names the methods it knows.")

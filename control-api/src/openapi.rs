@@ -9,7 +9,7 @@ use utoipa::openapi::{ComponentsBuilder, InfoBuilder, OpenApi, OpenApiBuilder};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use crate::{Control, calls, events, recordings, secure_sessions};
+use crate::{Control, calls, events, model_tokens, plans, recordings, secure_sessions};
 
 const KEY_SCHEME: &str = "api_key";
 
@@ -23,6 +23,8 @@ pub fn routes_and_contract() -> (Router<Arc<Control>>, OpenApi) {
         .routes(routes!(calls::arm, calls::disarm))
         .routes(routes!(calls::key))
         .routes(routes!(secure_sessions::enter, secure_sessions::read, secure_sessions::cancel))
+        .routes(routes!(plans::list))
+        .routes(routes!(model_tokens::issue, model_tokens::revoke))
         .routes(routes!(events::follow))
         .routes(routes!(recordings::export))
         .split_for_parts()

@@ -213,6 +213,12 @@ impl Problem {
         Problem::new(Code::InvalidRequest, "See errors for what to change.").at(pointer, detail)
     }
 
+    /// Where in the request the mistakes are.
+    #[must_use]
+    pub fn faults(&self) -> &[Fault] {
+        &self.errors
+    }
+
     /// A fault of ours; its cause goes to the log, not to the client.
     #[must_use]
     pub fn internal() -> Problem {

@@ -13,6 +13,7 @@ use crate::calls::CallPath;
 use crate::clock;
 use crate::dto::id;
 use crate::dto::json::JsonBytes;
+use crate::dto::named_plan::{EnterRequest, NamedPlanRequest};
 use crate::dto::plan::PlanRequest;
 use crate::dto::secure_session::{SessionEntered, SessionView};
 use crate::idempotency::{Answer, PostedRequest};
@@ -24,7 +25,7 @@ use crate::problem::{Code, Problem, ProblemBody};
 /// engine or the recording.
 #[utoipa::path(
     post, path = "/v1/calls/{call_id}/secure-session", tag = "secure sessions",
-    request_body = PlanRequest,
+    request_body = EnterRequest,
     params(("call_id" = String, Path),
         ("Idempotency-Key" = Option<String>, Header,
         description = "Repeat a request with the same key, and it has its effect once (24 h)")),
@@ -44,11 +45,29 @@ pub async fn enter(
     let principal = &permit.principal.key;
     let posted =
         PostedRequest { principal, headers: &headers, path: uri.path(), body: body.octets() };
-    let work = async { enter_session(&control, &call, body.read()?).await };
+    let work = async { enter_session(&control, &call, plan_of(&control, &body)?).await };
     control.idempotency.once(&posted, clock::monotonic(), work).await
 }
 
-async fn enter_session(
+/// The plan that was sent, or that of the name that was sent.
+fn plan_of(control: &Control, body: &JsonBytes) -> Result<PlanRequest, Problem> {
+    match EnterRequest::read(body)? {
+        EnterRequest::Inline(plan) => Ok(plan),
+        EnterRequest::Named(NamedPlanRequest { plan }) => {
+            let plans = &control.models.plans;
+            let known = plans.find(&plan).ok_or_else(|| {
+                Problem::invalid(
+                    "/plan",
+                    "is no plan of the configuration: GET /v1/plans lists them",
+                )
+            })?;
+            plans.request(&known)
+        }
+    }
+}
+
+/// Enters a session with a plan that was sent or named; the answer is for REST.
+pub(crate) async fn enter_session(
     control: &Control,
     call: &CallPath,
     request: PlanRequest,

@@ -14,6 +14,7 @@ use tokio::task::JoinHandle;
 
 use crate::config::{Config, ConfigError, MediaConfig};
 use crate::keys::{KeyError, KeyFile, KeyTable, Role, Token};
+use crate::mcp::{BaseUrl, Models};
 use crate::recordings::Recordings;
 use crate::{Control, app, chance, clock, health, server};
 
@@ -111,7 +112,9 @@ impl Running {
         let recordings = config.recordings.zip(threads.recorder());
         let recordings = recordings
             .map(|(directory, recorder)| Recordings { directory, queue: recorder.queue() });
-        let control = Control::new(relay, gauges, policy, recordings, keys);
+        let base = config.models.base.or_else(|| BaseUrl::of_listener(addresses.0));
+        let models = Models { base, ..config.models };
+        let control = Control::new(relay, gauges, policy, recordings, keys, models);
         let hearing = tokio::spawn({
             let control = Arc::clone(&control);
             async move { control.hear(events).await }

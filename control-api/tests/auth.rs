@@ -11,7 +11,7 @@ use control_api::openapi;
 use rig::Rig;
 
 /// Operations, and the roles that are let in.
-const MATRIX: [(&str, &str, &[Role]); 14] = [
+const MATRIX: [(&str, &str, &[Role]); 17] = [
     ("post", "/v1/calls", CALLS),
     ("get", "/v1/calls", CALLS),
     ("get", "/v1/calls/{call_id}", CALLS),
@@ -26,6 +26,9 @@ const MATRIX: [(&str, &str, &[Role]); 14] = [
     ("delete", "/v1/calls/{call_id}/secure-session", &[Role::Operator]),
     ("get", "/v1/calls/{call_id}/events", ALL),
     ("get", "/v1/calls/{call_id}/recording", &[Role::Operator]),
+    ("get", "/v1/plans", CALLS),
+    ("post", "/v1/calls/{call_id}/model-tokens", CALLS),
+    ("delete", "/v1/calls/{call_id}/model-tokens", CALLS),
 ];
 const ALL: &[Role] = &[Role::Operator, Role::Script, Role::Engine];
 const CALLS: &[Role] = &[Role::Operator, Role::Script];

@@ -6,5 +6,7 @@ pub mod call;
 pub mod event;
 pub mod id;
 pub mod json;
+pub mod model;
+pub mod named_plan;
 pub mod plan;
 pub mod secure_session;

@@ -126,6 +126,12 @@ impl SessionView {
         })
     }
 
+    /// Where the session stands, as this view tells it.
+    #[must_use]
+    pub fn standing(&self) -> (StateName, Option<ResultName>) {
+        (self.state, self.result)
+    }
+
     /// While the cut drains an engine is told that keys are collected: the moment of the verdict
     /// is the moment of the last key.
     fn for_engine(record: &SessionRecord) -> SessionView {

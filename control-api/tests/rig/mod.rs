@@ -18,6 +18,7 @@ use axum::body::{Body, to_bytes};
 use axum::http::{HeaderMap, Method, Request, StatusCode};
 use control_api::config::{MediaConfig, RawConfig};
 use control_api::keys::{KeyFile, Role};
+use control_api::mcp::Models;
 use control_api::recordings::Recordings;
 use control_api::{Control, app};
 use relay::{RelayConfig, Started};
@@ -98,7 +99,7 @@ impl Rig {
         std::mem::forget(threads);
         let recordings = Recordings { directory: recordings, queue };
         let table = file.table().unwrap();
-        let control = Control::new(relay, gauges, policy, Some(recordings), table);
+        let control = Control::new(relay, gauges, policy, Some(recordings), table, models());
         tokio::spawn({
             let control = Arc::clone(&control);
             async move { control.hear(events).await }
@@ -190,6 +191,17 @@ pub fn media(ports: std::ops::RangeInclusive<u16>) -> MediaConfig {
     raw.media.pin = Some(false);
     raw.media.addresses = Some(vec!["127.0.0.1".to_owned(), "::1".to_owned()]);
     raw.resolve(std::path::Path::new("/nowhere"), 1).unwrap().media
+}
+
+/// Three named plans, and an address for models.
+pub fn models() -> Models {
+    let mut raw = RawConfig::default();
+    let code = json!({ "fields": [{ "type": "postal-code", "min_digits": 4, "max_digits": 4 }] });
+    let date = json!({ "fields": [{ "type": "expiration-date", "max_attempts": 1 }] });
+    let plans = [("card-payment", card_plan()), ("code", code), ("date", date)];
+    raw.plans = plans.into_iter().map(|(name, plan)| (name.to_owned(), plan)).collect();
+    raw.mcp.url = Some("https://relay.example/sotto".to_owned());
+    raw.resolve(std::path::Path::new("/nowhere"), 1).unwrap().models
 }
 
 /// An offer of PCMU and telephone-event from a loopback port.
