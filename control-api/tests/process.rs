@@ -51,6 +51,7 @@ fn what_is_wrong_with_a_file_is_said_in_one_line() {
         ("[control]\nadress = '127.0.0.1:1'\n", "line 2"),
         ("[media]\nports = 'x'\n", "media.ports"),
         ("[media\n", "line 1"),
+        ("[plans.card]\nfields = [{ type = 'pin' }]\n", "plans.card.fields[0].type"),
     ] {
         std::fs::write(&path, text).unwrap();
         let output = sotto(&["serve", "--config", path.to_str().unwrap()]).output().unwrap();

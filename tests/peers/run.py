@@ -14,6 +14,7 @@ import baresip
 import checks
 import flips
 import gstreamer
+import model
 import sessions
 import sipp
 import sotto
@@ -44,6 +45,12 @@ def table(binary, sabotaged):
                         binary, suite
                     )
                     for suite in gstreamer.SUITES
+                },
+                **{
+                    f"an MCP client sees payments through, {mode}": lambda mode=mode: model.payment(
+                        binary, mode
+                    )
+                    for mode in model.MODES
                 },
             },
             {

@@ -34,7 +34,7 @@ PLAN = {
 class Sotto:
     """A running `sotto serve`; use it in a `with` block, which also searches its log at the end."""
 
-    def __init__(self, binary, ports=(10000, 10999), broken=False, trace=True):
+    def __init__(self, binary, ports=(10000, 10999), broken=False, trace=True, settings=None):
         self.ports = ports
         self._state = tempfile.TemporaryDirectory(prefix="sotto-peers-")
         state = Path(self._state.name)
@@ -46,6 +46,9 @@ class Sotto:
         ]  # fmt: skip
         if broken:
             command += ["--break", "masking"]
+        if settings:
+            (state / "sotto.toml").write_text(settings)
+            command += ["--config", str(state / "sotto.toml")]
         self._log, self._out = state / "log", state / "out"
         level = {"RUST_LOG": "trace" if trace else "info"}
         with self._log.open("wb") as log, self._out.open("wb") as out:

@@ -3,6 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use axum::http::Uri;
+use axum::http::uri::Authority;
 use relay::switchboard::CallId;
 
 use crate::dto::id;
@@ -14,7 +15,7 @@ const LOOPBACK: [&str; 3] = ["localhost", "127.0.0.1", "[::1]"];
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct BaseUrl {
     text: String,
-    authority: String,
+    host: String,
 }
 
 impl BaseUrl {
@@ -32,7 +33,7 @@ impl BaseUrl {
         };
         (plain && private).then(|| BaseUrl {
             text: text.trim_end_matches('/').to_owned(),
-            authority: authority.as_str().to_owned(),
+            host: authority.host().to_owned(),
         })
     }
 
@@ -41,7 +42,7 @@ impl BaseUrl {
     pub fn of_listener(address: SocketAddr) -> Option<BaseUrl> {
         let ip: IpAddr = address.ip().to_canonical();
         ip.is_loopback()
-            .then(|| BaseUrl { text: format!("http://{address}"), authority: address.to_string() })
+            .then(|| BaseUrl { text: format!("http://{address}"), host: address.ip().to_string() })
     }
 
     /// Where a call's MCP server is.
@@ -50,11 +51,13 @@ impl BaseUrl {
         format!("{}/v1/calls/{}/mcp", self.text, id::call(call))
     }
 
-    /// What the `Host` of a request may be: this host, or loopback, which a proxy may write.
+    /// Whether a request's `Host` names this relay, or loopback, which a proxy may write. Ports
+    /// don't matter: a name is what DNS rebinding can't choose.
     #[must_use]
-    pub fn hosts(&self) -> Vec<String> {
-        let own = std::iter::once(self.authority.clone());
-        own.chain(LOOPBACK.map(str::to_owned)).collect()
+    pub fn is_host(&self, host: &str) -> bool {
+        let Ok(authority) = host.parse::<Authority>() else { return false };
+        let ours = std::iter::once(self.host.as_str()).chain(LOOPBACK);
+        ours.into_iter().any(|name| authority.host().eq_ignore_ascii_case(name))
     }
 }
 
@@ -93,6 +96,20 @@ mod tests {
         let base = BaseUrl::parse("https://relay.example/sotto/").unwrap();
         let url = base.of_call(CallId(1));
         assert!(url.starts_with("https://relay.example/sotto/v1/calls/call_000"), "{url}");
-        assert!(url.ends_with("1/mcp") && base.hosts().contains(&"relay.example".to_owned()));
+        assert!(url.ends_with("1/mcp"), "{url}");
+    }
+
+    #[test]
+    fn a_host_is_this_relay_or_this_machine() {
+        let base = BaseUrl::parse("https://relay.example:8443").unwrap();
+        for ours in ["relay.example:8443", "Relay.Example", "127.0.0.1:8080", "[::1]", "localhost"]
+        {
+            assert!(base.is_host(ours), "{ours}");
+        }
+        for other in
+            ["", "evil.example", "relay.example.evil.example", "a@b@c", "127.0.0.1.example"]
+        {
+            assert!(!base.is_host(other), "{other}");
+        }
     }
 }

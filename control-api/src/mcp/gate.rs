@@ -12,6 +12,7 @@ use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
+use super::address::BaseUrl;
 use super::tools::{Refused, ToolCall};
 use crate::dto::json::JsonBytes;
 use crate::plans::PlanName;
@@ -19,14 +20,15 @@ use crate::problem::{Code, Problem};
 
 /// Longest id of a message that is text; clients count, or use UUIDs.
 const MAX_ID_LEN: usize = 64;
+/// JSON-RPC's codes for a method that is not there, and for a fault of ours.
+const METHOD_NOT_FOUND: i64 = -32_601;
+const INTERNAL_ERROR: i64 = -32_603;
 /// Longest answer of the SDK: three tools with every plan's name.
 const MAX_ANSWER: usize = 64 * 1024;
 /// What the metadata that the protocol itself defines begins with.
 const PROTOCOL_META: &str = "io.modelcontextprotocol/";
-/// Headers that the SDK is shown: those that name the server, and the protocol's own.
-const SHOWN: [HeaderName; 5] = [
-    HOST,
-    ORIGIN,
+/// Headers that the SDK is shown: the protocol's own.
+const SHOWN: [HeaderName; 3] = [
     HeaderName::from_static("mcp-protocol-version"),
     HeaderName::from_static("mcp-method"),
     HeaderName::from_static("mcp-name"),
@@ -60,6 +62,26 @@ enum Version {
 enum Id {
     Number(i64),
     Text(String),
+}
+
+/// Turns away what DNS rebinding would bring: requests that a browser made for a page, and those
+/// to a name that is not ours.
+///
+/// # Errors
+/// [`Code::Forbidden`].
+pub(super) fn admit(headers: &HeaderMap, base: &BaseUrl) -> Result<(), Problem> {
+    let mut hosts = headers.get_all(HOST).iter();
+    let ours = match (hosts.next(), hosts.next()) {
+        (Some(host), None) => host.to_str().is_ok_and(|host| base.is_host(host)),
+        _ => false,
+    };
+    if ours && !headers.contains_key(ORIGIN) {
+        return Ok(());
+    }
+    Err(Problem::new(
+        Code::Forbidden,
+        "Host must be that of mcp.url or loopback, and no browser's Origin is taken.",
+    ))
 }
 
 /// Reads a message for a token that allows `plans`.
@@ -120,9 +142,6 @@ pub(super) async fn release(response: Response) -> Result<Response, Problem> {
     Ok(answered(status, Bytes::from(answer.to_string())))
 }
 
-const METHOD_NOT_FOUND: i64 = -32_601;
-const INTERNAL_ERROR: i64 = -32_603;
-
 fn request(headers: &HeaderMap, message: &Value) -> Request<Body> {
     let mut request = Request::post("/").body(Body::from(message.to_string())).unwrap_or_default();
     let shown = request.headers_mut();
@@ -134,6 +153,7 @@ fn request(headers: &HeaderMap, message: &Value) -> Request<Body> {
     }
     // The answer is JSON always, so a client that takes nothing else is served too.
     let both = HeaderValue::from_static("application/json, text/event-stream");
+    shown.insert(HOST, HeaderValue::from_static("localhost"));
     shown.insert(ACCEPT, both);
     shown.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     request
@@ -189,13 +209,9 @@ fn answered(status: StatusCode, body: Bytes) -> Response {
 
 fn refused_by_status(status: StatusCode) -> Problem {
     match status {
-        StatusCode::FORBIDDEN => Problem::new(
-            Code::Forbidden,
-            "Host must be the one of mcp.url or loopback, and no browser's Origin is taken.",
-        ),
         StatusCode::BAD_REQUEST => Problem::new(
             Code::MalformedParameter,
-            "Send Host, and MCP headers that say the same as the body.",
+            "Send MCP headers that say the same as the body.",
         ),
         StatusCode::UNSUPPORTED_MEDIA_TYPE => Problem::new(
             Code::MalformedBody,
