@@ -294,7 +294,7 @@ fn models(plans: BTreeMap<String, Value>, mcp: RawMcp) -> Result<Models, ConfigE
             reason: "must be an https URL, such as https://relay.example".to_owned(),
         })
     });
-    let plans = Plans::check(plans, clock::now().day());
+    let plans = Plans::check(plans, |request| request.into_plan(clock::now().day()));
     let plans =
         plans.map_err(|fault| ConfigError::Plan { member: fault.member, reason: fault.reason })?;
     Ok(Models { plans, base: base.transpose()? })

@@ -296,7 +296,7 @@ mod tests {
     fn plans() -> Vec<PlanName> {
         let plan = json!({ "fields": [{ "type": "postal-code" }] });
         let written = BTreeMap::from([("code".to_owned(), plan)]);
-        let plans = Plans::check(written, clock::now().day()).unwrap();
+        let plans = Plans::check(written, |request| request.into_plan(clock::now().day())).unwrap();
         plans.names().cloned().collect()
     }
 

@@ -8,12 +8,12 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
+use dtmf::plan::SecurePlan;
 use serde::Deserialize;
 use serde_json::Value;
 
 use crate::Control;
 use crate::auth::{Calls, Permit};
-use crate::clock::{self, Day};
 use crate::dto::named_plan::{PlanPage, PlanSummary};
 use crate::dto::plan::PlanRequest;
 use crate::problem::{Problem, ProblemBody};
@@ -48,15 +48,24 @@ pub struct PlanFault {
 #[derive(Clone, Default, Debug)]
 pub struct Plans {
     // As they were written: what is made of one is used up by its session.
-    written: Arc<BTreeMap<PlanName, Value>>,
+    written: Arc<BTreeMap<PlanName, Written>>,
+}
+
+#[derive(Debug)]
+struct Written {
+    plan: Value,
+    steps: Vec<&'static str>,
 }
 
 impl Plans {
-    /// Checks the plans of a configuration, with `today` as the day that dates are judged by.
+    /// Checks the plans of a configuration: each must be one that `make` can make.
     ///
     /// # Errors
     /// The first fault.
-    pub fn check(written: BTreeMap<String, Value>, today: Day) -> Result<Plans, PlanFault> {
+    pub fn check(
+        written: BTreeMap<String, Value>,
+        make: impl Fn(PlanRequest) -> Result<SecurePlan, Problem>,
+    ) -> Result<Plans, PlanFault> {
         if written.len() > MAX_PLANS {
             let reason = format!("must be {MAX_PLANS} plans at most");
             return Err(PlanFault { member: "plans".to_owned(), reason });
@@ -82,13 +91,17 @@ impl Plans {
                     return fault(&path, error.into_inner().to_string());
                 }
             };
-            if let Err(problem) = request.into_plan(today) {
-                let first = problem.faults().first();
-                let path = first.map_or_else(String::new, |fault| path_of(&fault.pointer));
-                let reason = first.map_or("can't be made", |fault| &*fault.detail);
-                return fault(&path, reason.to_owned());
-            }
-            plans.insert(PlanName(name.as_str().into()), plan);
+            let made = match make(request) {
+                Ok(made) => made,
+                Err(problem) => {
+                    let first = problem.faults().first();
+                    let path = first.map_or_else(String::new, |fault| path_of(&fault.pointer));
+                    let reason = first.map_or("can't be made", |fault| &*fault.detail);
+                    return fault(&path, reason.to_owned());
+                }
+            };
+            let steps = made.fields().iter().map(|field| field.kind.step().as_str()).collect();
+            plans.insert(PlanName(name.as_str().into()), Written { plan, steps });
         }
         Ok(Plans { written: Arc::new(plans) })
     }
@@ -109,8 +122,8 @@ impl Plans {
     /// # Errors
     /// If it is none of this configuration's.
     pub fn request(&self, name: &PlanName) -> Result<PlanRequest, Problem> {
-        let plan = self.written.get(name).ok_or_else(Problem::internal)?;
-        PlanRequest::deserialize(plan).map_err(|_| Problem::internal())
+        let written = self.written.get(name).ok_or_else(Problem::internal)?;
+        PlanRequest::deserialize(&written.plan).map_err(|_| Problem::internal())
     }
 }
 
@@ -121,18 +134,13 @@ impl Plans {
         (status = 200, body = PlanPage),
         (status = "4XX", body = ProblemBody, content_type = "application/problem+json")),
 )]
-pub async fn list(
-    State(control): State<Arc<Control>>,
-    _: Permit<Calls>,
-) -> Result<Json<PlanPage>, Problem> {
-    let today = clock::now().day();
-    let summary = |name: &PlanName| {
-        let plan = control.models.plans.request(name)?.into_plan(today)?;
-        let steps = plan.fields().iter().map(|field| field.kind.step().as_str()).collect();
-        Ok(PlanSummary { name: name.as_str().to_owned(), steps })
+pub async fn list(State(control): State<Arc<Control>>, _: Permit<Calls>) -> Json<PlanPage> {
+    let plans = control.models.plans.written.iter();
+    let summary = |(name, written): (&PlanName, &Written)| PlanSummary {
+        name: name.as_str().to_owned(),
+        steps: written.steps.clone(),
     };
-    let data = control.models.plans.names().map(summary).collect::<Result<_, Problem>>()?;
-    Ok(Json(PlanPage { data }))
+    Json(PlanPage { data: plans.map(summary).collect() })
 }
 
 fn is_name(name: &str) -> bool {
@@ -165,7 +173,7 @@ mod tests {
 
     fn check(plans: Value) -> Result<Plans, PlanFault> {
         let plans: BTreeMap<String, Value> = serde_json::from_value(plans).unwrap();
-        Plans::check(plans, clock::now().day())
+        Plans::check(plans, |request| request.into_plan(clock::now().day()))
     }
 
     #[test]
