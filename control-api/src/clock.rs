@@ -52,6 +52,12 @@ pub fn unix_time() -> Duration {
 }
 
 impl Timestamp {
+    /// A time since 1970.
+    #[must_use]
+    pub fn from_unix(time: Duration) -> Timestamp {
+        Timestamp(u64::try_from(time.as_millis()).unwrap_or(u64::MAX))
+    }
+
     /// The time `ago` earlier.
     #[must_use]
     pub fn before(self, ago: Duration) -> Timestamp {

@@ -23,6 +23,8 @@ const LOWEST_PORT: u16 = 1024;
 /// Silence of a caller that ends its call, in seconds.
 const MEDIA_TIMEOUT_S: RangeInclusive<u64> = 5..=3600;
 const DEFAULT_MEDIA_TIMEOUT_S: u64 = 60;
+/// The key that seals recordings where the configuration names none, in the state directory.
+const OWN_RECORDING_KEY: &str = "recordings.kek";
 
 /// What was typed: every member is optional, none is checked.
 #[derive(Clone, Default, Debug, PartialEq, Eq, Deserialize)]
@@ -86,6 +88,10 @@ pub struct RawRecordings {
     pub enabled: Option<bool>,
     /// Where.
     pub directory: Option<PathBuf>,
+    /// Files of the keys that seal them, the current one first.
+    pub key_files: Option<Vec<PathBuf>>,
+    /// Days after which they are erased.
+    pub retain_days: Option<u32>,
 }
 
 /// What the process is to do.
@@ -101,10 +107,30 @@ pub struct Config {
     pub state_dir: PathBuf,
     /// The key file.
     pub keys: PathBuf,
-    /// Where recordings are kept, if any are.
-    pub recordings: Option<PathBuf>,
+    /// What is done with recordings, if any are kept.
+    pub recordings: Option<RecordingsConfig>,
     /// Media.
     pub media: MediaConfig,
+}
+
+/// What is done with recordings.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct RecordingsConfig {
+    /// Where they are kept.
+    pub directory: PathBuf,
+    /// What seals them.
+    pub keys: RecordingKeyFiles,
+    /// Time from a call's beginning to the erasure of its recording; never if there is none.
+    pub retain: Option<Duration>,
+}
+
+/// Files of the keys that seal recordings.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum RecordingKeyFiles {
+    /// Those of the configuration, the current one first.
+    Given(Vec<PathBuf>),
+    /// One in the state directory, which a first start makes.
+    Own(PathBuf),
 }
 
 /// What the media plane is to do.
@@ -194,17 +220,43 @@ impl RawConfig {
         if !control.ip().is_loopback() && !behind_tls_proxy {
             return Err(ConfigError::NoTls(control));
         }
-        let recordings = self.recordings.enabled.unwrap_or(true);
-        let directory = self.recordings.directory.unwrap_or_else(|| state.join("recordings"));
+        let is_recording = self.recordings.enabled.unwrap_or(true);
+        let recordings = self.recordings.resolve(&state)?;
         Ok(Config {
             control,
             behind_tls_proxy,
             health,
             keys: self.control.keys.unwrap_or_else(|| state.join("keys.json")),
-            recordings: recordings.then_some(directory),
+            recordings: is_recording.then_some(recordings),
             media: self.media.resolve(cores)?,
             state_dir: state,
         })
+    }
+}
+
+impl RawRecordings {
+    /// Checks where recordings are and what seals them, whether any are kept or not.
+    ///
+    /// # Errors
+    /// The first thing that is wrong.
+    pub fn resolve(self, state: &Path) -> Result<RecordingsConfig, ConfigError> {
+        let invalid =
+            |member, reason: &str| ConfigError::Invalid { member, reason: reason.to_owned() };
+        let keys = match self.key_files {
+            Some(files) if files.is_empty() => {
+                let reason = "must name a file; leave it out to have a key made";
+                return Err(invalid("recordings.key_files", reason));
+            }
+            Some(files) => RecordingKeyFiles::Given(files),
+            None => RecordingKeyFiles::Own(state.join(OWN_RECORDING_KEY)),
+        };
+        if self.retain_days == Some(0) {
+            let reason = "must be at least 1; say enabled = false to keep no recordings";
+            return Err(invalid("recordings.retain_days", reason));
+        }
+        let retain = self.retain_days.map(|days| Duration::from_hours(24) * days);
+        let directory = self.directory.unwrap_or_else(|| state.join("recordings"));
+        Ok(RecordingsConfig { directory, keys, retain })
     }
 }
 
@@ -308,7 +360,7 @@ fn port_range(text: &str) -> Result<RangeInclusive<u16>, ConfigError> {
 mod tests {
     use std::path::Path;
 
-    use super::{Config, ConfigError, RawConfig};
+    use super::{Config, ConfigError, RawConfig, RecordingKeyFiles};
 
     fn resolve(text: &str) -> Result<Config, ConfigError> {
         let raw: RawConfig = toml::from_str(text).unwrap();
@@ -320,7 +372,10 @@ mod tests {
         let config = resolve("").unwrap();
         assert!(config.control.ip().is_loopback() && config.health.ip().is_loopback());
         assert_eq!(config.keys, Path::new("/state/keys.json"));
-        assert_eq!(config.recordings.as_deref(), Some(Path::new("/state/recordings")));
+        let recordings = config.recordings.clone().unwrap();
+        assert_eq!(recordings.directory, Path::new("/state/recordings"));
+        assert_eq!(recordings.keys, RecordingKeyFiles::Own("/state/recordings.kek".into()));
+        assert_eq!(recordings.retain, None);
         assert_eq!((config.media.ports.clone(), config.media.workers), (10_000..=20_000, 2));
         assert!(config.media.policy().addresses.loopback);
     }
@@ -356,6 +411,8 @@ mod tests {
             ("media.ports = '80-90'", "media.ports"),
             ("media.workers = 0", "media.workers"),
             ("media.timeout_s = 1", "media.timeout_s"),
+            ("recordings.key_files = []", "recordings.key_files"),
+            ("recordings.retain_days = 0", "recordings.retain_days"),
         ];
         for (text, member) in cases {
             let error = resolve(text).unwrap_err().to_string();
@@ -375,6 +432,7 @@ mod tests {
         assert!(media.addresses.is_some() && media.ports.is_some() && media.workers.is_some());
         assert!(media.pin.is_some() && media.timeout_s.is_some() && media.srtp_only.is_some());
         assert!(raw.recordings.enabled.is_some() && raw.recordings.directory.is_some());
+        assert!(raw.recordings.key_files.is_some() && raw.recordings.retain_days.is_some());
         raw.resolve(Path::new("/state"), 2).unwrap();
     }
 }

@@ -28,6 +28,20 @@ pub struct Metrics {
     unauthenticated: AtomicU64,
     passed: AtomicU64,
     failed: AtomicU64,
+    erased_on_request: AtomicU64,
+    erased_by_age: AtomicU64,
+    not_erased: AtomicU64,
+}
+
+/// How the erasure of a recording ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Erasure {
+    /// It was asked for, and done.
+    OnRequest,
+    /// The recording was as old as recordings may become, and is gone.
+    ByAge,
+    /// The disk refused.
+    Failed,
 }
 
 impl Metrics {
@@ -40,6 +54,16 @@ impl Metrics {
     /// A request came without a valid key.
     pub fn unauthenticated(&self) {
         self.unauthenticated.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// A recording was erased, or could not be.
+    pub fn erased(&self, erasure: Erasure) {
+        let counter = match erasure {
+            Erasure::OnRequest => &self.erased_on_request,
+            Erasure::ByAge => &self.erased_by_age,
+            Erasure::Failed => &self.not_erased,
+        };
+        counter.fetch_add(1, Ordering::Relaxed);
     }
 
     /// A secure session has a verdict.
@@ -97,7 +121,7 @@ impl Exposition {
         self.one("sotto_events_lost_total", "counter", "Events that came too fast to tell", lost);
         let streams = (crate::events::MAX_STREAMS - control.streams.available_permits()) as u64;
         self.one("sotto_event_streams", "gauge", "Event streams open", streams);
-        let Metrics { requests, unauthenticated, passed, failed } = &control.metrics;
+        let Metrics { requests, unauthenticated, passed, failed, .. } = &control.metrics;
 
         let name = "sotto_secure_sessions_total";
         self.head(name, "counter", "Secure sessions by how their collection ended");
@@ -118,7 +142,34 @@ impl Exposition {
         let unauthenticated = load(unauthenticated);
         let name = "sotto_unauthenticated_total";
         self.one(name, "counter", "Requests without a valid key", unauthenticated);
+        self.recordings(control);
         self.flips(control);
+    }
+
+    fn recordings(&mut self, control: &Control) {
+        let metrics = &control.metrics;
+        let name = "sotto_recording_erasures_total";
+        self.head(name, "counter", "Erasures of recordings by what came of them");
+        let results = [
+            ("on_request", &metrics.erased_on_request),
+            ("by_age", &metrics.erased_by_age),
+            ("failed", &metrics.not_erased),
+        ];
+        for (result, counter) in results {
+            self.line(name, format_args!("result=\"{result}\""), load(counter));
+        }
+        let Some(recordings) = &control.recordings else { return };
+        let counts = recordings.queue.counts();
+        let name = "sotto_recordings_total";
+        self.head(name, "counter", "Recordings by what became of them");
+        let stages = [
+            ("started", counts.started),
+            ("completed", counts.completed),
+            ("failed", counts.failed),
+        ];
+        for (stage, count) in stages {
+            self.line(name, format_args!("stage=\"{stage}\""), count);
+        }
     }
 
     fn flips(&mut self, control: &Control) {

@@ -50,7 +50,7 @@ pub enum Scope {
     SecureRead,
     /// End a secure session early; read quantised progress.
     SecureCancel,
-    /// Hear recordings.
+    /// Hear and erase recordings.
     Recordings,
 }
 

@@ -9,6 +9,7 @@ use control_api::config::{Config, ConfigError, RawConfig};
 use control_api::demo;
 use control_api::keys::{KeyError, KeyFile, Role};
 use control_api::process::{self, Asked, Signals};
+use control_api::recordings_command::{self, RecordingsArgs};
 use control_api::serve::{Running, StartError, default_state_dir};
 use loadtest::KeyMethod;
 
@@ -44,9 +45,11 @@ enum Command {
     Serve(ServeArgs),
     /// Add, list or remove API keys.
     Keys(KeysArgs),
+    /// List, verify, rewrap or erase recordings.
+    Recordings(RecordingsArgs),
 }
 
-#[derive(Args)]
+#[derive(Args, Clone)]
 #[command(after_help = EXAMPLES)]
 struct ServeArgs {
     /// Settings, as deploy/sotto.example.toml shows them; flags win over them.
@@ -99,7 +102,7 @@ enum Protection {
     Masking,
 }
 
-#[derive(Args)]
+#[derive(Args, Clone)]
 struct StateArgs {
     /// The key file [default: keys.json in the state directory].
     #[arg(long, value_name = "FILE", global = true)]
@@ -140,8 +143,9 @@ enum KeysAction {
 fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Demo(args) => return demo(&args),
-        Command::Serve(args) => serve(args),
+        Command::Serve(args) => serve(&args),
         Command::Keys(args) => keys(args).map_err(StartError::from),
+        Command::Recordings(args) => return recordings_command::run(args, &state_dir()),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -168,7 +172,7 @@ fn demo(args: &DemoArgs) -> ExitCode {
     }
 }
 
-fn serve(args: ServeArgs) -> Result<(), StartError> {
+fn serve(args: &ServeArgs) -> Result<(), StartError> {
     process::start_logs();
     process::guard_panics();
     if let Err(error) = locked_page::forbid_core_dumps() {
@@ -179,16 +183,19 @@ fn serve(args: ServeArgs) -> Result<(), StartError> {
         Some(Protection::Masking) => relay::sabotage::break_masking(),
         None => {}
     }
-    let config = args.resolve()?;
+    let config = args.clone().resolve()?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .thread_name(process::CONTROL_THREAD)
         .enable_all()
         .build()
         .map_err(|source| StartError::Listen { address: config.control, source })?;
-    runtime.block_on(run(config))
+    runtime.block_on(run(config, || args.clone().resolve()))
 }
 
-async fn run(config: Config) -> Result<(), StartError> {
+async fn run(
+    config: Config,
+    read_again: impl Fn() -> Result<Config, ConfigError>,
+) -> Result<(), StartError> {
     let address = config.control;
     let mut signals = Signals::listen().map_err(|source| StartError::Listen { address, source })?;
     let mut running = Running::start(config).await?;
@@ -207,6 +214,12 @@ async fn run(config: Config) -> Result<(), StartError> {
                 Asked::ReloadKeys => {
                     if let Err(error) = running.reload_keys() {
                         tracing::error!(%error, "the old keys stay valid");
+                    }
+                    let reloaded = read_again().map_err(StartError::from).and_then(|config| {
+                        running.reload_recording_keys(&config).map_err(StartError::from)
+                    });
+                    if let Err(error) = reloaded {
+                        tracing::error!(%error, "the old keys of recordings stay in use");
                     }
                 }
             },

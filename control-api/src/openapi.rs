@@ -24,7 +24,7 @@ pub fn routes_and_contract() -> (Router<Arc<Control>>, OpenApi) {
         .routes(routes!(calls::key))
         .routes(routes!(secure_sessions::enter, secure_sessions::read, secure_sessions::cancel))
         .routes(routes!(events::follow))
-        .routes(routes!(recordings::export))
+        .routes(routes!(recordings::export, recordings::erase))
         .split_for_parts()
 }
 

@@ -38,6 +38,14 @@ pub enum Code {
     SecureSessionNotFound,
     /// The call has no recording.
     RecordingNotFound,
+    /// The recording's key was destroyed.
+    RecordingErased,
+    /// The recording is still being made.
+    RecordingInProgress,
+    /// The recording is no longer what was written.
+    RecordingDamaged,
+    /// The key that seals the recording is not there.
+    RecordingKeyMissing,
     /// The path does not know the method.
     MethodNotAllowed,
     /// The body took too long to arrive.
@@ -72,7 +80,7 @@ pub enum Code {
 
 impl Code {
     /// Every code, for the documentation and its tests.
-    pub const ALL: [Code; 24] = [
+    pub const ALL: [Code; 28] = [
         Code::MalformedBody,
         Code::MalformedSdp,
         Code::MalformedParameter,
@@ -82,6 +90,10 @@ impl Code {
         Code::CallNotFound,
         Code::SecureSessionNotFound,
         Code::RecordingNotFound,
+        Code::RecordingErased,
+        Code::RecordingInProgress,
+        Code::RecordingDamaged,
+        Code::RecordingKeyMissing,
         Code::MethodNotAllowed,
         Code::RequestTimeout,
         Code::SessionInProgress,
@@ -114,6 +126,16 @@ impl Code {
                 (404, "secure-session-not-found", "There is no such secure session")
             }
             Code::RecordingNotFound => (404, "recording-not-found", "There is no such recording"),
+            Code::RecordingErased => (410, "recording-erased", "The recording was erased"),
+            Code::RecordingInProgress => {
+                (409, "recording-in-progress", "The recording is still being made")
+            }
+            Code::RecordingDamaged => {
+                (500, "recording-damaged", "The recording was altered or damaged")
+            }
+            Code::RecordingKeyMissing => {
+                (503, "recording-key-missing", "The key that seals the recording is not there")
+            }
             Code::MethodNotAllowed => {
                 (405, "method-not-allowed", "The path does not know this method")
             }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use relay::io::Threads;
+use relay::recording::{Archive, Recovered};
 use relay::{RelayConfig, Started};
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
@@ -14,8 +15,9 @@ use tokio::task::JoinHandle;
 
 use crate::config::{Config, ConfigError, MediaConfig};
 use crate::keys::{KeyError, KeyFile, KeyTable, Role, Token};
+use crate::recording_keys::{self, RecordingKeyError};
 use crate::recordings::Recordings;
-use crate::{Control, app, chance, clock, health, server};
+use crate::{Control, app, chance, clock, health, retention, server};
 
 /// Exit code for a configuration that can't work (`EX_CONFIG` of sysexits.h).
 pub const EXIT_CONFIG: u8 = 78;
@@ -42,6 +44,17 @@ pub enum StartError {
         /// The key file.
         keys: PathBuf,
     },
+    /// The keys that seal recordings can't be read or made.
+    #[error(transparent)]
+    RecordingKeys(#[from] RecordingKeyError),
+    /// Recordings can't be kept.
+    #[error("recordings.directory {directory}: {source}")]
+    Archive {
+        /// The directory.
+        directory: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
     /// The media plane did not start.
     #[error("{error}{}", cause_of(.error))]
     Relay {
@@ -66,7 +79,11 @@ impl StartError {
     #[must_use]
     pub const fn exit_code(&self) -> u8 {
         match self {
-            StartError::Config(_) | StartError::Keys(_) | StartError::NoKeys { .. } => EXIT_CONFIG,
+            StartError::Config(_)
+            | StartError::Keys(_)
+            | StartError::NoKeys { .. }
+            | StartError::RecordingKeys(_)
+            | StartError::Archive { .. } => EXIT_CONFIG,
             StartError::Relay { .. } | StartError::Listen { .. } | StartError::NoRandom => 1,
         }
     }
@@ -100,28 +117,32 @@ impl Running {
     /// The first thing that prevents it.
     pub async fn start(config: Config) -> Result<Running, StartError> {
         let (keys, first_key) = open_keys(&config)?;
+        let archive = open_archive(&config)?;
         let (api_listener, health_listener) =
             (listen(config.control).await?, listen(config.health).await?);
         let addresses = (local(&api_listener)?, local(&health_listener)?);
         let policy = config.media.policy();
         let served = config.clone();
-        let relay = relay_config(config.media, config.recordings.clone())?;
+        let relay = relay_config(config.media, archive.clone())?;
         let Started { relay, events, gauges, threads } =
             relay::start(&relay).map_err(|error| StartError::Relay { error })?;
-        let recordings = config.recordings.zip(threads.recorder());
-        let recordings = recordings
-            .map(|(directory, recorder)| Recordings { directory, queue: recorder.queue() });
+        let recordings = archive.zip(threads.recorder());
+        let recordings =
+            recordings.map(|(archive, recorder)| Recordings { archive, queue: recorder.queue() });
         let control = Control::new(relay, gauges, policy, recordings, keys);
         let hearing = tokio::spawn({
             let control = Arc::clone(&control);
             async move { control.hear(events).await }
         });
         let api = app(&control);
-        let tasks = vec![
+        let mut tasks = vec![
             tokio::spawn(server::serve(api_listener, api, control.stopping())),
             tokio::spawn(server::serve(health_listener, health::app(&control), control.stopping())),
             tokio::spawn(health::sample(Arc::clone(&control))),
         ];
+        if let Some(retain) = config.recordings.and_then(|recordings| recordings.retain) {
+            tasks.push(tokio::spawn(retention::keep(Arc::clone(&control), retain)));
+        }
         let (address, health) = addresses;
         log_start(&served, address, health);
         Ok(Running {
@@ -143,6 +164,18 @@ impl Running {
     pub fn reload_keys(&self) -> Result<(), KeyError> {
         self.control.replace_keys(KeyFile::open(&self.keys)?.table()?);
         tracing::info!("the key file was read again");
+        Ok(())
+    }
+
+    /// Takes over the keys that seal recordings as a configuration names them now.
+    ///
+    /// # Errors
+    /// If they can't be read; the old keys stay in use.
+    pub fn reload_recording_keys(&self, config: &Config) -> Result<(), RecordingKeyError> {
+        if let (Some(kept), Some(recordings)) = (&self.control.recordings, &config.recordings) {
+            kept.archive.replace_keys(recording_keys::read(&recordings.keys)?);
+            tracing::info!("the keys of recordings were read again");
+        }
         Ok(())
     }
 
@@ -204,9 +237,23 @@ fn open_keys(config: &Config) -> Result<(KeyTable, Option<Token>), StartError> {
     Ok((file.table()?, first))
 }
 
+/// The recordings; what a crash has left half done there is completed.
+fn open_archive(config: &Config) -> Result<Option<Arc<Archive>>, StartError> {
+    let Some(recordings) = &config.recordings else { return Ok(None) };
+    let keys = recording_keys::read_or_make(recordings, config.control)?;
+    let directory = recordings.directory.clone();
+    let failed = |source| StartError::Archive { directory: recordings.directory.clone(), source };
+    let archive = Archive::open(directory, keys, chance::fill).map_err(failed)?;
+    let Recovered { strays, erasures, keyless } = archive.recover().map_err(failed)?;
+    if strays + erasures + keyless > 0 {
+        tracing::info!(strays, erasures, keyless, "recordings were left by a process that died");
+    }
+    Ok(Some(Arc::new(archive)))
+}
+
 fn relay_config(
     media: MediaConfig,
-    recordings: Option<PathBuf>,
+    recordings: Option<Arc<Archive>>,
 ) -> Result<RelayConfig, StartError> {
     Ok(RelayConfig {
         media_v4: media.v4,

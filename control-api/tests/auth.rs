@@ -11,7 +11,7 @@ use control_api::openapi;
 use rig::Rig;
 
 /// Operations, and the roles that are let in.
-const MATRIX: [(&str, &str, &[Role]); 14] = [
+const MATRIX: [(&str, &str, &[Role]); 15] = [
     ("post", "/v1/calls", CALLS),
     ("get", "/v1/calls", CALLS),
     ("get", "/v1/calls/{call_id}", CALLS),
@@ -26,6 +26,7 @@ const MATRIX: [(&str, &str, &[Role]); 14] = [
     ("delete", "/v1/calls/{call_id}/secure-session", &[Role::Operator]),
     ("get", "/v1/calls/{call_id}/events", ALL),
     ("get", "/v1/calls/{call_id}/recording", &[Role::Operator]),
+    ("delete", "/v1/calls/{call_id}/recording", &[Role::Operator]),
 ];
 const ALL: &[Role] = &[Role::Operator, Role::Script, Role::Engine];
 const CALLS: &[Role] = &[Role::Operator, Role::Script];

@@ -135,7 +135,10 @@ fn it_serves_and_stops_when_asked() {
         assert!(entry["timestamp"].is_string(), "{line}");
         assert_ne!(entry["level"], "WARN", "{line}");
     }
-    assert_eq!(std::fs::read_dir(state.join("recordings")).unwrap().count(), 1);
+    // The recording and its key; the key that wraps lies elsewhere, and nothing told it.
+    assert_eq!(std::fs::read_dir(state.join("recordings")).unwrap().count(), 2);
+    let kek = std::fs::read_to_string(state.join("recordings.kek")).unwrap();
+    assert!(!log.contains(kek.trim()) && !hint.contains(kek.trim()));
 }
 
 fn free_port() -> u16 {

@@ -16,10 +16,12 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::http::{HeaderMap, Method, Request, StatusCode};
+use control_api::chance;
 use control_api::config::{MediaConfig, RawConfig};
 use control_api::keys::{KeyFile, Role};
 use control_api::recordings::Recordings;
 use control_api::{Control, app};
+use relay::recording::{Archive, KeyEncryptionKey, Keyring};
 use relay::{RelayConfig, Started};
 use serde_json::{Value, json};
 use tower::ServiceExt;
@@ -64,6 +66,13 @@ impl Answer {
     }
 }
 
+/// Recordings under a key of the test's own.
+fn archive(directory: PathBuf) -> Arc<Archive> {
+    let mut octets = chance::octets().unwrap();
+    let keys = Keyring::new(vec![KeyEncryptionKey::new(&mut octets)]).ok().unwrap();
+    Arc::new(Archive::open(directory, keys, chance::fill).unwrap())
+}
+
 impl Rig {
     pub fn new(name: &str) -> Rig {
         let number = RIGS.fetch_add(1, Ordering::Relaxed);
@@ -80,7 +89,7 @@ impl Rig {
         let first = FIRST_PORT + (number % 24) * PORTS_EACH;
         let media = media(first..=first + PORTS_EACH - 1);
         let policy = media.policy();
-        let recordings = directory.join("recordings");
+        let archive = archive(directory.join("recordings"));
         let Started { relay, events, gauges, threads } = relay::start(&RelayConfig {
             media_v4: media.v4,
             media_v6: media.v6,
@@ -88,7 +97,7 @@ impl Rig {
             workers: media.workers,
             pin: false,
             media_timeout: media.timeout,
-            recordings: Some(recordings.clone()),
+            recordings: Some(Arc::clone(&archive)),
             seed: [number as u8; 32],
             unix_time: Duration::from_secs(1_800_000_000),
         })
@@ -96,7 +105,7 @@ impl Rig {
         let queue = threads.recorder().unwrap().queue();
         // The threads end with the test process.
         std::mem::forget(threads);
-        let recordings = Recordings { directory: recordings, queue };
+        let recordings = Recordings { archive, queue };
         let table = file.table().unwrap();
         let control = Control::new(relay, gauges, policy, Some(recordings), table);
         tokio::spawn({

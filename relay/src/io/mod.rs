@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::ops::RangeInclusive;
-use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -27,7 +27,7 @@ pub use media_io::{MediaIo, Received};
 pub use sockets::Sockets;
 pub use waker::Waker;
 
-use crate::recording::{RecordQueue, Recorder};
+use crate::recording::{Archive, RecordQueue, Recorder};
 use crate::switchboard::limits::{BUFFER, COMMAND_QUEUE, EVENT_QUEUE};
 use crate::switchboard::{Event, PortPool, Switchboard, SwitchboardConfig, WorkerIndex};
 use crate::wire::ntp::NtpTime;
@@ -49,8 +49,8 @@ pub struct RelayConfig {
     pub pin: bool,
     /// Silence of a sending caller that ends its call.
     pub media_timeout: Duration,
-    /// Where recordings are kept; `None` refuses to record.
-    pub recordings: Option<PathBuf>,
+    /// Where recordings are kept, and under which keys; `None` refuses to record.
+    pub recordings: Option<Arc<Archive>>,
     /// Seed of SSRCs, initial numbers and the first port.
     pub seed: [u8; 32],
     /// Wall-clock time since 1970 at this moment, for sender reports.
