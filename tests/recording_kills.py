@@ -13,6 +13,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 CALLS = (1, 2, 3)
@@ -188,9 +189,8 @@ class Kills:
         try:
             if driver.stdout.readline() != "ready\n":
                 raise Wrong("the driver is not ready")
-            tasks = Path(f"/proc/{driver.pid}/task").iterdir()
-            [task] = [task for task in tasks if (task / "comm").read_text().strip() == thread]
-            strace = ["strace", "-o", "/dev/null", "-p", task.name, "-e", f"trace={system_call}"]
+            task = self.task_of(driver.pid, thread)
+            strace = ["strace", "-o", "/dev/null", "-p", task, "-e", f"trace={system_call}"]
             strace += ["-e", f"inject={system_call}:signal=KILL:when={number}"]
             with subprocess.Popen(strace, stderr=subprocess.PIPE, text=True) as tracer:
                 if "attached" not in tracer.stderr.readline():
@@ -200,6 +200,17 @@ class Kills:
             driver.kill()
             driver.wait()
         return said.splitlines()
+
+    @staticmethod
+    def task_of(process, thread):
+        """The id of a process's thread; a new thread takes a moment to give itself its name."""
+        end = time.monotonic() + TIME_LIMIT
+        while time.monotonic() < end:
+            for task in Path(f"/proc/{process}/task").iterdir():
+                if (task / "comm").read_text().strip() == thread:
+                    return task.name
+            time.sleep(0.001)
+        raise Wrong(f"there is no thread {thread}")
 
     def drive(self, action, target, keys, driver=None):
         status, said = self.run([driver or self.driver, action, target, *keys])
