@@ -99,12 +99,12 @@ mod tests {
         // A clock that was set back makes nothing old.
         assert_eq!(expired(&archive, Duration::ZERO, DAY).unwrap(), []);
 
-        // An id without a time: the file was written today.
+        // An id without a time: that of its file counts.
         let other = CallId(1);
-        fs::write(archive.path_of(other), b"").unwrap();
-        assert_eq!(expired(&archive, later, 2 * DAY).unwrap().len(), 1);
-        let today = clock::unix_time();
-        assert!(expired(&archive, today + 3 * DAY, 2 * DAY).unwrap().contains(&other));
+        let file = fs::File::create(archive.path_of(other)).unwrap();
+        file.set_modified(UNIX_EPOCH + began + DAY).unwrap();
+        assert_eq!(expired(&archive, later, 2 * DAY).unwrap(), [call]);
+        assert_eq!(expired(&archive, later + DAY, 2 * DAY).unwrap(), [other, call]);
         fs::remove_dir_all(&directory).unwrap();
     }
 }

@@ -180,7 +180,9 @@ impl Place {
     fn run(&self, arguments: &[&str], keys: &[&Path]) -> Output {
         let mut command = Command::new(env!("CARGO_BIN_EXE_sotto"));
         command.arg("recordings").args(arguments).arg("--state-dir").arg(&self.0);
-        keys.iter().for_each(|key| drop(command.arg("--key-file").arg(key)));
+        for key in keys {
+            command.arg("--key-file").arg(key);
+        }
         command.output().unwrap()
     }
 }
