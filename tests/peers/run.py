@@ -1,6 +1,6 @@
 """Runs scenarios against a built Sotto, each in a network namespace of its own.
 
-usage: run.py peers|attacks SOTTO SABOTAGED [NAME...]
+usage: run.py peers|attacks|canary SOTTO SABOTAGED [NAME...]
 """
 
 import concurrent.futures
@@ -14,6 +14,8 @@ import baresip
 import checks
 import flips
 import gstreamer
+import hunt
+import scan
 import sessions
 import sipp
 import sotto
@@ -59,6 +61,14 @@ def table(binary, sabotaged):
                 "spray on a plain call": lambda: attacks.plain(binary),
                 "spray on an SRTP call": lambda: attacks.srtp(binary),
                 "control: the same spray on rtpengine": attacks.control,
+            },
+        ),
+        "canary": (
+            {},
+            {
+                "every form of a planted canary is found": scan.check_forms,
+                "200 canary sessions leave nothing": lambda: hunt.sessions(binary),
+                "control: without masking 200 sessions are found": lambda: hunt.control(sabotaged),
             },
         ),
     }
