@@ -21,7 +21,7 @@ import srtp
 # Published test numbers whose runs of digits are unlike anything else's.
 CARDS = (
     ("4012888888881881", 3), ("5200828282828210", 3), ("6011000990139424", 3),
-    ("378282246310005", 4), ("4000056655665556", 3), ("371449635398431", 4),
+    ("378282246310005", 4), ("3566002020360505", 3), ("371449635398431", 4),
 )  # fmt: skip
 WAYS = ("event", "tone", "rest", "event and rest")
 LEVELS = (-6, -12, -18, -24, -30)  # dBm0 of each frequency
@@ -179,7 +179,7 @@ class Session:
         told = b"\n".join(octets for octets in self._octets_told())
         whole = b"".join(one.payload for one in self.engine.heard)
         channels = [g711.encode(channel) for channel in self.recorded]
-        taped = [g711.encode(g711.decode(payload, self.kind.caller_law))
+        taped = [g711.transcode(payload, self.kind.caller_law, 0)
                  for _, payload in self._secret_frames()]  # fmt: skip
         return {
             "caller's frames at the engine": sum(frame in heard for frame in secret),
@@ -196,9 +196,8 @@ class Session:
 
     def _as_sent(self, payload):
         """The caller's frame in the engine's codec."""
-        if self.kind.caller_law == self.kind.engine_law:
-            return payload
-        return g711.encode(g711.decode(payload, self.kind.caller_law), self.kind.engine_law)
+        law, to = self.kind.caller_law, self.kind.engine_law
+        return payload if law == to else g711.transcode(payload, law, to)
 
     def _secret_frames(self):
         """Audio that the caller sent while the cut was in force."""

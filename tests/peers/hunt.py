@@ -165,8 +165,9 @@ def sessions(binary, count=COUNT):
 
 
 def search(canaries, parts):
-    """Hits over several parts."""
-    return set().union(*(canaries.find(part) for part in parts))
+    """Hits over several parts, which are shared out over processes."""
+    with _fork.Pool(PROCESSES, os.nice, (5,)) as pool:
+        return set().union(*pool.map(canaries.find, parts, chunksize=1))
 
 
 def report(found, left, planted, answers):
@@ -199,8 +200,7 @@ def report(found, left, planted, answers):
 
 def find_planted(kept, canaries, found, log):
     """Copies of every session's digits left in the process, its registers and its log."""
-    forms = [list(scan.forms(one.kind.entries[0] + one.kind.entries[-1]).values())
-             for one in found]  # fmt: skip
+    forms = [list(scan.forms("".join(one.kind.entries)[:20]).values()) for one in found]
     # One form for each session, all forms by turns.
     planted = [one[number % len(one)] for number, one in enumerate(forms)]
     room = [one.ljust(256, b"\0") for one in planted]

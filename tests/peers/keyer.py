@@ -17,10 +17,6 @@ NOISE = 25  # dB that the line's noise lies below a tone
 HELD, PAUSED = (3, 6), (3, 8)  # ticks of 20 ms: shortest and longest
 
 _NO_MARK = (None, None)
-# The canary's octets as the octets of the same voice in either law.
-_VOICE = {
-    law: bytes(g711.encode([g711.PCM[0][octet]], law)[0] for octet in range(256)) for law in (0, 8)
-}
 
 
 class Sealed(party.Party):
@@ -87,7 +83,7 @@ class Keyer(Sealed, party.Caller):
             self.to_post.put(key)
         if packets:
             return packets
-        frame = self._voice.frame().translate(_VOICE[self.payload_type])
+        frame = g711.transcode(self._voice.frame(), 0, self.payload_type)
         return [(self.payload_type, frame, False, 0)]
 
     def _event(self, key, held):

@@ -9,6 +9,7 @@ from pathlib import Path
 import checks
 
 PAGE = 4096
+FAR = 1 << 20  # octets of a stack that a thread which waits will not need
 MAX_REGION = 1 << 30  # octets; nothing of Sotto's is larger, a reservation of address space may be
 
 
@@ -65,19 +66,22 @@ class Memory:
 
     def plant(self, octets):
         """Writes into the unused end of a thread's stack: a copy that was left behind."""
-        start, end, _, _ = max(self._stacks(), key=lambda region: region[1] - region[0])
-        checks.expect(len(octets) < (end - start) // 4, "room for what is planted")
+        start = next(self._unused_stacks(len(octets)))
         with open(f"/proc/{self._pid}/mem", "r+b", buffering=0) as memory:
             memory.seek(start)
             memory.write(octets)
 
-    def _stacks(self):
-        """Stacks of threads: private memory right above a guard that nobody may touch."""
-        regions = list(_maps(self._pid))
-        for guard, region in zip(regions, regions[1:], strict=False):
-            is_guard = guard[1] == region[0] and guard[2] == "---p" and not guard[3]
-            if is_guard and region[2] == "rw-p" and region[1] - region[0] >= 1 << 20:
-                yield region
+    def _unused_stacks(self, length):
+        """Where the stacks end of threads that wait far from there (proc_pid_syscall(5))."""
+        pointers = []
+        for thread in Path(f"/proc/{self._pid}/task").iterdir():
+            words = (thread / "syscall").read_text().split()
+            pointers += [int(words[-2], 16)] if len(words) > 2 else []
+        for start, end, rights, name in _maps(self._pid):
+            inside = [one for one in pointers if start <= one < end]
+            if inside and rights == "rw-p" and name != "[stack]":
+                if min(inside) - start > FAR + length:
+                    yield start
 
     def _regions(self):
         self.secret = self.read = 0

@@ -16,14 +16,18 @@ DENSE_RUN = 12
 # A whole entry as one number is looked for from this length on: shorter ones are counters' values.
 NUMBER = 10
 
-_SKIPPED = re.compile(rb"[a-z]{2,5}_[0-9a-f]{32}")  # ids: a prefix and a UUID
+# What digits by chance are full of and no key gets into: ids in hexadecimal, and times.
+_ID = re.compile(rb"[0-9a-f]*[a-f][0-9a-f]+[a-f][0-9a-f]+[a-f][0-9a-f]*")
+_TIME = re.compile(rb"(?:[0-9]{2}:)+[0-9]{2}\.[0-9]{3,9}")
+_ID_LENGTH = 20
 _WORDS = (b"zero", b"one", b"two", b"three", b"four", b"five", b"six", b"seven", b"eight", b"nine")
 _WORD = b"[zotfsen](?:" + b"|".join(sorted({word[1:] for word in _WORDS})) + b")"
 _CODE = rb"(?:4[89]|5[0-7])"  # an ASCII digit's code, in decimal
 
-# Runs as text: with anything short between digits, the same thing between all, in hexadecimal ...
+# Runs as text: with anything short between digits, with the same between all (as in UTF-16), in
+# hexadecimal, as codes, as names.
 _PLAIN = re.compile(rb"[0-9](?:[ ,.:;/_\\\-\"'\[\]]{0,3}[0-9]){%d,}" % (RUN - 1))
-_SPACED = re.compile(rb"[0-9]([^0-9\x00]{1,16})[0-9](?:\1[0-9]){%d,}" % (RUN - 2))
+_SPACED = re.compile(rb"[0-9]([^0-9]{1,16})[0-9](?:\1[0-9]){%d,}" % (RUN - 2))
 _HEX = re.compile(rb"(?:3[0-9]){%d,}" % RUN)
 _HEX_VALUES = re.compile(rb"(?:0[0-9]){%d,}" % RUN)
 _CODES = re.compile(rb"%s(?:[, ]{1,2}%s){%d,}" % (_CODE, _CODE, RUN - 1))
@@ -37,7 +41,7 @@ _DENSE_DIGITS = re.compile(rb"[0-9]{%d,}" % DENSE_RUN)
 _VALUES = bytes(48 + octet if octet < 10 else 120 for octet in range(256))
 _SWAPPED = bytes((octet & 15) << 4 | octet >> 4 for octet in range(256))
 _NOT_DIGIT = bytes(octet for octet in range(256) if not 48 <= octet <= 57)
-_STRIDES = (1, 2, 4, 8)  # octets from digit to digit: octets, UTF-16, words and long words
+_STRIDES = (1, 2, 4, 8)  # octets from value to value: octets, half words, words, key events ...
 
 
 def is_telling(digits):
@@ -71,15 +75,15 @@ class Canaries:
 
     def find(self, octets):
         """Hits, as pairs of owner and form."""
-        octets = _SKIPPED.sub(b"-", octets)
         return self._in_text(octets) | self._in_strides(octets) | self._in_nibbles(octets) | (
             self._as_numbers(octets)
         )  # fmt: skip
 
     def _in_text(self, octets):
         found = set()
+        words = _TIME.sub(b"T", _ID.sub(_without_id, octets))
         for form, pattern in (("digits", _PLAIN), ("spaced", _SPACED)):
-            for run in pattern.finditer(octets):
+            for run in pattern.finditer(words):
                 found |= self._look_up(run[0].translate(None, _NOT_DIGIT), form)
         for form, pattern in (("hexadecimal", _HEX), ("hexadecimal values", _HEX_VALUES)):
             for run in pattern.finditer(octets):
@@ -109,15 +113,13 @@ class Canaries:
         return found
 
     def _in_strides(self, octets):
-        """Digits as octets of their values or of ASCII, 1, 2, 4 or 8 octets apart."""
+        """Digits as their values, 1, 2, 4 or 8 octets apart."""
         found = set()
         values = octets.translate(_VALUES)
         for stride in _STRIDES:
             for offset in range(stride):
                 for run in _DIGITS.finditer(_without_zeros(values[offset::stride])):
                     found |= self._look_up(run[0], f"values, {stride} apart")
-                for run in _DIGITS.finditer(octets[offset::stride]) if stride > 1 else ():
-                    found |= self._look_up(run[0], f"characters, {stride} apart")
         return found
 
     def _in_nibbles(self, octets):
@@ -184,6 +186,11 @@ def forms(digits):
 def numbers(entry):
     """An entry as one number, in either order of octets."""
     return struct.pack("<Q", int(entry)), struct.pack(">Q", int(entry))
+
+
+def _without_id(run):
+    """Nothing, of what is long enough for an id."""
+    return b"i" if len(run[0]) >= _ID_LENGTH else run[0]
 
 
 def _without_zeros(digits):

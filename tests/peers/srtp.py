@@ -2,6 +2,7 @@
 
 import ctypes
 import os
+import threading
 
 # By suite: octets of key and salt, and libsrtp's function that sets the suite in a policy.
 SUITES = {
@@ -77,13 +78,15 @@ def new_key(suite):
     return os.urandom(SUITES[suite][0])
 
 
-_loaded = None
+_loaded, _loading = None, threading.Lock()
 
 
 def _library():
     """libsrtp, loaded when first needed: it comes with the packages of the other phones."""
     global _loaded
-    if _loaded is None:
-        _loaded = ctypes.CDLL("libsrtp2.so.1")
-        _loaded.srtp_init()
+    with _loading:
+        if _loaded is None:
+            library = ctypes.CDLL("libsrtp2.so.1")
+            library.srtp_init()
+            _loaded = library
     return _loaded
