@@ -22,6 +22,7 @@ import sotto
 
 TOGETHER = 4  # scenarios at a time, of those that mostly wait
 SECONDS = 240  # for one scenario
+CANARY_SECONDS = 900  # for one that plays hundreds of sessions, twice if chance is in doubt
 NETNS = Path(__file__).with_name("netns.sh")
 
 
@@ -77,14 +78,14 @@ def table(binary, sabotaged):
 def apart(arguments, name):
     """Runs one scenario in a process and a network of its own; whether it passed."""
     command = [NETNS, sys.executable, __file__, *arguments, "--here", name]
-    begun = time.monotonic()
+    begun, limit = time.monotonic(), CANARY_SECONDS if "canary" in arguments else SECONDS
     try:
         done = subprocess.run(
-            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=SECONDS
+            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=limit
         )
         output, passed = done.stdout, done.returncode == 0
     except subprocess.TimeoutExpired as error:
-        output, passed = f"{error.stdout}\nnot over after {SECONDS} s\n", False
+        output, passed = f"{error.stdout}\nnot over after {limit} s\n", False
     outcome = "PASS" if passed else "FAIL"
     print(f"{output}{outcome}  {name} ({time.monotonic() - begun:.1f} s)", flush=True)
     return passed

@@ -5,7 +5,8 @@ import binascii
 import random
 import re
 import struct
-import sys
+
+import checks
 
 # Digits in a row that make a hit. A masked card number may show six or eight in one piece, so
 # more than that is a leak whoever reads it; and by chance eight given ones stand at a place once
@@ -16,9 +17,12 @@ DENSE_RUN = 12
 # A whole entry as one number is looked for from this length on: shorter ones are counters' values.
 NUMBER = 10
 
-# What digits by chance are full of and no key gets into: ids in hexadecimal, and times.
+# What is full of digits by chance and no key gets into: ids in hexadecimal, times, and the one
+# address that all parties here have.
 _ID = re.compile(rb"[0-9a-f]*[a-f][0-9a-f]+[a-f][0-9a-f]+[a-f][0-9a-f]*")
-_TIME = re.compile(rb"(?:[0-9]{2}:)+[0-9]{2}\.[0-9]{3,9}")
+_TIME_OR_ADDRESS = re.compile(
+    rb"(?:[0-9]{2}:)+[0-9]{2}\.[0-9]{3,9}|127\.0\.0\.[0-9]{1,3}(?::[0-9]{1,5})?"
+)
 _ID_LENGTH = 20
 _WORDS = (b"zero", b"one", b"two", b"three", b"four", b"five", b"six", b"seven", b"eight", b"nine")
 _WORD = b"[zotfsen](?:" + b"|".join(sorted({word[1:] for word in _WORDS})) + b")"
@@ -81,10 +85,12 @@ class Canaries:
 
     def _in_text(self, octets):
         found = set()
-        words = _TIME.sub(b"T", _ID.sub(_without_id, octets))
+        words = _TIME_OR_ADDRESS.sub(b"t", _ID.sub(_without_id, octets))
         for form, pattern in (("digits", _PLAIN), ("spaced", _SPACED)):
             for run in pattern.finditer(words):
-                found |= self._look_up(run[0].translate(None, _NOT_DIGIT), form)
+                # With what stands around it, which says whose mistake it is.
+                seen = f"{form} in {words[max(0, run.start() - 24) : run.end() + 24]!r}"
+                found |= self._look_up(run[0].translate(None, _NOT_DIGIT), seen)
         for form, pattern in (("hexadecimal", _HEX), ("hexadecimal values", _HEX_VALUES)):
             for run in pattern.finditer(octets):
                 found |= self._look_up(run[0][1::2], form)
@@ -214,10 +220,7 @@ def check_forms():
             found = hunt.find(noise[:at] + octets + noise[at:])
             if {owner for owner, _ in found} != {"planted"}:
                 missed.append((form, found))
-    clean = hunt.find(source.randbytes(1 << 21))
-    return planted, missed, clean
-
-
-if __name__ == "__main__":
-    print(check_forms()[1:])
-    sys.exit(bool(check_forms()[1]))
+    usual = b'{"at":"2026-11-24T16:50:57.123456Z","to":"127.0.0.1:10604","call":"call_%s"}'
+    clean = hunt.find(source.randbytes(1 << 21) + usual % b"0198c0f3a1b27c3e8d4f5a6b7c8d9e0f")
+    checks.figure(f"figure: scan: {len(planted)} forms planted among zeros, noise and text")
+    checks.equal((missed, clean), ([], set()), "forms that are missed, and false alarms")
