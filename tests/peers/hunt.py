@@ -160,8 +160,12 @@ def sessions(binary, count=COUNT):
     report(found, left, planted, answers)
     check_engine_events(found)
     side_channel.check_power(found)
-    p = side_channel.judge(found, "masked")
-    checks.expect(p > side_channel.LEVEL, f"the engine's packets don't tell of keys: p = {p}")
+    if side_channel.judge(found, "masked") <= side_channel.LEVEL:
+        # By chance alone one run in a hundred comes here; what is no chance comes again.
+        with sotto.Sotto(binary) as relay:
+            again, _ = play_all(relay, count, lambda *_: None)
+        p = side_channel.judge(again, "masked, once more")
+        checks.expect(p > side_channel.LEVEL, f"the engine's packets don't tell of keys: p = {p}")
 
 
 def search(canaries, parts):

@@ -287,11 +287,15 @@ impl Egress {
         Duration::from_micros(self.format.frame_len as u64 * 125)
     }
 
-    /// The next frame follows the last packet by one frame time, or comes at once if that is past.
+    /// The next frame follows the last packet by half a frame time, or comes at once if that is past.
+    ///
+    /// The other party's packets come when the last one did, a whole number of frame times later:
+    /// a frame that is due midway between two of them is not made sooner or later by the work that
+    /// they take, which is more when a key is pressed.
     fn next_due(&self, now: Instant) -> Instant {
         match self.due() {
             Some(due) => due,
-            None => self.last_sent.map_or(now, |at| now.max(at + self.frame_time())),
+            None => self.last_sent.map_or(now, |at| now.max(at + self.frame_time() / 2)),
         }
     }
 
