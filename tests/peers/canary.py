@@ -25,7 +25,7 @@ CARDS = (
 )  # fmt: skip
 WAYS = ("event", "tone", "rest", "event and rest")
 LEVELS = (-6, -12, -18, -24, -30)  # dBm0 of each frequency
-TWISTS = (0, 3, -3, -6)  # dB by which the high frequency is louder
+TWISTS = (0, 3, -3)  # dB by which the high frequency is louder, as far as the decoder follows
 SUITES = (None, *srtp.SUITES)
 ENDINGS = ("pass", "pass", "pass", "pass", "pass", "pass", "retry", "early")  # by turns
 EARLY = ("hang-up", "cancel", "star")

@@ -125,7 +125,9 @@ class Canaries:
         for stride in _STRIDES:
             for offset in range(stride):
                 for run in _DIGITS.finditer(_without_zeros(values[offset::stride])):
-                    found |= self._look_up(run[0], f"values, {stride} apart")
+                    start, end = (offset + stride * at for at in run.span())
+                    around = octets[max(0, start - 32) : end + 32].hex()
+                    found |= self._look_up(run[0], f"values, {stride} apart, in {around}")
         return found
 
     def _in_nibbles(self, octets):
@@ -201,7 +203,7 @@ def _without_id(run):
 
 def _without_zeros(digits):
     """Memory is full of zeros: runs are cut where three stand in a row, which no canary has."""
-    return digits.replace(b"000", b"x")
+    return digits.replace(b"000", b"xxx")
 
 
 def _runs(digits, length):
