@@ -17,11 +17,12 @@ DENSE_RUN = 12
 # A whole entry as one number is looked for from this length on: shorter ones are counters' values.
 NUMBER = 10
 
-# What is full of digits by chance and no key gets into: ids in hexadecimal, times, and the one
-# address that all parties here have.
+# What is full of digits by chance and no key gets into: ids in hexadecimal, times, the one address
+# that all parties here have, and the random number by which an SDP names itself.
 _ID = re.compile(rb"[0-9a-f]*[a-f][0-9a-f]+[a-f][0-9a-f]+[a-f][0-9a-f]*")
-_TIME_OR_ADDRESS = re.compile(
-    rb"(?:[0-9]{2}:)+[0-9]{2}\.[0-9]{3,9}|127\.0\.0\.[0-9]{1,3}(?::[0-9]{1,5})?"
+_USUAL = re.compile(
+    rb"(?:[0-9]{2}:)+[0-9]{2}\.[0-9]{3,9}|127\.0\.0\.[0-9]{1,3}(?::[0-9]{1,5})?|"
+    rb"o=- [0-9]{1,20} [0-9]{1,20} "
 )
 _ID_LENGTH = 20
 _WORDS = (b"zero", b"one", b"two", b"three", b"four", b"five", b"six", b"seven", b"eight", b"nine")
@@ -85,7 +86,7 @@ class Canaries:
 
     def _in_text(self, octets):
         found = set()
-        words = _TIME_OR_ADDRESS.sub(b"t", _ID.sub(_without_id, octets))
+        words = _USUAL.sub(b"t", _ID.sub(_without_id, octets))
         for form, pattern in (("digits", _PLAIN), ("spaced", _SPACED)):
             for run in pattern.finditer(words):
                 # With what stands around it, which says whose mistake it is.

@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use dtmf::{Digit, SecurePlan};
 use tokio::sync::oneshot;
+use zeroize::Zeroize;
 
 use super::clock::Clock;
 use super::waker::Waker;
@@ -54,7 +55,29 @@ pub(super) struct Request {
 pub(super) enum Ask {
     Open(Box<CallRequest>),
     Local { call: CallId },
+    Key { call: CallId, key: PostedKey },
     Obey(Command),
+}
+
+/// A key on its way to a worker, beside the queue and wiped behind it: what has passed through a
+/// place of the queue stays there until the place is used again, so one caller's keys would lie
+/// there in their order.
+pub(super) struct PostedKey(Box<u8>);
+
+impl PostedKey {
+    fn new(digit: Digit) -> PostedKey {
+        PostedKey(Box::new(digit.event_code()))
+    }
+
+    pub(super) fn digit(&self) -> Digit {
+        Digit::from_event_code(*self.0).expect("a digit's own code")
+    }
+}
+
+impl Drop for PostedKey {
+    fn drop(&mut self) {
+        self.0.zeroize();
+    }
 }
 
 /// What a worker answers.
@@ -160,7 +183,8 @@ impl Relay {
 
     /// Hands in a key that came by signalling.
     pub async fn key(&self, at: CallAt, digit: Digit) -> Result<(), Refusal> {
-        self.obey(at, Command::Key { call: at.call, digit }).await.map(|_| ())
+        let ask = Ask::Key { call: at.call, key: PostedKey::new(digit) };
+        self.ask(at.worker, ask).await.map(|_| ())
     }
 
     /// Ends a call and gives its ports back.

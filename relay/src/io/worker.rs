@@ -103,6 +103,10 @@ impl<Io: MediaIo> Worker<Io> {
         let answer = match ask {
             Ask::Open(request) => self.open(now, *request).map(Answer::Opened),
             Ask::Local { call } => self.local(call).map(Answer::Local),
+            Ask::Key { call, key } => {
+                let command = Command::Key { call, digit: key.digit() };
+                self.switchboard.handle_command(now, command).map(Answer::Obeyed)
+            }
             Ask::Obey(command) => self.switchboard.handle_command(now, command).map(Answer::Obeyed),
         };
         if is_flip && answer.is_ok() {
