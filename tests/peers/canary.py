@@ -259,12 +259,17 @@ class Session:
             offered, self.engine.address, kind.engine_law, engine_options=extra
         )
 
+    @staticmethod
+    def post(call, key):
+        """Hands in one key by REST."""
+        call.do("POST", "/dtmf", {"digit": key})
+
     def _post_keys(self):
         """Hands in by REST what is due, until the whole script is keyed."""
         while key := self.caller.to_post.get(timeout=60):
             if self.kind.way == "rest":
                 self.caller.pressed.append(time.time())
-            self.call.do("POST", "/dtmf", {"digit": key})
+            self.post(self.call, key)
 
     def _end(self):
         """Leaves a session whose script ends in the middle."""

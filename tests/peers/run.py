@@ -19,6 +19,7 @@ import scan
 import sessions
 import sipp
 import sotto
+import strides
 
 TOGETHER = 4  # scenarios at a time, of those that mostly wait
 SECONDS = 240  # for one scenario
@@ -68,6 +69,7 @@ def table(binary, sabotaged):
             {},
             {
                 "every form of a planted canary is found": scan.check_forms,
+                "keys by REST are not left at any stride": lambda: strides.one_session(binary),
                 "200 canary sessions leave nothing": lambda: hunt.sessions(binary),
                 "control: without masking 200 sessions are found": lambda: hunt.control(sabotaged),
             },

@@ -84,6 +84,10 @@ class Canaries:
             self._as_numbers(octets)
         )  # fmt: skip
 
+    def has(self, digits):
+        """Whether a run of ASCII digits has a hit in it."""
+        return bool(self._look_up(digits, "digits"))
+
     def _in_text(self, octets):
         found = set()
         words = _USUAL.sub(b"t", _ID.sub(_without_id, octets))
