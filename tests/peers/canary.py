@@ -101,6 +101,7 @@ class Found:
     # By sink: octets or occurrences that should not be there.
     hits: dict = field(default_factory=dict)
     told: dict = field(default_factory=dict)
+    loud: list = field(default_factory=list)
     secret: int = 0
     # Whether the engine heard the caller before the cut, and after it.
     open_heard: tuple = (False, False)
@@ -170,6 +171,12 @@ class Session:
         found.secret = sum(len(payload) for _, payload in self._secret_frames())
         found.open_heard = self._is_heard_when_open()
         found.hits = self._hits(during, canaries)
+        silence = g711.SILENCE[law]
+        # When what was not silent came, from the cut on and until the reopening.
+        found.loud = [
+            (round(one.at - self.cut, 3), round(self.still_cut - one.at, 3)) for one in during
+            if one.payload.count(silence) < len(one.payload)
+        ]  # fmt: skip
         return found
 
     def _hits(self, during, canaries):

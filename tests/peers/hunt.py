@@ -197,6 +197,12 @@ def report(found, left, planted, answers):
     checks.figure(f"figure: canary: {answers.count} hostile requests, each with a canary in it")
     for sink, owners in planted.items():
         checks.figure(f"figure: canary: planted copies found in {sink}: {owners} of {len(found)}")
+    for one in found:
+        if any(one.hits.values()):
+            checks.figure(
+                f"session {one.kind.number} ({one.kind.way}, {one.kind.ending}): {one.hits}, loud "
+                f"(after the cut, before the reopening): {one.loud[:3]} ... {one.loud[-3:]}"
+            )
     hits = {sink: sorted(hits)[:8] for sink, hits in left.items() if hits}
     checks.equal({sink: hits for sink, hits in total.items() if hits}, {}, f"hits ({hits})")
     checks.equal(set(planted.values()), {len(found)}, "sessions whose planted copy is found")

@@ -29,9 +29,9 @@ _WORDS = (b"zero", b"one", b"two", b"three", b"four", b"five", b"six", b"seven",
 _WORD = b"[zotfsen](?:" + b"|".join(sorted({word[1:] for word in _WORDS})) + b")"
 _CODE = rb"(?:4[89]|5[0-7])"  # an ASCII digit's code, in decimal
 
-# Runs as text: with anything short between digits, with the same between all (as in UTF-16), in
-# hexadecimal, as codes, as names.
-_PLAIN = re.compile(rb"[0-9](?:[ ,.:;/_\\\-\"'\[\]]{0,3}[0-9]){%d,}" % (RUN - 1))
+# Runs as text: in groups with the same between all, digit by digit with the same between all (as
+# in UTF-16), in hexadecimal, as codes, as names.
+_PLAIN = re.compile(rb"[0-9]+(?:([ ,.:;/_\\\-]{1,3})[0-9]+(?:\1[0-9]+)*)?")
 _SPACED = re.compile(rb"[0-9]([^0-9]{1,16})[0-9](?:\1[0-9]){%d,}" % (RUN - 2))
 _HEX = re.compile(rb"(?:3[0-9]){%d,}" % RUN)
 _HEX_VALUES = re.compile(rb"(?:0[0-9]){%d,}" % RUN)
