@@ -349,6 +349,7 @@ fn caller_media(agreement: &mut Agreement, source: SourceRule) -> LegMedia {
         law: agreement.law,
         payload_type: agreement.payload_type,
         telephone_event: agreement.telephone_event,
+        redundancy: agreement.redundancy,
         ptime: Duration::from_millis(agreement.ptime_ms.into()),
         they_send: agreement.they_send,
         they_receive: agreement.they_receive,

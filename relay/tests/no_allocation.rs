@@ -134,6 +134,7 @@ fn media(port: u16, suite: Option<Suite>) -> LegMedia {
         law: Law::Mu,
         payload_type: 0,
         telephone_event: Some(101),
+        redundancy: Some(121),
         ptime: FRAME,
         they_send: true,
         they_receive: true,

@@ -27,6 +27,8 @@ use crate::sim_net::{SimNet, Weather};
 /// Ports of the world's one call.
 const CALLER_PORTS: u16 = 10000;
 const ENGINE_PORTS: u16 = 10002;
+/// Payload type of the caller's redundant key events.
+pub const REDUNDANCY: u8 = 121;
 /// The call.
 pub const CALL: CallId = CallId(1);
 
@@ -314,6 +316,7 @@ fn media(remote: SocketAddr, law: Law, telephone_event: Option<u8>) -> LegMedia 
         law,
         payload_type: payload_type(law),
         telephone_event,
+        redundancy: telephone_event.map(|_| REDUNDANCY),
         ptime: FRAME,
         they_send: true,
         they_receive: true,

@@ -411,6 +411,7 @@ fn leg(remote: SocketAddr, payload_type: u8, event: Option<u8>, ptime: u64) -> L
         law: if payload_type == A { Law::A } else { Law::Mu },
         payload_type,
         telephone_event: event,
+        redundancy: None,
         ptime: Duration::from_millis(ptime),
         they_send: true,
         they_receive: true,

@@ -8,9 +8,9 @@ use loadtest::KeyMethod;
 use rand::RngExt;
 use relay::switchboard::{Command, EventKind};
 use system_tests::sim_net::Weather;
-use system_tests::world::{CALL, World, WorldConfig, card_plan, keys};
+use system_tests::world::{CALL, REDUNDANCY, World, WorldConfig, card_plan, keys};
 
-/// Sessions of a whole run, half of them keyed by events, half by tones.
+/// Sessions of a whole run, half of them keyed by events, some of these redundant, half by tones.
 const SESSIONS: u64 = 500;
 
 /// What one session came to.
@@ -72,7 +72,11 @@ fn session(seed: u64) -> Outcome {
     let mut world = World::new(WorldConfig {
         seed,
         weather: if seed.is_multiple_of(4) { Weather::CALM } else { Weather::BAD },
-        method: if seed.is_multiple_of(2) { KeyMethod::Events } else { KeyMethod::Tones },
+        method: match seed % 6 {
+            0 | 2 => KeyMethod::Events,
+            4 => KeyMethod::Redundant { payload_type: REDUNDANCY },
+            _ => KeyMethod::Tones,
+        },
         armed: seed % 8 >= 6,
         law: if seed % 3 == 2 { Law::A } else { Law::Mu },
     });

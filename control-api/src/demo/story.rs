@@ -142,6 +142,7 @@ impl Scene {
     fn key(&mut self, method: KeyMethod) -> Result<(), DemoError> {
         let how = match method {
             KeyMethod::Events => "(events)",
+            KeyMethod::Redundant { .. } => "(redundant events)",
             KeyMethod::Tones => "(tones)",
         };
         // A caller does not key the very instant the script says so.

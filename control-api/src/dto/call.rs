@@ -215,6 +215,7 @@ impl EngineRequest {
             law,
             payload_type,
             telephone_event: self.telephone_event_payload_type,
+            redundancy: None,
             ptime: Duration::from_millis(self.ptime_ms.into()),
             they_send: true,
             they_receive: true,

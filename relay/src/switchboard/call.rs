@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use dtmf::event_receiver::{EventPacket, EventReceiver};
+use dtmf::redundancy::Redundancy;
 use dtmf::{Digit, Progress, SecurePlan, Verdict};
 use rand::Rng;
 use zeroize::Zeroize;
@@ -275,13 +276,10 @@ impl Call {
         let leg = &mut self.legs[side.index()];
         let heard = leg.hear(now, component, from, &mut buffer[..len], !phase.is_cut());
         let heard = heard.and_then(|heard| self.refuse_straggler(now, side, heard));
-        if let (Side::Caller, false, Ok(Heard::Rtp { media: Media::TelephoneEvent, at, payload })) =
+        if let (Side::Caller, false, Ok(Heard::Rtp { media, at, payload })) =
             (side, phase.is_cut(), &heard)
         {
-            // Known in the open as well, so that a key held over the flip is no key of the session.
-            // Not in the cut: whatever knows a key of a session lies in the session's locked page.
-            let packet = event_packet(now, *at, &buffer[payload.clone()]);
-            self.keys_before.hear(packet, &mut |_| {});
+            self.know(now, *media, *at, &buffer[payload.clone()]);
         }
         let outcome = match heard {
             Err(reason) => Err(reason),
@@ -291,14 +289,16 @@ impl Call {
                     Ok(None)
                 }
                 Route::Drop(reason) => Err(reason),
-                Route::Forward | Route::Collect => unreachable!("reports end at the leg"),
+                Route::Forward | Route::Collect | Route::Unpack => {
+                    unreachable!("reports end at the leg")
+                }
             },
             Ok(Heard::Rtp { media, at, payload }) => match route(phase, side, media) {
                 Route::Forward => self.forward(now, side, media, at, payload, buffer),
-                Route::Collect => {
-                    self.collect(now, media, at, &buffer[payload.clone()], events);
-                    self.leak_if_sabotaged(now, side, media, at, payload, buffer)
-                }
+                Route::Unpack => self.forward_newest(now, side, at, payload, buffer),
+                Route::Collect => self
+                    .collect(now, media, at, &buffer[payload.clone()], events)
+                    .and_then(|()| self.leak_if_sabotaged(now, side, media, at, payload, buffer)),
                 Route::Drop(reason) => Err(reason),
                 Route::Terminate => unreachable!("only reports are terminated"),
             },
@@ -410,6 +410,48 @@ impl Call {
         }
     }
 
+    /// Knows of the keys of the open, so that one held over the flip is no key of the session. Never
+    /// of a key of a session, not even by a copy sent after it: what knows one lies in the session's
+    /// locked page.
+    fn know(&mut self, now: Instant, media: Media, at: Position, payload: &[u8]) {
+        let Self { keys_before, memory, legs, .. } = self;
+        match media {
+            Media::TelephoneEvent => {
+                keys_before.hear(event_packet(now, at, payload), &mut |_| {});
+            }
+            Media::Redundancy => {
+                let agreed = legs[Side::Caller.index()].media().telephone_event;
+                let blocks = Redundancy::parse(payload).into_iter().flatten();
+                for block in blocks.filter(|block| Some(block.payload_type) == agreed) {
+                    let timestamp = at.timestamp.wrapping_sub(block.age);
+                    let marker = at.marker && !block.is_copy;
+                    let at = Position { timestamp, marker, ..at };
+                    if !memory.is_straggler(now, false, Media::TelephoneEvent, at) {
+                        keys_before.hear(event_packet(now, at, block.payload), &mut |_| {});
+                    }
+                }
+            }
+            Media::Audio | Media::Rtcp | Media::Unknown => {}
+        }
+    }
+
+    /// Passes the newest key event of a redundant packet on as if it had come alone. The copies are
+    /// overwritten: they may be of a session that is over.
+    fn forward_newest(
+        &mut self,
+        now: Instant,
+        side: Side,
+        at: Position,
+        payload: std::ops::Range<usize>,
+        buffer: &mut [u8],
+    ) -> Result<Option<Transmit>, DropReason> {
+        let newest = self.legs[side.index()].unpack(at, payload.clone(), buffer);
+        let kept = newest.as_ref().map_or(payload.end, |(_, newest)| newest.start);
+        buffer[payload.start..kept].zeroize();
+        let (at, newest) = newest?;
+        self.forward(now, side, Media::TelephoneEvent, at, newest, buffer)
+    }
+
     /// The only way of a party's media to the other party and onto the tape.
     fn forward(
         &mut self,
@@ -432,7 +474,7 @@ impl Call {
                 law.transcode(to, &mut buffer[payload.clone()]);
             }
             Media::TelephoneEvent => {}
-            Media::Rtcp | Media::Unknown => unreachable!("never forwarded"),
+            Media::Redundancy | Media::Rtcp | Media::Unknown => unreachable!("never forwarded"),
         }
         self.legs[side.other().index()].pass(now, media, at, payload, buffer)
     }
@@ -445,16 +487,24 @@ impl Call {
         at: Position,
         payload: &[u8],
         events: &mut Events,
-    ) {
+    ) -> Result<(), DropReason> {
         self.memory.note(media, at);
-        let law = self.legs[Side::Caller.index()].media().law;
+        let agreed = self.legs[Side::Caller.index()].media();
+        let (law, event_type) = (agreed.law, agreed.telephone_event);
         let session = self.routing.session().expect("caller media is collected only in a session");
         match media {
             Media::Audio => session.hear_audio(now, law, at, payload),
             Media::TelephoneEvent => session.hear_event(now, at, payload),
+            Media::Redundancy => session
+                .hear_redundant(
+                    event_packet(now, at, payload),
+                    event_type.ok_or(DropReason::NotAgreed)?,
+                )
+                .map_err(|_| DropReason::Malformed)?,
             Media::Rtcp | Media::Unknown => unreachable!("never collected"),
         }
         self.conclude(now, events);
+        Ok(())
     }
 
     /// Puts our own silence in place of the caller (and of the engine, unless the plan lets it
@@ -554,7 +604,12 @@ impl Call {
         if !sabotaged() {
             return Ok(None);
         }
-        self.forward(now, side, media, at, payload, buffer)
+        match media {
+            Media::Redundancy => self.forward_newest(now, side, at, payload, buffer),
+            Media::Audio | Media::TelephoneEvent | Media::Rtcp | Media::Unknown => {
+                self.forward(now, side, media, at, payload, buffer)
+            }
+        }
     }
 }
 
@@ -649,6 +704,7 @@ mod tests {
                 law: Law::Mu,
                 payload_type: 0,
                 telephone_event: Some(101),
+                redundancy: Some(121),
                 ptime: 20 * MS,
                 they_send: true,
                 they_receive: true,

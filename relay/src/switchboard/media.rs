@@ -38,6 +38,8 @@ pub struct LegMedia {
     pub payload_type: u8,
     /// Payload type of telephone-event at 8000 Hz, if key events are exchanged on this leg.
     pub telephone_event: Option<u8>,
+    /// Payload type of redundant key events (RFC 2198), which may carry `telephone_event` alone.
+    pub redundancy: Option<u8>,
     /// Packet time we send with.
     pub ptime: Duration,
     /// The peer may send (RFC 3264 direction).

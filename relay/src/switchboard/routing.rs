@@ -37,8 +37,20 @@ pub enum Media {
     TelephoneEvent,
     /// Reports (RFC 3550 section 6).
     Rtcp,
-    /// A payload type nobody agreed to, comfort noise and redundancy among them.
+    /// Key events with copies of those before (RFC 2198).
+    Redundancy,
+    /// A payload type nobody agreed to, comfort noise and redundant audio among them.
     Unknown,
+}
+
+impl Media {
+    /// Whether its packets carry the time at which a key went down, not their own.
+    pub(super) const fn is_of_keys(self) -> bool {
+        match self {
+            Media::TelephoneEvent | Media::Redundancy => true,
+            Media::Audio | Media::Rtcp | Media::Unknown => false,
+        }
+    }
 }
 
 /// Why a packet went nowhere.
@@ -112,6 +124,8 @@ pub enum Route {
     Collect,
     /// Ends here: statistics only.
     Terminate,
+    /// The newest of its key events goes where a key event goes, the copies and the packet nowhere.
+    Unpack,
     /// Nowhere.
     Drop(DropReason),
 }
@@ -124,6 +138,7 @@ pub const fn route(phase: Phase, side: Side, media: Media) -> Route {
     match (phase, side, media) {
         (Phase::Closed, Side::Caller | Side::Engine, Media::Audio)
         | (Phase::Closed, Side::Caller | Side::Engine, Media::TelephoneEvent)
+        | (Phase::Closed, Side::Caller | Side::Engine, Media::Redundancy)
         | (Phase::Closed, Side::Caller | Side::Engine, Media::Rtcp)
         | (Phase::Closed, Side::Caller | Side::Engine, Media::Unknown) => {
             Route::Drop(DropReason::Closed)
@@ -136,6 +151,16 @@ pub const fn route(phase: Phase, side: Side, media: Media) -> Route {
             | Phase::Held(EngineAudio::Drop | EngineAudio::Pass),
             Side::Caller | Side::Engine,
             Media::Unknown,
+        )
+        | (
+            Phase::Open
+            | Phase::Armed
+            | Phase::Secure(EngineAudio::Drop | EngineAudio::Pass)
+            | Phase::Draining(EngineAudio::Drop | EngineAudio::Pass)
+            | Phase::Held(EngineAudio::Drop | EngineAudio::Pass),
+            // No engine is offered it.
+            Side::Engine,
+            Media::Redundancy,
         ) => Route::Drop(DropReason::UnknownPayload),
         (
             Phase::Open
@@ -148,14 +173,17 @@ pub const fn route(phase: Phase, side: Side, media: Media) -> Route {
         ) => Route::Terminate,
         (Phase::Open | Phase::Armed, Side::Caller | Side::Engine, Media::Audio) => Route::Forward,
         (Phase::Open, Side::Caller | Side::Engine, Media::TelephoneEvent) => Route::Forward,
-        (Phase::Armed, Side::Caller, Media::TelephoneEvent) => Route::Drop(DropReason::Armed),
+        (Phase::Open, Side::Caller, Media::Redundancy) => Route::Unpack,
+        (Phase::Armed, Side::Caller, Media::TelephoneEvent | Media::Redundancy) => {
+            Route::Drop(DropReason::Armed)
+        }
         (Phase::Armed, Side::Engine, Media::TelephoneEvent) => Route::Forward,
         (
             Phase::Secure(EngineAudio::Drop | EngineAudio::Pass)
             | Phase::Draining(EngineAudio::Drop | EngineAudio::Pass)
             | Phase::Held(EngineAudio::Drop | EngineAudio::Pass),
             Side::Caller,
-            Media::Audio | Media::TelephoneEvent,
+            Media::Audio | Media::TelephoneEvent | Media::Redundancy,
         ) => Route::Collect,
         (
             Phase::Secure(EngineAudio::Pass)
@@ -218,7 +246,8 @@ mod tests {
         Phase::Held(EngineAudio::Pass),
         Phase::Closed,
     ];
-    const MEDIA: [Media; 4] = [Media::Audio, Media::TelephoneEvent, Media::Rtcp, Media::Unknown];
+    const MEDIA: [Media; 5] =
+        [Media::Audio, Media::TelephoneEvent, Media::Redundancy, Media::Rtcp, Media::Unknown];
 
     #[test]
     fn the_table() {
@@ -237,10 +266,10 @@ mod tests {
     fn nothing_of_the_caller_is_forwarded_while_cut() {
         for phase in PHASES.into_iter().filter(|phase| phase.is_cut()) {
             for media in MEDIA {
-                assert_ne!(
-                    route(phase, Side::Caller, media),
-                    Route::Forward,
-                    "{phase:?} {media:?}"
+                let route = route(phase, Side::Caller, media);
+                assert!(
+                    !matches!(route, Route::Forward | Route::Unpack),
+                    "{phase:?} {media:?} {route:?}"
                 );
             }
         }
@@ -250,6 +279,16 @@ mod tests {
     fn the_check_above_can_fail() {
         assert_eq!(route(Phase::Open, Side::Caller, Media::Audio), Route::Forward);
         assert_eq!(route(Phase::Armed, Side::Caller, Media::Audio), Route::Forward);
+        assert_eq!(route(Phase::Open, Side::Caller, Media::Redundancy), Route::Unpack);
+    }
+
+    #[test]
+    fn redundancy_is_never_forwarded() {
+        for phase in PHASES {
+            for side in Side::ALL {
+                assert_ne!(route(phase, side, Media::Redundancy), Route::Forward);
+            }
+        }
     }
 
     #[test]

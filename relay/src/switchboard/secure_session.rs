@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use dtmf::event_receiver::{EventPacket, EventReceiver};
 use dtmf::g711::Law;
+use dtmf::redundancy::MalformedRedundancy;
 use dtmf::{Collector, Detector, Digit, Progress, SecurePlan, Step, Verdict};
 use locked_page::Locked;
 use zeroize::Zeroize;
@@ -109,6 +110,21 @@ impl SecureSession {
             room.collector.handle_key(now, press.digit);
         });
         room.note_quiet();
+    }
+
+    /// Listens to the key events of a redundant packet, its blocks of type `event_type`; the other
+    /// blocks are heard by nobody.
+    pub(super) fn hear_redundant(
+        &mut self,
+        packet: EventPacket<'_>,
+        event_type: u8,
+    ) -> Result<(), MalformedRedundancy> {
+        let room = &mut *self.room;
+        room.detector.hear_redundant(packet, event_type, &mut |press| {
+            room.collector.handle_key(packet.arrival, press.digit);
+        })?;
+        room.note_quiet();
+        Ok(())
     }
 
     /// A key that came by signalling.
