@@ -309,6 +309,20 @@ mod tests {
     }
 
     #[test]
+    fn a_copy_says_how_long_ago_its_key_went_down() {
+        let mut held = Vec::new();
+        // A key of 100 ms, 400 ms before one that has lasted 20 ms.
+        let older = (0x80_u32 | 101) << 24 | 3200 << 10 | 4;
+        let blocks = [5, 0x8A, 0x03, 0x20, 6, 10, 0, 160];
+        let payload = [&older.to_be_bytes()[..], &[101], &blocks].concat();
+        let mut receiver = EventReceiver::new(8000);
+        let heard = receiver.hear_redundant(packet(origin(), 1, &payload), 101, &mut |press| {
+            held.push(press.held.as_millis());
+        });
+        assert_eq!((heard, held), (Ok(()), vec![420, 20]));
+    }
+
+    #[test]
     fn wiping_leaves_nothing() {
         let is_blank = |receiver: &EventReceiver| {
             receiver.origin.is_none()

@@ -59,6 +59,8 @@ pub struct World {
     pub ear: Ear,
     /// What it may have heard.
     pub reference: Reference,
+    /// Payload types and markers of all that reached the engine, as they stand in the header.
+    pub to_engine: Vec<u8>,
     /// Octets that reached the engine though they may not.
     pub leaked_to_engine: usize,
     /// The recording, as the recorder would get it.
@@ -95,6 +97,7 @@ impl World {
             caller: caller(config, &mut random),
             ear: Ear::new(Law::Mu, 0),
             reference: Reference::default(),
+            to_engine: Vec::new(),
             leaked_to_engine: 0,
             blocks: Vec::new(),
             events: Vec::new(),
@@ -270,6 +273,7 @@ impl World {
         }
         let packet = RtpPacket::parse(datagram).expect("the relay sends valid packets");
         let payload = &datagram[packet.payload.clone()];
+        self.to_engine.push(datagram[1]);
         if !self.reference.may_hear(payload, 0xff) {
             self.leaked_to_engine += payload.len();
         }

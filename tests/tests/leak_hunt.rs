@@ -40,6 +40,8 @@ const MS: Duration = Duration::from_millis(1);
 const MU: u8 = 0;
 const A: u8 = 8;
 const EVENT: u8 = 101;
+/// The caller's redundant key events.
+const REDUNDANCY: u8 = 121;
 
 /// Octets by when they were said; all are quiet to a tone detector.
 const OPEN: u8 = 0x7a;
@@ -65,7 +67,10 @@ struct Setup {
 impl Default for Setup {
     fn default() -> Setup {
         Setup {
-            caller: leg(address(40000), MU, Some(EVENT), 20),
+            caller: LegMedia {
+                redundancy: Some(REDUNDANCY),
+                ..leg(address(40000), MU, Some(EVENT), 20)
+            },
             engine: leg(address(50000), MU, Some(EVENT), 20),
             armed: false,
             engine_audio: EngineAudio::Drop,
@@ -377,6 +382,29 @@ impl Stream {
         let at = Stream { timestamp: start, ..*self };
         let second = EVENT | if first { 0x80 } else { 0 };
         let packet = rtp(0x80, second, &at, &[code, if end { 0x8a } else { 0x0a }, high, low]);
+        self.sequence = self.sequence.wrapping_add(1);
+        packet
+    }
+}
+
+/// A report of a key that has ended after 100 ms.
+const fn ended(code: u8) -> [u8; 4] {
+    [code, 0x8a, 3, 32]
+}
+
+impl Stream {
+    /// A packet of RFC 2198 with an ended key that began now, behind older blocks: payload type,
+    /// ticks before now, content.
+    fn redundant(&mut self, older: &[(u8, u32, &[u8])], code: u8) -> Vec<u8> {
+        let mut blocks = Vec::new();
+        for (payload_type, age, content) in older {
+            let header = u32::from(0x80 | payload_type) << 24 | age << 10 | content.len() as u32;
+            blocks.extend(header.to_be_bytes());
+        }
+        blocks.push(EVENT);
+        older.iter().for_each(|(_, _, content)| blocks.extend(*content));
+        blocks.extend(ended(code));
+        let packet = rtp(0x80, 0x80 | REDUNDANCY, self, &blocks);
         self.sequence = self.sequence.wrapping_add(1);
         packet
     }
@@ -876,6 +904,85 @@ fn three_ends_that_come_late_count_once_and_are_not_forwarded() {
     line.press(&mut stream, OPEN_KEY);
     assert_eq!(line.engine_events(OPEN_KEY), 5, "the control");
     line.assert_tight();
+}
+
+#[test]
+fn of_redundant_keys_nothing_leaves_but_the_newest_of_the_open() {
+    let voice = [CUT; 160];
+    let mut stream = Stream::new(1);
+    let mut line = Line::talked(Setup::default(), &mut stream);
+    line.enter(1);
+    line.talk(&mut stream, CUT, 10);
+    // Four keys, each but the first known from a copy as well.
+    for _ in 0..4 {
+        let older: [(u8, u32, &[u8]); 2] = [(MU, 160, &voice), (EVENT, 1600, &ended(CUT_KEY))];
+        let packet = stream.redundant(&older, CUT_KEY);
+        line.caller_sends(&packet);
+        line.talk(&mut stream, CUT, 10);
+    }
+    assert_eq!(
+        line.progress(),
+        1,
+        "the control: four keys, and the first copy is older than the session"
+    );
+    line.cancel_and_drain(&mut stream);
+    line.talk(&mut stream, AFTER, 10);
+    let older: [(u8, u32, &[u8]); 2] = [(MU, 3200, &voice), (EVENT, 8000, &ended(CUT_KEY))];
+    let packet = stream.redundant(&older, OPEN_KEY);
+    line.caller_sends(&packet);
+    assert_eq!(line.engine_events(OPEN_KEY), 1, "the control: the newest goes on");
+    let last = line.to_engine().last().unwrap();
+    assert_eq!(last.octets.len(), 12 + 4, "and goes alone");
+    assert_eq!(payload(last), ended(OPEN_KEY));
+    let left = line.buffer.iter().filter(|&&octet| octet == CUT).count();
+    assert_eq!(left, 0, "nor do the copies stay behind");
+    line.assert_tight();
+}
+
+#[test]
+fn redundancy_that_is_malformed_or_holds_no_key_last_goes_nowhere() {
+    for phase in ["open", "armed", "cut"] {
+        let mut stream = Stream::new(1);
+        let armed = phase == "armed";
+        let mut line = Line::talked(Setup { armed, ..Setup::default() }, &mut stream);
+        if phase == "cut" {
+            line.enter(1);
+        }
+        let packet = stream.redundant(&[(EVENT, 160, &ended(CUT_KEY))], CUT_KEY);
+        let before = line.to_engine().count();
+        let mut dropped = 0;
+        // Cut off within the headers, within the blocks, and with audio as the newest block.
+        let voice = [&packet[..12], &[EVENT | 0x80, 2, 128, 4, MU], &ended(CUT_KEY), &[CUT; 160]];
+        for packet in [&packet[..12], &packet[..14], &packet[..18], &voice.concat()] {
+            let before = line.snapshot().legs[0].drops;
+            line.caller_sends(packet);
+            let after = line.snapshot().legs[0].drops;
+            dropped += after.iter().sum::<u64>() - before.iter().sum::<u64>();
+        }
+        // In the cut the last one is heard: the key in it may be one that was lost.
+        assert_eq!(dropped, if phase == "cut" { 3 } else { 4 }, "{phase}");
+        assert_eq!(line.to_engine().count(), before, "{phase}");
+        assert_eq!(line.engine_events(CUT_KEY), 0, "{phase}");
+    }
+}
+
+#[test]
+fn a_key_that_a_copy_alone_tells_counts_by_when_it_went_down() {
+    for (age, groups) in [(1600, 2), (4000, 1)] {
+        let mut stream = Stream::new(1);
+        let mut line = Line::talked(Setup::default(), &mut stream);
+        line.enter(1);
+        // 300 ms into the session: a copy of 200 ms ago is of a key in it, one of 500 ms is not.
+        line.talk(&mut stream, CUT, 15);
+        let packet = stream.redundant(&[(EVENT, age, &ended(OPEN_KEY))], CUT_KEY);
+        line.caller_sends(&packet);
+        for _ in 0..3 {
+            line.talk(&mut stream, CUT, 10);
+            line.press(&mut stream, CUT_KEY);
+        }
+        assert_eq!(line.progress(), groups, "a copy of {age} ticks ago");
+        line.assert_tight();
+    }
 }
 
 #[test]

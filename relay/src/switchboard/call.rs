@@ -681,17 +681,46 @@ mod tests {
         assert!(!call.keys_before.is_sounding(later));
     }
 
+    #[test]
+    fn a_copy_of_a_key_of_a_session_is_not_known_in_the_open() {
+        let start = Instant::now();
+        for (age, is_known) in [(3200_u32, false), (800, true)] {
+            let mut call = call(start);
+            let heard =
+                Position { ssrc: 9, sequence: 1, timestamp: 8000, samples: 160, marker: false };
+            call.memory.note(Media::Audio, heard);
+            call.memory.reopen(start);
+            // A copy without end, so that it can be seen, before a key that has ended.
+            let older = (0x80_u32 | 101) << 24 | age << 10 | 4;
+            let blocks = [&older.to_be_bytes()[..], &[101, 5, 10, 0, 160, 6, 0x8a, 0, 160]];
+            send(&mut call, start, 121, 2, 10_000, &blocks.concat());
+            assert_eq!(call.keys_before.is_sounding(start), is_known, "{age} ticks ago");
+        }
+    }
+
     /// A key goes down, by event.
     fn press(call: &mut Call, now: Instant, sequence: u16, timestamp: u32) {
+        send(call, now, 101, sequence, timestamp, &[5, 10, 0, 160]);
+    }
+
+    fn send(
+        call: &mut Call,
+        now: Instant,
+        payload_type: u8,
+        sequence: u16,
+        timestamp: u32,
+        payload: &[u8],
+    ) {
         let mut buffer = [0; 64];
-        buffer[..12].copy_from_slice(&[0x80, 0xe5, 0, 0, 0, 0, 0, 0, 0, 0, 0, 9]);
+        buffer[..12].copy_from_slice(&[0x80, 0x80 | payload_type, 0, 0, 0, 0, 0, 0, 0, 0, 0, 9]);
         buffer[2..4].copy_from_slice(&sequence.to_be_bytes());
         buffer[4..8].copy_from_slice(&timestamp.to_be_bytes());
-        buffer[12..16].copy_from_slice(&[5, 10, 0, 160]);
+        let len = 12 + payload.len();
+        buffer[12..len].copy_from_slice(payload);
         let (ntp, from) = (NtpTime::from_unix(Duration::ZERO), call.legs[0].media().remote_rtp);
         let (side, component) = (Side::Caller, Component::Rtp);
         let events = &mut Events::new();
-        call.handle_packet(now, ntp, side, component, from, &mut buffer, 16, events);
+        call.handle_packet(now, ntp, side, component, from, &mut buffer, len, events);
     }
 
     fn call(now: Instant) -> Call {
