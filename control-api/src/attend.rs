@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use axum::extract::{MatchedPath, Request, State};
-use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use tracing::Instrument;
@@ -27,7 +27,7 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 pub async fn attend(State(control): State<Arc<Control>>, request: Request, next: Next) -> Response {
     let id = request_id(request.headers());
     let started = clock::monotonic();
-    let method = request.method().clone();
+    let method = method_name(request.method());
     // The pattern, not the path: nothing that a client wrote goes into the log.
     let path = request.extensions().get::<MatchedPath>().cloned();
     let path = path.as_ref().map_or("unmatched", MatchedPath::as_str);
@@ -41,9 +41,23 @@ pub async fn attend(State(control): State<Arc<Control>>, request: Request, next:
         control.metrics.answered(status.as_u16());
         let took_us = clock::monotonic().saturating_duration_since(started).as_micros() as u64;
         let status = status.as_u16();
-        span.in_scope(|| tracing::info!(%method, path, status, took_us, "answered"));
+        span.in_scope(|| tracing::info!(method, path, status, took_us, "answered"));
     }
     response
+}
+
+/// A method of HTTP's own; any other is a word of the client's, which might hold anything.
+fn method_name(method: &Method) -> &'static str {
+    match *method {
+        Method::GET => "GET",
+        Method::POST => "POST",
+        Method::PUT => "PUT",
+        Method::PATCH => "PATCH",
+        Method::DELETE => "DELETE",
+        Method::HEAD => "HEAD",
+        Method::OPTIONS => "OPTIONS",
+        _ => "other",
+    }
 }
 
 /// Writes the body of a problem, and the headers of every response.
@@ -84,9 +98,15 @@ fn longest_number(id: &str) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use axum::http::{HeaderMap, HeaderValue};
+    use axum::http::{HeaderMap, HeaderValue, Method};
 
-    use super::{REQUEST_ID, request_id};
+    use super::{REQUEST_ID, method_name, request_id};
+
+    #[test]
+    fn methods_that_a_client_made_up_are_not_repeated() {
+        assert_eq!(method_name(&Method::DELETE), "DELETE");
+        assert_eq!(method_name(&Method::from_bytes(b"4242424242424242").unwrap()), "other");
+    }
 
     #[test]
     fn harmless_ids_are_kept_and_others_replaced() {

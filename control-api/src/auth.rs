@@ -20,26 +20,51 @@ pub trait Needs: Send + Sync {
 
 /// Needs [`Scope::Calls`].
 pub struct Calls;
+/// Needs [`Scope::Calls`] or [`Scope::HangUp`].
+pub struct HangUpCalls;
 /// Needs [`Scope::SecureEnter`].
 pub struct SecureEnter;
+/// Needs [`Scope::SecureRead`].
+pub struct SecureRead;
+/// Needs [`Scope::SecureRead`] or [`Scope::SecureCancel`]: a script ends what it drives itself.
+pub struct SecureEnd;
 /// Needs [`Scope::SecureCancel`].
 pub struct SecureCancel;
 /// Needs [`Scope::Recordings`].
 pub struct Recordings;
-/// Needs any valid key: what is told depends on its role.
+/// Needs [`Scope::SealedFetch`].
+pub struct SealedFetch;
+/// Needs [`Scope::Webhooks`].
+pub struct Webhooks;
+/// Needs any valid key of a party to the call: what is told depends on its role.
 pub struct AnyKey;
 
 impl Needs for Calls {
     const ANY_OF: &'static [Scope] = &[Scope::Calls];
 }
+impl Needs for HangUpCalls {
+    const ANY_OF: &'static [Scope] = &[Scope::Calls, Scope::HangUp];
+}
 impl Needs for SecureEnter {
     const ANY_OF: &'static [Scope] = &[Scope::SecureEnter];
+}
+impl Needs for SecureRead {
+    const ANY_OF: &'static [Scope] = &[Scope::SecureRead];
+}
+impl Needs for SecureEnd {
+    const ANY_OF: &'static [Scope] = &[Scope::SecureRead, Scope::SecureCancel];
 }
 impl Needs for SecureCancel {
     const ANY_OF: &'static [Scope] = &[Scope::SecureCancel];
 }
 impl Needs for Recordings {
     const ANY_OF: &'static [Scope] = &[Scope::Recordings];
+}
+impl Needs for SealedFetch {
+    const ANY_OF: &'static [Scope] = &[Scope::SealedFetch];
+}
+impl Needs for Webhooks {
+    const ANY_OF: &'static [Scope] = &[Scope::Webhooks];
 }
 impl Needs for AnyKey {
     const ANY_OF: &'static [Scope] = &[Scope::SecureEnter, Scope::SecureRead];
@@ -82,14 +107,15 @@ impl<N: Needs> FromRequestParts<Arc<Control>> for Permit<N> {
         } else {
             Err(Problem::new(
                 Code::Forbidden,
-                "The role of this key lacks the scope for this: make a script or operator key.",
+                "The role of this key lacks the scope for this: make a script or operator key, or a \
+                 payment key to fetch sealed data.",
             ))
         }
     }
 }
 
 /// The token of the one `Authorization` header (RFC 6750 section 2.1); two are as good as none.
-fn bearer(headers: &HeaderMap) -> Option<&str> {
+pub(crate) fn bearer(headers: &HeaderMap) -> Option<&str> {
     let mut values = headers.get_all(AUTHORIZATION).iter();
     let (Some(value), None) = (values.next(), values.next()) else {
         return None;

@@ -12,22 +12,24 @@ use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use relay::switchboard::{CallId, LegMedia, Refusal, Side, SourceRule, SrtpKeys};
 use relay::wire::sdp::{Agreement, Offer, PreviousAnswer};
-use relay::{CallAt, CallRequest as MediaRequest, OpenedCall};
+use relay::{CallAt, CallRequest as MediaRequest, HangUp, OpenedCall};
 use serde::Deserialize;
 use utoipa::IntoParams;
 
 use crate::Control;
-use crate::auth::{Calls, Permit};
+use crate::auth::{Calls, HangUpCalls, Permit};
 use crate::chance;
 use crate::clock;
 use crate::dto::call::{
-    CallOpened, CallPage, CallRequest, CallSummary, CallView, CallerAnswer, EngineAnswer,
-    EngineRequest, KeyRequest, ReofferRequest,
+    ArmRequest, CallOpened, CallPage, CallRequest, CallSummary, CallView, CallerAnswer,
+    EngineAnswer, EngineRequest, KeyRequest, ReofferRequest, look_ahead,
 };
 use crate::dto::id;
 use crate::dto::json::JsonBytes;
+use crate::engines::EngineProfile;
 use crate::idempotency::{Answer, PostedRequest};
 use crate::index::CallEntry;
+use crate::keys::Scope;
 use crate::problem::{Code, Problem, ProblemBody};
 
 /// Where keys are handed in, as the router writes it.
@@ -105,7 +107,8 @@ async fn open_call(control: &Control, request: CallRequest) -> Result<Answer, Pr
     let mut agreement = agree(control, "/caller/sdp", request.caller.sdp.reveal(), None)?;
     reachable(control, "/caller/sdp", agreement.remote_rtp)?;
     let source = if request.caller.nat { SourceRule::Latch } else { SourceRule::Signalled };
-    let engine = request.engine.into_media(&control.policy.addresses, "/engine")?;
+    let profile = engine_profile(control, request.engine.profile.as_deref(), "/engine/profile")?;
+    let engine = request.engine.into_media(&control.policy.addresses, profile, "/engine")?;
     reachable(control, "/engine/address", engine.remote_rtp)?;
     let record = request.record.unwrap_or(control.recordings.is_some());
     if record && control.recordings.is_none() {
@@ -113,13 +116,14 @@ async fn open_call(control: &Control, request: CallRequest) -> Result<Answer, Pr
     }
     let caller = caller_media(&mut agreement, source);
     let call = id::new_call();
-    let entry = control.calls.expect(CallEntry::new(call, clock::now(), record, source));
-    let armed = request.armed;
+    let entry = control.calls.expect(CallEntry::new(call, clock::now(), record, source, profile));
+    let armed = request.armed.then(|| look_ahead(request.look_ahead_ms)).transpose()?;
     let opened = control.relay.open_call(MediaRequest { call, caller, engine, armed, record });
     let OpenedCall { at, caller, engine } = opened.await.inspect_err(|_| {
         control.calls.forget(call);
     })?;
     let answer = agreement.answer(caller);
+    let armed = armed.is_some();
     let opened = CallOpened::new(&entry, armed, answer.text(), engine);
     *entry.answered.lock().await = Some(answer.into_previous());
     entry.opened(at);
@@ -187,20 +191,32 @@ pub async fn read(
 }
 
 /// Ends a call; one that is over already stays so.
+///
+/// An engine's key may hang up too, but does not end a secure session by it: the answer is then
+/// `202`, and the call ends when the session has.
 #[utoipa::path(
     delete, path = "/v1/calls/{call_id}", tag = "calls", params(("call_id" = String, Path)),
     responses(
         (status = 204),
+        (status = 202, description = "The call ends when its secure session does"),
         (status = "4XX", body = ProblemBody, content_type = "application/problem+json")),
 )]
 pub async fn end(
     State(control): State<Arc<Control>>,
-    _: Permit<Calls>,
+    permit: Permit<HangUpCalls>,
     CallPath(entry): CallPath,
 ) -> Result<StatusCode, Problem> {
-    control.end_call(&entry).await?;
-    tracing::info!(call = id::call(entry.id), "call ended");
-    Ok(StatusCode::NO_CONTENT)
+    let outcome = if permit.role().allows(Scope::Calls) {
+        control.end_call(&entry).await?;
+        HangUp::Ended
+    } else {
+        control.hang_up(&entry).await?
+    };
+    tracing::info!(call = id::call(entry.id), role = permit.role().as_str(), "call hung up");
+    Ok(match outcome {
+        HangUp::Ended => StatusCode::NO_CONTENT,
+        HangUp::HeldBack => StatusCode::ACCEPTED,
+    })
 }
 
 /// Answers a new offer of the caller: hold, another address, codec or key. A cut stays in force.
@@ -249,17 +265,23 @@ pub async fn move_engine(
 ) -> Result<Json<EngineAnswer>, Problem> {
     let at = call.live()?;
     let request: EngineRequest = body.read()?;
-    let media = request.into_media(&control.policy.addresses, "")?;
+    let profile = match request.profile.as_deref() {
+        Some(name) => engine_profile(&control, Some(name), "/profile")?,
+        None => call.0.profile(),
+    };
+    let media = request.into_media(&control.policy.addresses, profile, "")?;
     reachable(&control, "/address", media.remote_rtp)?;
     control.relay.reoffer(at, Side::Engine, media).await?;
+    call.0.is_now(profile);
     let [_, local] = control.relay.local_media(at).await?;
     Ok(Json(EngineAnswer::of(local)))
 }
 
-/// Arms a call: caller audio reaches the engine 60 ms later, and what was keyed just before a
-/// secure session can be taken back.
+/// Arms a call: caller audio reaches the engine later, and what was keyed just before a secure
+/// session can be taken back. A call that is armed already keeps its delay.
 #[utoipa::path(
     put, path = "/v1/calls/{call_id}/arm", tag = "calls", params(("call_id" = String, Path)),
+    request_body = Option<ArmRequest>,
     responses(
         (status = 204),
         (status = "4XX", body = ProblemBody, content_type = "application/problem+json")),
@@ -268,8 +290,11 @@ pub async fn arm(
     State(control): State<Arc<Control>>,
     _: Permit<Calls>,
     call: CallPath,
+    body: Option<JsonBytes>,
 ) -> Result<StatusCode, Problem> {
-    control.relay.arm(call.live()?).await?;
+    let at = call.live()?;
+    let request: ArmRequest = body.map_or_else(|| Ok(ArmRequest::default()), |body| body.read())?;
+    control.relay.arm(at, look_ahead(request.look_ahead_ms)?).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -308,6 +333,16 @@ pub async fn key(
     let KeyRequest { digit } = body.read()?;
     control.relay.key(at, digit.0).await?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+/// The profile of that name, which `pointer` points at.
+fn engine_profile(
+    control: &Control,
+    name: Option<&str>,
+    pointer: &'static str,
+) -> Result<EngineProfile, Problem> {
+    let detail = "no profile of this name is configured: see [engines] in the configuration file";
+    control.engines.find(name).ok_or_else(|| Problem::invalid(pointer, detail))
 }
 
 /// What the offer and our policy have in common; `pointer` is where the offer stands in the body.
@@ -349,6 +384,8 @@ fn caller_media(agreement: &mut Agreement, source: SourceRule) -> LegMedia {
         law: agreement.law,
         payload_type: agreement.payload_type,
         telephone_event: agreement.telephone_event,
+        redundancy: agreement.redundancy,
+        wants_events: true,
         ptime: Duration::from_millis(agreement.ptime_ms.into()),
         they_send: agreement.they_send,
         they_receive: agreement.they_receive,

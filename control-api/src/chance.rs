@@ -19,10 +19,24 @@ pub fn octets<const N: usize>() -> Result<[u8; N], NoRandom> {
     Ok(octets)
 }
 
+/// Fills `octets` with unpredictable ones, for parts that take randomness as an argument.
+///
+/// # Errors
+/// If the system gives none.
+pub fn fill(octets: &mut [u8]) -> std::io::Result<()> {
+    SystemRandom::new().fill(octets).map_err(|_| std::io::Error::other(NoRandom))
+}
+
 /// A generator for keys and ids, seeded by the system.
 ///
 /// # Errors
 /// If the system gives no random numbers.
 pub fn generator() -> Result<StdRng, NoRandom> {
     octets().map(StdRng::from_seed)
+}
+
+/// The system's random numbers, for what asks for them itself.
+#[must_use]
+pub fn system() -> SystemRandom {
+    SystemRandom::new()
 }

@@ -52,6 +52,36 @@ pub fn unix_time() -> Duration {
 }
 
 impl Timestamp {
+    /// The time that many milliseconds after the start of 1970, UTC.
+    #[must_use]
+    pub const fn from_unix_ms(milliseconds: u64) -> Timestamp {
+        Timestamp(milliseconds)
+    }
+
+    /// Milliseconds since the start of 1970, UTC.
+    #[must_use]
+    pub const fn unix_ms(self) -> u64 {
+        self.0
+    }
+
+    /// The time `later`.
+    #[must_use]
+    pub fn after(self, later: Duration) -> Timestamp {
+        Timestamp(self.0.saturating_add(u64::try_from(later.as_millis()).unwrap_or(u64::MAX)))
+    }
+
+    /// How long it is until `then`; zero if that is past.
+    #[must_use]
+    pub fn until(self, then: Timestamp) -> Duration {
+        Duration::from_millis(then.0.saturating_sub(self.0))
+    }
+
+    /// A time since 1970.
+    #[must_use]
+    pub fn from_unix(time: Duration) -> Timestamp {
+        Timestamp(u64::try_from(time.as_millis()).unwrap_or(u64::MAX))
+    }
+
     /// The time `ago` earlier.
     #[must_use]
     pub fn before(self, ago: Duration) -> Timestamp {

@@ -3,18 +3,31 @@
 //! A file (`deploy/sotto.example.toml` shows all of it) and flags become a [`RawConfig`]; checked,
 //! it becomes a [`Config`], which nothing can be wrong with.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use dtmf::CardMode;
+use relay::prompts::{LanguageTag, NotALanguage};
 use relay::wire::sdp::{AddressPolicy, OwnMedia, Policy};
 use serde::Deserialize;
+use serde_json::Value;
+
+use crate::mcp::BaseUrl;
+
+use crate::engines::{EngineProfile, EngineProfiles};
+use crate::outbound::AddressRules;
+use crate::sinks::config::{RawOutbound, RawSinks, SinksConfig};
+use crate::webhooks::config::{RawWebhook, WebhookConfig};
 
 const DEFAULT_CONTROL: &str = "127.0.0.1:8080";
 const DEFAULT_HEALTH: &str = "127.0.0.1:8081";
 const DEFAULT_MEDIA: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+/// The language spoken unless something else is said.
+const DEFAULT_LANGUAGE: &str = "en";
 const DEFAULT_PORTS: &str = "10000-20000";
 /// Most workers: one a core is best, and no machine has more.
 const MAX_WORKERS: usize = 256;
@@ -23,6 +36,8 @@ const LOWEST_PORT: u16 = 1024;
 /// Silence of a caller that ends its call, in seconds.
 const MEDIA_TIMEOUT_S: RangeInclusive<u64> = 5..=3600;
 const DEFAULT_MEDIA_TIMEOUT_S: u64 = 60;
+/// The key that seals recordings where the configuration names none, in the state directory.
+const OWN_RECORDING_KEY: &str = "recordings.kek";
 
 /// What was typed: every member is optional, none is checked.
 #[derive(Clone, Default, Debug, PartialEq, Eq, Deserialize)]
@@ -38,6 +53,30 @@ pub struct RawConfig {
     pub media: RawMedia,
     /// Recordings.
     pub recordings: RawRecordings,
+    /// What is known of each kind of engine, by name.
+    pub engines: BTreeMap<String, EngineProfile>,
+    /// Outgoing requests.
+    pub outbound: RawOutbound,
+    /// Where what was keyed is delivered to.
+    pub sinks: RawSinks,
+    /// Prompts.
+    pub prompts: RawPrompts,
+    /// Secure sessions.
+    pub secure_sessions: RawSecureSessions,
+    /// Who is told of events by HTTP.
+    pub webhooks: Vec<RawWebhook>,
+    /// Named plans, each as the body that enters a secure session.
+    pub plans: BTreeMap<String, Value>,
+    /// The MCP servers of calls.
+    pub mcp: RawMcp,
+}
+
+/// The MCP servers of calls, as typed.
+#[derive(Clone, Default, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RawMcp {
+    /// Where models reach this relay.
+    pub url: Option<String>,
 }
 
 /// The API's listener, as typed.
@@ -86,6 +125,56 @@ pub struct RawRecordings {
     pub enabled: Option<bool>,
     /// Where.
     pub directory: Option<PathBuf>,
+    /// Files of the keys that seal them, the current one first.
+    pub key_files: Option<Vec<PathBuf>>,
+    /// Days after which they are erased.
+    pub retain_days: Option<u32>,
+}
+
+/// Prompts, as typed.
+#[derive(Clone, Default, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RawPrompts {
+    /// A folder whose prompts are said in place of those built in.
+    pub directory: Option<PathBuf>,
+    /// The language unless a plan says otherwise.
+    pub language: Option<String>,
+}
+
+/// Secure sessions, as typed.
+#[derive(Clone, Default, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RawSecureSessions {
+    /// Which cards are taken.
+    pub card_mode: Option<RawCardMode>,
+}
+
+/// Which cards are taken, as typed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RawCardMode {
+    /// Published test numbers only.
+    Test,
+    /// Any but those.
+    Live,
+}
+
+impl RawCardMode {
+    const fn card_mode(self) -> CardMode {
+        match self {
+            RawCardMode::Test => CardMode::Test,
+            RawCardMode::Live => CardMode::Live,
+        }
+    }
+}
+
+/// What holds for every secure session.
+#[derive(Clone, Copy, Debug)]
+pub struct SecureConfig {
+    /// Which cards are taken.
+    pub card_mode: CardMode,
+    /// The language spoken unless a plan says otherwise.
+    pub language: LanguageTag,
 }
 
 /// What the process is to do.
@@ -101,10 +190,46 @@ pub struct Config {
     pub state_dir: PathBuf,
     /// The key file.
     pub keys: PathBuf,
-    /// Where recordings are kept, if any are.
-    pub recordings: Option<PathBuf>,
+    /// A folder whose prompts are said in place of those built in.
+    pub prompts: Option<PathBuf>,
+    /// What holds for every secure session.
+    pub secure: SecureConfig,
+    /// What is done with recordings, if any are kept.
+    pub recordings: Option<RecordingsConfig>,
     /// Media.
     pub media: MediaConfig,
+    /// What is known of each kind of engine.
+    pub engines: EngineProfiles,
+    /// Where outgoing requests may go.
+    pub outbound: AddressRules,
+    /// Where what was keyed is delivered to.
+    pub sinks: SinksConfig,
+    /// Who is told of events by HTTP.
+    pub webhooks: Vec<WebhookConfig>,
+    /// Named plans, as written: whether they can be made depends on sinks and prompts.
+    pub plans: BTreeMap<String, Value>,
+    /// Where models reach the relay, if that was said.
+    pub mcp_base: Option<BaseUrl>,
+}
+
+/// What is done with recordings.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct RecordingsConfig {
+    /// Where they are kept.
+    pub directory: PathBuf,
+    /// What seals them.
+    pub keys: RecordingKeyFiles,
+    /// Time from a call's beginning to the erasure of its recording; never if there is none.
+    pub retain: Option<Duration>,
+}
+
+/// Files of the keys that seal recordings.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum RecordingKeyFiles {
+    /// Those of the configuration, the current one first.
+    Given(Vec<PathBuf>),
+    /// One in the state directory, which a first start makes.
+    Own(PathBuf),
 }
 
 /// What the media plane is to do.
@@ -153,12 +278,29 @@ pub enum ConfigError {
         /// What is wrong with it.
         reason: String,
     },
+    /// A named plan can't work.
+    #[error("{member}: {reason}")]
+    Plan {
+        /// The member, as the file calls it.
+        member: String,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// The API would be reachable from outside without TLS.
     #[error(
         "control.address {0} is reachable from outside, but nothing says that TLS protects it: \
          bind to 127.0.0.1, or put a TLS proxy in front and say --behind-tls-proxy"
     )]
     NoTls(SocketAddr),
+}
+
+impl ConfigError {
+    /// Nobody speaks the language of the configuration.
+    #[must_use]
+    pub fn no_voice() -> ConfigError {
+        let reason = "has no prompts: see `sotto prompts --help`".to_owned();
+        ConfigError::Invalid { member: "prompts.language", reason }
+    }
 }
 
 impl RawConfig {
@@ -194,17 +336,62 @@ impl RawConfig {
         if !control.ip().is_loopback() && !behind_tls_proxy {
             return Err(ConfigError::NoTls(control));
         }
-        let recordings = self.recordings.enabled.unwrap_or(true);
-        let directory = self.recordings.directory.unwrap_or_else(|| state.join("recordings"));
+        let language = self.prompts.language.as_deref().unwrap_or(DEFAULT_LANGUAGE).parse();
+        let language = language.map_err(|error: NotALanguage| ConfigError::Invalid {
+            member: "prompts.language",
+            reason: error.to_string(),
+        })?;
+        let card_mode = self.secure_sessions.card_mode;
+        let engines = EngineProfiles::new(self.engines)
+            .map_err(|reason| ConfigError::Invalid { member: "engines", reason })?;
+        let is_recording = self.recordings.enabled.unwrap_or(true);
+        let recordings = self.recordings.resolve(&state)?;
         Ok(Config {
             control,
             behind_tls_proxy,
             health,
             keys: self.control.keys.unwrap_or_else(|| state.join("keys.json")),
-            recordings: recordings.then_some(directory),
+            prompts: self.prompts.directory,
+            secure: SecureConfig {
+                card_mode: card_mode.map_or(CardMode::Test, RawCardMode::card_mode),
+                language,
+            },
+            recordings: is_recording.then_some(recordings),
             media: self.media.resolve(cores)?,
+            engines,
+            outbound: self.outbound.resolve()?,
+            sinks: self.sinks.resolve()?,
+            webhooks: crate::webhooks::config::resolve(self.webhooks)?,
+            plans: self.plans,
+            mcp_base: mcp_base(self.mcp)?,
             state_dir: state,
         })
+    }
+}
+
+impl RawRecordings {
+    /// Checks where recordings are and what seals them, whether any are kept or not.
+    ///
+    /// # Errors
+    /// The first thing that is wrong.
+    pub fn resolve(self, state: &Path) -> Result<RecordingsConfig, ConfigError> {
+        let invalid =
+            |member, reason: &str| ConfigError::Invalid { member, reason: reason.to_owned() };
+        let keys = match self.key_files {
+            Some(files) if files.is_empty() => {
+                let reason = "must name a file; leave it out to have a key made";
+                return Err(invalid("recordings.key_files", reason));
+            }
+            Some(files) => RecordingKeyFiles::Given(files),
+            None => RecordingKeyFiles::Own(state.join(OWN_RECORDING_KEY)),
+        };
+        if self.retain_days == Some(0) {
+            let reason = "must be at least 1; say enabled = false to keep no recordings";
+            return Err(invalid("recordings.retain_days", reason));
+        }
+        let retain = self.retain_days.map(|days| Duration::from_hours(24) * days);
+        let directory = self.directory.unwrap_or_else(|| state.join("recordings"));
+        Ok(RecordingsConfig { directory, keys, retain })
     }
 }
 
@@ -258,6 +445,16 @@ impl MediaConfig {
     }
 }
 
+fn mcp_base(mcp: RawMcp) -> Result<Option<BaseUrl>, ConfigError> {
+    let base = mcp.url.map(|url| {
+        BaseUrl::parse(&url).ok_or_else(|| ConfigError::Invalid {
+            member: "mcp.url",
+            reason: "must be an https URL, such as https://relay.example".to_owned(),
+        })
+    });
+    base.transpose()
+}
+
 fn listener(
     member: &'static str,
     typed: Option<String>,
@@ -308,7 +505,7 @@ fn port_range(text: &str) -> Result<RangeInclusive<u16>, ConfigError> {
 mod tests {
     use std::path::Path;
 
-    use super::{Config, ConfigError, RawConfig};
+    use super::{Config, ConfigError, RawConfig, RecordingKeyFiles};
 
     fn resolve(text: &str) -> Result<Config, ConfigError> {
         let raw: RawConfig = toml::from_str(text).unwrap();
@@ -320,7 +517,10 @@ mod tests {
         let config = resolve("").unwrap();
         assert!(config.control.ip().is_loopback() && config.health.ip().is_loopback());
         assert_eq!(config.keys, Path::new("/state/keys.json"));
-        assert_eq!(config.recordings.as_deref(), Some(Path::new("/state/recordings")));
+        let recordings = config.recordings.clone().unwrap();
+        assert_eq!(recordings.directory, Path::new("/state/recordings"));
+        assert_eq!(recordings.keys, RecordingKeyFiles::Own("/state/recordings.kek".into()));
+        assert_eq!(recordings.retain, None);
         assert_eq!((config.media.ports.clone(), config.media.workers), (10_000..=20_000, 2));
         assert!(config.media.policy().addresses.loopback);
     }
@@ -356,6 +556,11 @@ mod tests {
             ("media.ports = '80-90'", "media.ports"),
             ("media.workers = 0", "media.workers"),
             ("media.timeout_s = 1", "media.timeout_s"),
+            ("prompts.language = 'no language'", "prompts.language"),
+            ("engines.ava.silence_budget_s = 0", "engines"),
+            ("mcp.url = 'http://relay.example'", "mcp.url"),
+            ("recordings.key_files = []", "recordings.key_files"),
+            ("recordings.retain_days = 0", "recordings.retain_days"),
         ];
         for (text, member) in cases {
             let error = resolve(text).unwrap_err().to_string();
@@ -363,10 +568,23 @@ mod tests {
         }
     }
 
+    /// The example's text with the settings that need something of the user's.
+    fn with_optional_settings(path: &Path) -> String {
+        let text = std::fs::read_to_string(path).unwrap();
+        let lines = text.lines().map(|line| {
+            let setting = line.strip_prefix('#').filter(|rest| !rest.starts_with([' ', '#']));
+            setting.unwrap_or(line)
+        });
+        lines.collect::<Vec<_>>().join("\n")
+    }
+
     #[test]
     fn the_example_is_read_and_shows_every_member() {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/sotto.example.toml");
-        let raw = RawConfig::read(&path).unwrap();
+        let bare = RawConfig::read(&path).unwrap();
+        assert!(bare.webhooks.is_empty() && bare.prompts.directory.is_none(), "it starts as it is");
+        bare.resolve(Path::new("/state"), 2).unwrap();
+        let raw: RawConfig = toml::from_str(&with_optional_settings(&path)).unwrap();
         assert!(raw.state_dir.is_some() && raw.health.address.is_some());
         let control = &raw.control;
         assert!(control.address.is_some() && control.keys.is_some());
@@ -374,7 +592,22 @@ mod tests {
         let media = &raw.media;
         assert!(media.addresses.is_some() && media.ports.is_some() && media.workers.is_some());
         assert!(media.pin.is_some() && media.timeout_s.is_some() && media.srtp_only.is_some());
+        assert!(raw.mcp.url.is_some() && raw.plans.contains_key("card-payment"));
         assert!(raw.recordings.enabled.is_some() && raw.recordings.directory.is_some());
+        assert!(!raw.engines.is_empty() && raw.prompts.language.is_some());
+        assert!(raw.secure_sessions.card_mode.is_some());
+        assert!(raw.prompts.directory.is_some());
+        assert!(raw.outbound.allow.is_some() && raw.sinks.seal.keys.len() == 1);
+        let connector = &raw.sinks.connectors[0];
+        assert!(connector.mode.is_some() && connector.timeout_ms.is_some());
+        assert!(connector.basic_user.is_some() && connector.password_file.is_some());
+        assert!(connector.client_cert.is_some() && connector.client_key.is_some());
+        assert!(connector.ca_file.is_some());
+        let webhook = &raw.webhooks[0];
+        assert!(
+            webhook.audience.is_some() && webhook.events.is_some() && webhook.ca_file.is_some()
+        );
+        assert!(raw.recordings.key_files.is_some() && raw.recordings.retain_days.is_some());
         raw.resolve(Path::new("/state"), 2).unwrap();
     }
 }

@@ -34,8 +34,10 @@ const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 ///
 /// The events are `call.opened`, `call.armed`, `call.disarmed`, `call.media_timeout`,
 /// `call.closed`, `recording.gap`, `secure_session.started`, `secure_session.field_started`,
-/// `secure_session.field_rejected`, `secure_session.field_accepted`, `secure_session.concluded`,
-/// `secure_session.held` and `secure_session.ended`.
+/// `secure_session.field_repeated`, `secure_session.field_rejected`,
+/// `secure_session.field_accepted`, `secure_session.processing`, `secure_session.concluded`,
+/// `secure_session.held` (an alarm: the call stays cut until an operator acts) and
+/// `secure_session.ended`.
 ///
 /// Each has a number as its `id`; send the last one as `Last-Event-ID` to go on from there. A
 /// reader too slow for the events kept gets a last event `stream.lagged` and must read the call

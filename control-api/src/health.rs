@@ -15,6 +15,7 @@ use relay::io::FLIP_BUCKETS_US;
 use relay::switchboard::DropReason;
 
 use crate::Control;
+use crate::clock;
 use crate::dto::secure_session::ResultName;
 
 /// How often all calls are looked at for what they dropped.
@@ -28,6 +29,20 @@ pub struct Metrics {
     unauthenticated: AtomicU64,
     passed: AtomicU64,
     failed: AtomicU64,
+    erased_on_request: AtomicU64,
+    erased_by_age: AtomicU64,
+    not_erased: AtomicU64,
+}
+
+/// How the erasure of a recording ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Erasure {
+    /// It was asked for, and done.
+    OnRequest,
+    /// The recording was as old as recordings may become, and is gone.
+    ByAge,
+    /// The disk refused.
+    Failed,
 }
 
 impl Metrics {
@@ -40,6 +55,16 @@ impl Metrics {
     /// A request came without a valid key.
     pub fn unauthenticated(&self) {
         self.unauthenticated.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// A recording was erased, or could not be.
+    pub fn erased(&self, erasure: Erasure) {
+        let counter = match erasure {
+            Erasure::OnRequest => &self.erased_on_request,
+            Erasure::ByAge => &self.erased_by_age,
+            Erasure::Failed => &self.not_erased,
+        };
+        counter.fetch_add(1, Ordering::Relaxed);
     }
 
     /// A secure session has a verdict.
@@ -68,6 +93,7 @@ pub async fn sample(control: Arc<Control>) {
         for entry in control.calls.live() {
             control.see(&entry).await;
         }
+        control.sinks.sealed().expire(clock::monotonic());
     }
 }
 
@@ -97,7 +123,7 @@ impl Exposition {
         self.one("sotto_events_lost_total", "counter", "Events that came too fast to tell", lost);
         let streams = (crate::events::MAX_STREAMS - control.streams.available_permits()) as u64;
         self.one("sotto_event_streams", "gauge", "Event streams open", streams);
-        let Metrics { requests, unauthenticated, passed, failed } = &control.metrics;
+        let Metrics { requests, unauthenticated, passed, failed, .. } = &control.metrics;
 
         let name = "sotto_secure_sessions_total";
         self.head(name, "counter", "Secure sessions by how their collection ended");
@@ -118,7 +144,59 @@ impl Exposition {
         let unauthenticated = load(unauthenticated);
         let name = "sotto_unauthenticated_total";
         self.one(name, "counter", "Requests without a valid key", unauthenticated);
+        self.deliveries(control);
+        self.recordings(control);
         self.flips(control);
+    }
+
+    fn deliveries(&mut self, control: &Control) {
+        let name = "sotto_deliveries_total";
+        self.head(name, "counter", "Deliveries of what was keyed, by how they ended");
+        for (outcome, count) in control.sinks.counts() {
+            self.line(name, format_args!("outcome=\"{outcome}\""), count);
+        }
+        let sealed = control.sinks.sealed();
+        let help = "Sealed data that waits to be fetched";
+        self.one("sotto_sealed_waiting", "gauge", help, sealed.waiting());
+        let (fetched, expired) = sealed.totals();
+        let name = "sotto_sealed_total";
+        self.head(name, "counter", "Sealed data that no longer waits, by what became of it");
+        self.line(name, format_args!("outcome=\"fetched\""), fetched);
+        self.line(name, format_args!("outcome=\"expired\""), expired);
+        let name = "sotto_webhook_attempts_total";
+        self.head(name, "counter", "Attempts to deliver webhooks, by how they ended");
+        for (outcome, count) in control.webhooks.counts() {
+            self.line(name, format_args!("outcome=\"{outcome}\""), count);
+        }
+        let (pending, dead) = control.webhooks.shelf().map_or((0, 0), |shelf| shelf.counts());
+        self.one("sotto_webhooks_pending", "gauge", "Webhooks that wait to be delivered", pending);
+        self.one("sotto_webhooks_dead", "gauge", "Webhooks that were given up", dead);
+    }
+
+    fn recordings(&mut self, control: &Control) {
+        let metrics = &control.metrics;
+        let name = "sotto_recording_erasures_total";
+        self.head(name, "counter", "Erasures of recordings by what came of them");
+        let results = [
+            ("on_request", &metrics.erased_on_request),
+            ("by_age", &metrics.erased_by_age),
+            ("failed", &metrics.not_erased),
+        ];
+        for (result, counter) in results {
+            self.line(name, format_args!("result=\"{result}\""), load(counter));
+        }
+        let Some(recordings) = &control.recordings else { return };
+        let counts = recordings.queue.counts();
+        let name = "sotto_recordings_total";
+        self.head(name, "counter", "Recordings by what became of them");
+        let stages = [
+            ("started", counts.started),
+            ("completed", counts.completed),
+            ("failed", counts.failed),
+        ];
+        for (stage, count) in stages {
+            self.line(name, format_args!("stage=\"{stage}\""), count);
+        }
     }
 
     fn flips(&mut self, control: &Control) {

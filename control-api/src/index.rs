@@ -6,10 +6,13 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use dashmap::DashMap;
 use relay::CallAt;
-use relay::switchboard::{CallId, CallSnapshot, DropReason, Event, SourceRule};
+use relay::switchboard::{CallId, CallSnapshot, DropReason, Event, SessionId, SourceRule};
 use relay::wire::sdp::PreviousAnswer;
 
 use crate::clock::Timestamp;
+use crate::engines::EngineProfile;
+use crate::model_tokens::ModelTokens;
+use crate::sinks::SinkOrder;
 use crate::story::Story;
 
 /// Calls that are over and still answered for, so that their outcome can be read.
@@ -25,28 +28,97 @@ pub struct CallEntry {
     pub recorded: bool,
     /// Which sources the caller's leg accepts.
     pub source: SourceRule,
+    /// What is known of its engine.
+    profile: Mutex<EngineProfile>,
     /// What has happened.
     pub story: Story,
     /// What the caller was last answered; re-offers build on it, one at a time.
     pub answered: tokio::sync::Mutex<Option<PreviousAnswer>>,
+    /// What lets the call's model in.
+    pub models: ModelTokens,
+    /// What becomes of what its secure session accepts.
+    order: Mutex<Option<(SessionId, SinkOrder)>>,
     at: OnceLock<CallAt>,
     seen: Mutex<Option<CallSnapshot>>,
+}
+
+/// An order that is taken back unless its session is entered.
+pub struct KeptOrder<'a> {
+    entry: &'a CallEntry,
+    session: SessionId,
+    before: Option<(SessionId, SinkOrder)>,
+    is_kept: bool,
+}
+
+impl KeptOrder<'_> {
+    /// The session was entered.
+    pub fn keep(mut self) {
+        self.is_kept = true;
+    }
+}
+
+impl Drop for KeptOrder<'_> {
+    fn drop(&mut self) {
+        let mut order = self.entry.lock_order();
+        if !self.is_kept && order.as_ref().is_some_and(|(session, _)| *session == self.session) {
+            *order = self.before.take();
+        }
+    }
 }
 
 impl CallEntry {
     /// A call that is about to be opened.
     #[must_use]
-    pub fn new(id: CallId, created_at: Timestamp, recorded: bool, source: SourceRule) -> CallEntry {
+    pub fn new(
+        id: CallId,
+        created_at: Timestamp,
+        recorded: bool,
+        source: SourceRule,
+        profile: EngineProfile,
+    ) -> CallEntry {
         CallEntry {
             id,
             created_at,
             recorded,
             source,
+            profile: Mutex::new(profile),
             story: Story::default(),
             answered: tokio::sync::Mutex::new(None),
+            models: ModelTokens::default(),
+            order: Mutex::new(None),
             at: OnceLock::new(),
             seen: Mutex::new(None),
         }
+    }
+
+    /// What is to become of what a session will accept. A session that is refused leaves the one
+    /// in progress as it was.
+    pub fn order(&self, session: SessionId, sink: SinkOrder) -> KeptOrder<'_> {
+        let before = self.lock_order().replace((session, sink));
+        KeptOrder { entry: self, session, before, is_kept: false }
+    }
+
+    /// The order of a session, once.
+    #[must_use]
+    pub fn take_order(&self, session: SessionId) -> Option<SinkOrder> {
+        let mut order = self.lock_order();
+        let (_, sink) = order.take_if(|(ordered, _)| *ordered == session)?;
+        Some(sink)
+    }
+
+    fn lock_order(&self) -> MutexGuard<'_, Option<(SessionId, SinkOrder)>> {
+        self.order.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What is known of the call's engine.
+    #[must_use]
+    pub fn profile(&self) -> EngineProfile {
+        *self.profile.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The call has another engine.
+    pub fn is_now(&self, profile: EngineProfile) {
+        *self.profile.lock().unwrap_or_else(PoisonError::into_inner) = profile;
     }
 
     /// The call's worker, once it is open.

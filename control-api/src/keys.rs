@@ -21,7 +21,7 @@ const ID_OCTETS: usize = 6;
 /// Octets of a key's secret: 256 bits can't be guessed, so a plain hash is enough to keep it.
 const SECRET_OCTETS: usize = 32;
 /// Octets of a hash.
-const HASH_OCTETS: usize = 32;
+pub(crate) const HASH_OCTETS: usize = 32;
 /// Keys one file may hold.
 const MAX_KEYS: usize = 1000;
 /// Mode bits that let anyone but the owner at the file.
@@ -31,12 +31,14 @@ const OTHERS: u32 = 0o077;
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "snake_case")]
 pub enum Role {
-    /// People: every scope.
+    /// People: every scope but that of fetching sealed data.
     Operator,
     /// The program that runs the dialogue: calls, and secure sessions with their details.
     Script,
     /// The AI engine: it may enter a secure session, and learns pass or fail.
     Engine,
+    /// The merchant's payment system: it may fetch sealed data, and nothing else.
+    Payment,
 }
 
 /// One thing a key may be allowed to do.
@@ -44,37 +46,48 @@ pub enum Role {
 pub enum Scope {
     /// Open, read, change and end calls.
     Calls,
+    /// Hang up, which does not end a secure session.
+    HangUp,
     /// Enter a secure session and learn how it ended.
     SecureEnter,
     /// Read which field is in progress, and why an attempt failed.
     SecureRead,
     /// End a secure session early; read quantised progress.
     SecureCancel,
-    /// Hear recordings.
+    /// Hear and erase recordings.
     Recordings,
+    /// Fetch sealed data, once. No other role has it, the operator's neither: whoever may run the
+    /// relay need not hold what it sealed, and a copy fetched by the wrong hands is noticed because
+    /// the right ones find it gone.
+    SealedFetch,
+    /// See which webhooks wait or were given up, and send them again.
+    Webhooks,
 }
 
 impl Role {
+    /// What the role may do; all else is denied.
+    #[must_use]
+    pub const fn scopes(self) -> &'static [Scope] {
+        match self {
+            Role::Operator => &[
+                Scope::Calls,
+                Scope::HangUp,
+                Scope::SecureEnter,
+                Scope::SecureRead,
+                Scope::SecureCancel,
+                Scope::Recordings,
+                Scope::Webhooks,
+            ],
+            Role::Script => &[Scope::Calls, Scope::HangUp, Scope::SecureEnter, Scope::SecureRead],
+            Role::Engine => &[Scope::HangUp, Scope::SecureEnter],
+            Role::Payment => &[Scope::SealedFetch],
+        }
+    }
+
     /// Whether the role has `scope`.
     #[must_use]
-    pub const fn allows(self, scope: Scope) -> bool {
-        match (self, scope) {
-            (
-                Role::Operator,
-                Scope::Calls
-                | Scope::SecureEnter
-                | Scope::SecureRead
-                | Scope::SecureCancel
-                | Scope::Recordings,
-            )
-            | (Role::Script, Scope::Calls | Scope::SecureEnter | Scope::SecureRead)
-            | (Role::Engine, Scope::SecureEnter) => true,
-            (Role::Script, Scope::SecureCancel | Scope::Recordings)
-            | (
-                Role::Engine,
-                Scope::Calls | Scope::SecureRead | Scope::SecureCancel | Scope::Recordings,
-            ) => false,
-        }
+    pub fn allows(self, scope: Scope) -> bool {
+        self.scopes().contains(&scope)
     }
 
     /// The word used in files and logs.
@@ -84,6 +97,7 @@ impl Role {
             Role::Operator => "operator",
             Role::Script => "script",
             Role::Engine => "engine",
+            Role::Payment => "payment",
         }
     }
 }
@@ -329,13 +343,13 @@ impl KeyTable {
     }
 }
 
-fn hash(secret: &str) -> [u8; HASH_OCTETS] {
+pub(crate) fn hash(secret: &str) -> [u8; HASH_OCTETS] {
     let mut octets = [0; HASH_OCTETS];
     octets.copy_from_slice(digest(&SHA256, secret.as_bytes()).as_ref());
     octets
 }
 
-fn hex(octets: &[u8]) -> String {
+pub(crate) fn hex(octets: &[u8]) -> String {
     octets.iter().map(|octet| format!("{octet:02x}")).collect()
 }
 

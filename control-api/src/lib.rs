@@ -8,42 +8,60 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use axum::routing::get;
+use axum::routing::{get, post};
 use axum::{Router, middleware};
-use relay::switchboard::{CallSnapshot, Event, EventKind, Refusal};
+use relay::switchboard::{CallSnapshot, Delivery, Event, EventKind, Refusal};
 use relay::wire::sdp::Policy;
-use relay::{Gauges, Relay};
+use relay::{Gauges, HangUp, Relay};
 use tokio::sync::{Semaphore, watch};
 use utoipa::openapi::OpenApi;
 
 pub mod attend;
 pub mod auth;
 pub mod calls;
+pub mod captures;
 pub mod chance;
 pub mod clock;
 pub mod config;
 pub mod demo;
 pub mod dto;
+pub mod engines;
 pub mod events;
 pub mod health;
 pub mod idempotency;
 pub mod index;
 pub mod keys;
+pub mod mcp;
+pub mod model_tokens;
 pub mod openapi;
+pub mod outbound;
+pub mod plans;
 pub mod problem;
 pub mod process;
+pub mod prompts;
+pub mod recording_keys;
 pub mod recordings;
+pub mod recordings_command;
+pub mod retention;
+pub mod secure_defaults;
 pub mod secure_sessions;
 pub mod serve;
 pub mod server;
+pub mod sinks;
 pub mod story;
+pub mod webhooks;
 
+use engines::EngineProfiles;
 use health::Metrics;
 use idempotency::Idempotency;
 use index::{CallEntry, CallIndex};
 use keys::KeyTable;
+use mcp::Models;
 use problem::{Code, Problem};
 use recordings::Recordings;
+use secure_defaults::SecureDefaults;
+use sinks::Sinks;
+use webhooks::Webhooks;
 
 /// What the handlers share.
 pub struct Control {
@@ -57,12 +75,22 @@ pub struct Control {
     pub policy: Policy,
     /// Where recordings are; `None` if none are kept.
     pub recordings: Option<Recordings>,
+    /// What is known of each kind of engine.
+    pub engines: EngineProfiles,
+    /// What holds for every secure session.
+    pub secure: SecureDefaults,
+    /// Where what was keyed is delivered to.
+    pub sinks: Arc<Sinks>,
+    /// Who is told of events by HTTP.
+    pub webhooks: Arc<Webhooks>,
     /// The answers of the last day.
     pub idempotency: Idempotency,
     /// What the API counts.
     pub metrics: Metrics,
     /// Room for event streams.
     pub streams: Arc<Semaphore>,
+    /// What models may do, and where.
+    pub models: Models,
     /// The API's contract.
     pub contract: OpenApi,
     keys: watch::Sender<Arc<KeyTable>>,
@@ -70,25 +98,58 @@ pub struct Control {
     hears_events: AtomicBool,
 }
 
+/// What a control plane is made of.
+pub struct Parts {
+    /// The media plane.
+    pub relay: Relay,
+    /// Figures of the media plane.
+    pub gauges: Gauges,
+    /// Which offers are accepted.
+    pub policy: Policy,
+    /// Where recordings are; `None` if none are kept.
+    pub recordings: Option<Recordings>,
+    /// The keys that are valid.
+    pub keys: KeyTable,
+    /// What is known of each kind of engine.
+    pub engines: EngineProfiles,
+    /// What holds for every secure session.
+    pub secure: SecureDefaults,
+    /// Whom it speaks to of its own accord.
+    pub outward: Outward,
+    /// Named plans, and what models may do with them.
+    pub models: Models,
+}
+
+/// Whom a control plane speaks to of its own accord; nobody by default.
+#[derive(Default)]
+pub struct Outward {
+    /// Where what was keyed is delivered to.
+    pub sinks: Arc<Sinks>,
+    /// Who is told of events by HTTP.
+    pub webhooks: Arc<Webhooks>,
+}
+
 impl Control {
     /// The control plane of a relay.
     #[must_use]
-    pub fn new(
-        relay: Relay,
-        gauges: Gauges,
-        policy: Policy,
-        recordings: Option<Recordings>,
-        keys: KeyTable,
-    ) -> Arc<Control> {
+    pub fn new(parts: Parts) -> Arc<Control> {
+        let Parts { relay, gauges, policy, recordings, keys, engines, secure, outward, models } =
+            parts;
+        let Outward { sinks, webhooks } = outward;
         Arc::new(Control {
             relay,
             gauges,
             calls: CallIndex::default(),
             policy,
             recordings,
+            engines,
+            secure,
+            sinks,
+            webhooks,
             idempotency: Idempotency::default(),
             metrics: Metrics::default(),
             streams: Arc::new(Semaphore::new(events::MAX_STREAMS)),
+            models,
             contract: openapi::routes_and_contract().1,
             keys: watch::Sender::new(Arc::new(keys)),
             stopping: watch::Sender::new(false),
@@ -119,9 +180,37 @@ impl Control {
             if let EventKind::SecureConcluded { session: _, verdict } = event.kind {
                 self.metrics.session_concluded(verdict);
             }
+            let call = event.call;
             self.calls.handle_event(clock::now(), event);
+            if let Some(entry) = self.calls.find(call) {
+                self.webhooks.notice(&entry);
+            }
         }
         self.hears_events.store(false, Ordering::Relaxed);
+    }
+
+    /// Delivers what secure sessions accept, until the relay has stopped. At most one delivery runs
+    /// for each call, and the relay bounds the time of each.
+    pub async fn deliver(&self, mut deliveries: tokio::sync::mpsc::Receiver<Delivery>) {
+        while let Some(Delivery { call, session, accepted }) = deliveries.recv().await {
+            let entry = self.calls.find(call);
+            let Some((at, order)) =
+                entry.and_then(|entry| Some((entry.at()?, entry.take_order(session)?)))
+            else {
+                // Nobody knows what to do with it: the session runs into its limit and fails.
+                tracing::error!(call = dto::id::call(call), "a delivery was not ordered");
+                continue;
+            };
+            let (sinks, relay) = (Arc::clone(&self.sinks), self.relay.downgrade());
+            tokio::spawn(async move {
+                let outcome =
+                    sinks.deliver(call, session, order, accepted, clock::monotonic()).await;
+                if let Some(relay) = relay.upgrade() {
+                    // A caller who has hung up meanwhile needs no answer.
+                    let _ = relay.delivered(at, session, outcome.map(drop)).await;
+                }
+            });
+        }
     }
 
     /// How the call is now, or how it was last seen.
@@ -150,6 +239,20 @@ impl Control {
         }
     }
 
+    /// The engine hangs up: the call ends, or will when its secure session is over.
+    ///
+    /// # Errors
+    /// If the relay takes no commands.
+    pub async fn hang_up(&self, entry: &CallEntry) -> Result<HangUp, Problem> {
+        self.see(entry).await;
+        let Some(at) = entry.at() else { return Ok(HangUp::Ended) };
+        match self.relay.hang_up(at).await {
+            Ok(outcome) => Ok(outcome),
+            Err(Refusal::UnknownCall) => Ok(HangUp::Ended),
+            Err(refusal) => Err(refusal.into()),
+        }
+    }
+
     /// Tells that the process is stopping: no longer ready, event streams end.
     pub fn stop(&self) {
         self.stopping.send_replace(true);
@@ -173,6 +276,8 @@ pub fn app(control: &Arc<Control>) -> Router {
     let (routes, _) = openapi::routes_and_contract();
     routes
         .route("/v1/openapi.json", get(openapi::serve))
+        // Its contract is the Model Context Protocol.
+        .route(mcp::PATH, post(mcp::serve))
         .fallback(async || Problem::new(Code::NotFound, "See /v1/openapi.json for what there is."))
         .method_not_allowed_fallback(async || {
             Problem::new(Code::MethodNotAllowed, "The Allow header names the methods it knows.")

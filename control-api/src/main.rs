@@ -9,6 +9,8 @@ use control_api::config::{Config, ConfigError, RawConfig};
 use control_api::demo;
 use control_api::keys::{KeyError, KeyFile, Role};
 use control_api::process::{self, Asked, Signals};
+use control_api::prompts;
+use control_api::recordings_command::{self, RecordingsArgs};
 use control_api::serve::{Running, StartError, default_state_dir};
 use loadtest::KeyMethod;
 
@@ -44,9 +46,17 @@ enum Command {
     Serve(ServeArgs),
     /// Add, list or remove API keys.
     Keys(KeysArgs),
+    /// Write the built-in prompts into a folder, or check a folder that replaces them.
+    #[command(after_help = prompts::HELP)]
+    Prompts {
+        #[command(subcommand)]
+        action: PromptsAction,
+    },
+    /// List, verify, rewrap or erase recordings.
+    Recordings(RecordingsArgs),
 }
 
-#[derive(Args)]
+#[derive(Args, Clone)]
 #[command(after_help = EXAMPLES)]
 struct ServeArgs {
     /// Settings, as deploy/sotto.example.toml shows them; flags win over them.
@@ -99,7 +109,7 @@ enum Protection {
     Masking,
 }
 
-#[derive(Args)]
+#[derive(Args, Clone)]
 struct StateArgs {
     /// The key file [default: keys.json in the state directory].
     #[arg(long, value_name = "FILE", global = true)]
@@ -137,11 +147,27 @@ enum KeysAction {
     },
 }
 
+#[derive(Subcommand)]
+enum PromptsAction {
+    /// Write the built-in prompts, their texts and a README into an empty folder.
+    Export {
+        /// The folder; it is made if it is not there.
+        folder: PathBuf,
+    },
+    /// Tell which prompts a folder has, which come from elsewhere, and all that is wrong.
+    Check {
+        /// The folder.
+        folder: PathBuf,
+    },
+}
+
 fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Demo(args) => return demo(&args),
-        Command::Serve(args) => serve(args),
+        Command::Serve(args) => serve(&args),
         Command::Keys(args) => keys(args).map_err(StartError::from),
+        Command::Prompts { action } => return speak_of_prompts(&action),
+        Command::Recordings(args) => return recordings_command::run(args, &state_dir()),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -168,7 +194,22 @@ fn demo(args: &DemoArgs) -> ExitCode {
     }
 }
 
-fn serve(args: ServeArgs) -> Result<(), StartError> {
+fn speak_of_prompts(action: &PromptsAction) -> ExitCode {
+    let mut out = std::io::stdout().lock();
+    let outcome = match action {
+        PromptsAction::Export { folder } => prompts::export_to(folder, &mut out),
+        PromptsAction::Check { folder } => prompts::check(folder, &mut out),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("sotto: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn serve(args: &ServeArgs) -> Result<(), StartError> {
     process::start_logs();
     process::guard_panics();
     if let Err(error) = locked_page::forbid_core_dumps() {
@@ -179,16 +220,19 @@ fn serve(args: ServeArgs) -> Result<(), StartError> {
         Some(Protection::Masking) => relay::sabotage::break_masking(),
         None => {}
     }
-    let config = args.resolve()?;
+    let config = args.clone().resolve()?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .thread_name(process::CONTROL_THREAD)
         .enable_all()
         .build()
         .map_err(|source| StartError::Listen { address: config.control, source })?;
-    runtime.block_on(run(config))
+    runtime.block_on(run(config, || args.clone().resolve()))
 }
 
-async fn run(config: Config) -> Result<(), StartError> {
+async fn run(
+    config: Config,
+    read_again: impl Fn() -> Result<Config, ConfigError>,
+) -> Result<(), StartError> {
     let address = config.control;
     let mut signals = Signals::listen().map_err(|source| StartError::Listen { address, source })?;
     let mut running = Running::start(config).await?;
@@ -207,6 +251,12 @@ async fn run(config: Config) -> Result<(), StartError> {
                 Asked::ReloadKeys => {
                     if let Err(error) = running.reload_keys() {
                         tracing::error!(%error, "the old keys stay valid");
+                    }
+                    let reloaded = read_again().map_err(StartError::from).and_then(|config| {
+                        running.reload_recording_keys(&config).map_err(StartError::from)
+                    });
+                    if let Err(error) = reloaded {
+                        tracing::error!(%error, "the old keys of recordings stay in use");
                     }
                 }
             },

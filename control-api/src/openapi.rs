@@ -9,7 +9,10 @@ use utoipa::openapi::{ComponentsBuilder, InfoBuilder, OpenApi, OpenApiBuilder};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use crate::{Control, calls, events, recordings, secure_sessions};
+use crate::{
+    Control, calls, captures, events, model_tokens, plans, recordings, secure_sessions, sinks,
+    webhooks,
+};
 
 const KEY_SCHEME: &str = "api_key";
 
@@ -23,8 +26,15 @@ pub fn routes_and_contract() -> (Router<Arc<Control>>, OpenApi) {
         .routes(routes!(calls::arm, calls::disarm))
         .routes(routes!(calls::key))
         .routes(routes!(secure_sessions::enter, secure_sessions::read, secure_sessions::cancel))
+        .routes(routes!(captures::capture))
+        .routes(routes!(captures::complete))
+        .routes(routes!(sinks::fetch::fetch))
+        .routes(routes!(plans::list))
+        .routes(routes!(model_tokens::issue, model_tokens::revoke))
         .routes(routes!(events::follow))
-        .routes(routes!(recordings::export))
+        .routes(routes!(webhooks::api::list))
+        .routes(routes!(webhooks::api::replay))
+        .routes(routes!(recordings::export, recordings::erase))
         .split_for_parts()
 }
 

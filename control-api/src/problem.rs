@@ -38,18 +38,36 @@ pub enum Code {
     SecureSessionNotFound,
     /// The call has no recording.
     RecordingNotFound,
+    /// Nothing was sealed for the call.
+    SealedDataNotFound,
+    /// There is no such webhook delivery.
+    DeliveryNotFound,
+    /// The recording's key was destroyed.
+    RecordingErased,
+    /// The recording is still being made.
+    RecordingInProgress,
+    /// The recording is no longer what was written.
+    RecordingDamaged,
+    /// The key that seals the recording is not there.
+    RecordingKeyMissing,
     /// The path does not know the method.
     MethodNotAllowed,
     /// The body took too long to arrive.
     RequestTimeout,
     /// Another secure session is in progress.
     SessionInProgress,
+    /// The secure session takes no such step now.
+    CaptureRefused,
     /// The call is cut.
     CallIsCut,
     /// The call is over.
     CallEnded,
     /// A request with the same idempotency key is in flight.
     IdempotencyKeyInUse,
+    /// The sealed data has been given out.
+    SealedDataFetched,
+    /// Nobody fetched the sealed data in time.
+    SealedDataExpired,
     /// The body is longer than any that is read.
     BodyTooLarge,
     /// The body is not declared as JSON.
@@ -72,7 +90,7 @@ pub enum Code {
 
 impl Code {
     /// Every code, for the documentation and its tests.
-    pub const ALL: [Code; 24] = [
+    pub const ALL: [Code; 33] = [
         Code::MalformedBody,
         Code::MalformedSdp,
         Code::MalformedParameter,
@@ -82,12 +100,21 @@ impl Code {
         Code::CallNotFound,
         Code::SecureSessionNotFound,
         Code::RecordingNotFound,
+        Code::SealedDataNotFound,
+        Code::DeliveryNotFound,
+        Code::RecordingErased,
+        Code::RecordingInProgress,
+        Code::RecordingDamaged,
+        Code::RecordingKeyMissing,
         Code::MethodNotAllowed,
         Code::RequestTimeout,
         Code::SessionInProgress,
+        Code::CaptureRefused,
         Code::CallIsCut,
         Code::CallEnded,
         Code::IdempotencyKeyInUse,
+        Code::SealedDataFetched,
+        Code::SealedDataExpired,
         Code::BodyTooLarge,
         Code::UnsupportedMediaType,
         Code::InvalidRequest,
@@ -114,6 +141,20 @@ impl Code {
                 (404, "secure-session-not-found", "There is no such secure session")
             }
             Code::RecordingNotFound => (404, "recording-not-found", "There is no such recording"),
+            Code::SealedDataNotFound => (404, "sealed-data-not-found", "There is no sealed data"),
+            Code::DeliveryNotFound => {
+                (404, "webhook-delivery-not-found", "There is no such webhook delivery")
+            }
+            Code::RecordingErased => (410, "recording-erased", "The recording was erased"),
+            Code::RecordingInProgress => {
+                (409, "recording-in-progress", "The recording is still being made")
+            }
+            Code::RecordingDamaged => {
+                (500, "recording-damaged", "The recording was altered or damaged")
+            }
+            Code::RecordingKeyMissing => {
+                (503, "recording-key-missing", "The key that seals the recording is not there")
+            }
             Code::MethodNotAllowed => {
                 (405, "method-not-allowed", "The path does not know this method")
             }
@@ -121,11 +162,18 @@ impl Code {
             Code::SessionInProgress => {
                 (409, "session-in-progress", "A secure session is in progress on this call")
             }
+            Code::CaptureRefused => {
+                (409, "capture-refused", "The secure session takes no such step now")
+            }
             Code::CallIsCut => (409, "call-is-cut", "The call is cut"),
             Code::CallEnded => (409, "call-ended", "The call is over"),
             Code::IdempotencyKeyInUse => {
                 (409, "idempotency-key-in-use", "A request with this key is in flight")
             }
+            Code::SealedDataFetched => {
+                (410, "sealed-data-fetched", "The sealed data has been fetched")
+            }
+            Code::SealedDataExpired => (410, "sealed-data-expired", "The sealed data has expired"),
             Code::BodyTooLarge => (413, "body-too-large", "The body is too large"),
             Code::UnsupportedMediaType => {
                 (415, "unsupported-media-type", "The body must be application/json")
@@ -213,6 +261,12 @@ impl Problem {
         Problem::new(Code::InvalidRequest, "See errors for what to change.").at(pointer, detail)
     }
 
+    /// Where in the request the mistakes are.
+    #[must_use]
+    pub fn faults(&self) -> &[Fault] {
+        &self.errors
+    }
+
     /// A fault of ours; its cause goes to the log, not to the client.
     #[must_use]
     pub fn internal() -> Problem {
@@ -255,6 +309,7 @@ impl From<Refusal> for Problem {
             Refusal::UnknownCall => Code::CallEnded,
             Refusal::SessionInProgress => Code::SessionInProgress,
             Refusal::NoSession => Code::SecureSessionNotFound,
+            Refusal::Capture(_) => Code::CaptureRefused,
             Refusal::CallIsCut => Code::CallIsCut,
             Refusal::NoAddressFamily => Code::SdpNotAcceptable,
             Refusal::NoLockedMemory
@@ -274,6 +329,7 @@ impl From<Refusal> for Problem {
             Refusal::NoRecording => ": the disk refused, or recordings are off",
             Refusal::Full | Refusal::Busy => ": try again later",
             Refusal::UnknownCall
+            | Refusal::Capture(_)
             | Refusal::NoSession
             | Refusal::NoLockedMemory
             | Refusal::BindFailed

@@ -4,7 +4,11 @@ use std::io;
 use std::panic::PanicHookInfo;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tracing::Metadata;
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::filter_fn;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
 
 /// Name of the threads on which a panic ends one request only.
 pub const CONTROL_THREAD: &str = "control";
@@ -21,7 +25,16 @@ pub fn start_logs() {
         .with_span_list(false)
         .with_writer(io::stderr)
         .with_env_filter(filter)
+        .finish()
+        .with(filter_fn(is_ours))
         .init();
+}
+
+/// Whether something may be logged at all. The MCP SDK logs whole messages, in which a model may
+/// have written what a caller said.
+#[must_use]
+pub fn is_ours(metadata: &Metadata<'_>) -> bool {
+    !metadata.target().starts_with("rmcp")
 }
 
 /// From now on a panic tells where it happened and nothing else, since its message may hold

@@ -1,22 +1,23 @@
-//! Recordings: a call's recording as WAV, written while it is read.
+//! Recordings: a call's recording as WAV, written while it is read, and its erasure.
 
 use std::io::{self, Write};
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use axum::body::{Body, Bytes};
 use axum::extract::{Request, State};
-use axum::http::header;
+use axum::http::{HeaderName, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use relay::recording::{RecordQueue, export_wav, path_of};
-use tokio::sync::mpsc;
-use tokio_stream::StreamExt;
+use relay::recording::chunk::ReadError;
+use relay::recording::{Archive, Ending, ExportError, KeyFileError, RecordQueue};
+use relay::switchboard::CallId;
+use tokio::sync::{mpsc, oneshot};
 use tokio_stream::wrappers::ReceiverStream;
 
 use crate::Control;
 use crate::auth::{Permit, Recordings as NeedsRecordings};
 use crate::calls;
 use crate::dto::id;
+use crate::health::Erasure;
 use crate::problem::{Code, Problem, ProblemBody};
 
 /// Octets sent in one piece: 2 s of both channels.
@@ -24,22 +25,34 @@ const PIECE: usize = 64 * 1024;
 /// Pieces made ahead of a slow reader.
 const AHEAD: usize = 2;
 
-/// Where recordings are kept, and the way to the thread that writes them.
+/// The recordings, and the way to the thread that writes them.
 pub struct Recordings {
-    /// The directory.
-    pub directory: PathBuf,
+    /// The recordings and their keys.
+    pub archive: Arc<Archive>,
     /// The way to the writer.
     pub queue: RecordQueue,
 }
 
+/// Says whether a recording is whole.
+const STATE: HeaderName = HeaderName::from_static("sotto-recording");
+
+/// Whether a call still goes on, and its recording grows.
+#[must_use]
+pub fn is_live(control: &Control, call: CallId) -> bool {
+    control.calls.find(call).is_some_and(|entry| !entry.story.is_closed())
+}
+
 /// Exports a recording: WAV, 8 kHz, the caller left and the engine right, secure spans silent.
 ///
-/// It may be read while the call goes on, and holds what was written by then.
+/// It may be read while the call goes on, and holds what was written by then. Every part of it is
+/// checked before the answer begins: of a recording that was altered nothing is handed out.
 #[utoipa::path(
     get, path = "/v1/calls/{call_id}/recording", tag = "recordings",
     params(("call_id" = String, Path)),
     responses(
-        (status = 200, body = Vec<u8>, content_type = "audio/wav"),
+        (status = 200, body = Vec<u8>, content_type = "audio/wav", headers(("Sotto-Recording" = String,
+            description = "complete; in-progress while the call goes on; interrupted if a crash \
+                           or a full disk cut it short"))),
         (status = "4XX", body = ProblemBody, content_type = "application/problem+json"),
         (status = "5XX", body = ProblemBody, content_type = "application/problem+json")),
 )]
@@ -48,31 +61,133 @@ pub async fn export(
     _: Permit<NeedsRecordings>,
     request: Request,
 ) -> Result<Response, Problem> {
-    // Recordings outlive what is remembered of calls.
+    let (recordings, call) = recording_of(&control, request).await?;
+    let (sender, receiver) = mpsc::channel(AHEAD);
+    let (begun, beginning) = oneshot::channel();
+    let archive = Arc::clone(&recordings.archive);
+    tokio::task::spawn_blocking(move || send_wav(&archive, call, sender, begun));
+    // A recording that can't be read is an error, not an empty WAV.
+    let ending = match beginning.await {
+        Ok(begun) => begun.map_err(|error| cannot_export(call, &error))?,
+        Err(_) => return Err(Problem::internal()),
+    };
+    let state = match ending {
+        Ending::Complete => "complete",
+        Ending::Interrupted { .. } if is_live(&control, call) => "in-progress",
+        Ending::Interrupted { .. } | Ending::Damaged { .. } => "interrupted",
+    };
+    let headers = [(header::CONTENT_TYPE, "audio/wav"), (STATE, state)];
+    Ok((headers, Body::from_stream(ReceiverStream::new(receiver))).into_response())
+}
+
+/// Erases a recording for good: its key is destroyed, so that no copy can be read any more.
+#[utoipa::path(
+    delete, path = "/v1/calls/{call_id}/recording", tag = "recordings",
+    params(("call_id" = String, Path)),
+    responses(
+        (status = 204),
+        (status = "4XX", body = ProblemBody, content_type = "application/problem+json"),
+        (status = "5XX", body = ProblemBody, content_type = "application/problem+json")),
+)]
+pub async fn erase(
+    State(control): State<Arc<Control>>,
+    _: Permit<NeedsRecordings>,
+    request: Request,
+) -> Result<StatusCode, Problem> {
+    let (recordings, call) = recording_of(&control, request).await?;
+    if is_live(&control, call) {
+        let detail = "End the call first; its recording can be erased once it is over.";
+        return Err(Problem::new(Code::RecordingInProgress, detail));
+    }
+    let archive = Arc::clone(&recordings.archive);
+    match tokio::task::spawn_blocking(move || archive.erase(call)).await {
+        Ok(Ok(true)) => {
+            control.metrics.erased(Erasure::OnRequest);
+            tracing::info!(call = id::call(call), "recording erased on request");
+            Ok(StatusCode::NO_CONTENT)
+        }
+        Ok(Ok(false)) => Err(not_recorded()),
+        Ok(Err(error)) => {
+            control.metrics.erased(Erasure::Failed);
+            tracing::error!(call = id::call(call), %error, "a recording can't be erased");
+            Err(Problem::internal())
+        }
+        Err(_) => Err(Problem::internal()),
+    }
+}
+
+/// The call that a path names, once all that was accepted of its recording is in the file.
+///
+/// Recordings outlive what is remembered of calls.
+async fn recording_of(
+    control: &Control,
+    request: Request,
+) -> Result<(&Recordings, CallId), Problem> {
     let call = calls::call_id(&mut request.into_parts().0).await?;
-    let none = || Problem::new(Code::RecordingNotFound, "This call was not recorded.");
-    let recordings = control.recordings.as_ref().ok_or_else(none)?;
-    let path = path_of(&recordings.directory, call);
-    // What was accepted before the request is in the file before it is read.
+    let recordings = control.recordings.as_ref().ok_or_else(not_recorded)?;
     if let Ok(flushed) = recordings.queue.flush() {
         let _ = flushed.await;
     }
-    if !path.is_file() {
-        return Err(none());
-    }
-    let (sender, mut receiver) = mpsc::channel(AHEAD);
-    tokio::task::spawn_blocking(move || {
-        let mut pieces = Pieces { sender, piece: Vec::with_capacity(PIECE) };
-        let exported = export_wav(&path, &mut pieces).map_err(io::Error::other);
-        if let Err(error) = exported.and_then(|()| pieces.flush()) {
-            tracing::error!(call = id::call(call), %error, "a recording can't be exported");
-            let _ = pieces.sender.blocking_send(Err(error));
+    Ok((recordings, call))
+}
+
+fn not_recorded() -> Problem {
+    let detail = "This call was not recorded, or its recording was erased.";
+    Problem::new(Code::RecordingNotFound, detail)
+}
+
+/// Writes a recording into the channel, and tells of its beginning or why there is none.
+fn send_wav(
+    archive: &Archive,
+    call: CallId,
+    sender: mpsc::Sender<io::Result<Bytes>>,
+    begun: oneshot::Sender<Result<Ending, ExportError>>,
+) {
+    let mut pieces = Pieces { sender, piece: Vec::with_capacity(PIECE) };
+    let mut begun = Some(begun);
+    let exported = archive.export_wav(call, &mut pieces, |_, summary| {
+        if let Some(begun) = begun.take() {
+            let _ = begun.send(Ok(summary.ending));
         }
     });
-    // A recording that can't be read at all is an error, not an empty WAV.
-    let Some(Ok(first)) = receiver.recv().await else { return Err(Problem::internal()) };
-    let pieces = tokio_stream::once(Ok(first)).chain(ReceiverStream::new(receiver));
-    Ok(([(header::CONTENT_TYPE, "audio/wav")], Body::from_stream(pieces)).into_response())
+    let Err(error) = exported else { return };
+    match begun {
+        Some(begun) => drop(begun.send(Err(error))),
+        None => {
+            tracing::error!(call = id::call(call), %error, "the export of a recording broke off");
+            let _ = pieces.sender.blocking_send(Err(io::Error::other(error)));
+        }
+    }
+}
+
+fn cannot_export(call: CallId, error: &ExportError) -> Problem {
+    let problem = match error {
+        ExportError::None => return not_recorded(),
+        ExportError::Key(KeyFileError::Erased) => {
+            let detail = "Its key was destroyed, and what is left of it can't be read by anybody.";
+            return Problem::new(Code::RecordingErased, detail);
+        }
+        ExportError::Key(KeyFileError::UnknownKek(kek)) => Problem::new(
+            Code::RecordingKeyMissing,
+            format!("Name the file of key {kek} in recordings.key_files, and send SIGHUP."),
+        ),
+        ExportError::Damaged { .. } | ExportError::Key(KeyFileError::Altered) => {
+            damaged("`sotto recordings verify` names the first part that is wrong.")
+        }
+        ExportError::Read(ReadError::NoHeader | ReadError::UnknownVersion(_)) => {
+            damaged("It does not begin as this version of Sotto begins recordings.")
+        }
+        ExportError::Read(ReadError::Io(_))
+        | ExportError::Key(KeyFileError::Io(_))
+        | ExportError::Write(_)
+        | ExportError::TooLong => Problem::internal(),
+    };
+    tracing::error!(call = id::call(call), %error, "a recording can't be exported");
+    problem
+}
+
+fn damaged(detail: &'static str) -> Problem {
+    Problem::new(Code::RecordingDamaged, detail)
 }
 
 /// A writer that sends on what is written, in pieces.

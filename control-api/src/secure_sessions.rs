@@ -6,16 +6,20 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::response::Response;
+use relay::switchboard::SessionRequest;
 
 use crate::Control;
-use crate::auth::{AnyKey, Permit, SecureCancel, SecureEnter};
+use crate::auth::{AnyKey, Permit, SecureEnd, SecureEnter};
 use crate::calls::CallPath;
 use crate::clock;
 use crate::dto::id;
 use crate::dto::json::JsonBytes;
-use crate::dto::plan::PlanRequest;
-use crate::dto::secure_session::{SessionEntered, SessionView};
+use crate::dto::named_plan::{EnterRequest, NamedPlanRequest};
+use crate::dto::plan::{PlanContext, PlanRequest, SessionOrder};
+use crate::dto::secure_session::{SessionEntered, SessionView, SilenceWarning};
 use crate::idempotency::{Answer, PostedRequest};
+use crate::index::CallEntry;
+use crate::keys::{Role, Scope};
 use crate::problem::{Code, Problem, ProblemBody};
 
 /// Enters a secure session.
@@ -24,7 +28,7 @@ use crate::problem::{Code, Problem, ProblemBody};
 /// engine or the recording.
 #[utoipa::path(
     post, path = "/v1/calls/{call_id}/secure-session", tag = "secure sessions",
-    request_body = PlanRequest,
+    request_body = EnterRequest,
     params(("call_id" = String, Path),
         ("Idempotency-Key" = Option<String>, Header,
         description = "Repeat a request with the same key, and it has its effect once (24 h)")),
@@ -44,26 +48,54 @@ pub async fn enter(
     let principal = &permit.principal.key;
     let posted =
         PostedRequest { principal, headers: &headers, path: uri.path(), body: body.octets() };
-    let work = async { enter_session(&control, &call, body.read()?).await };
+    let work = async { enter_session(&control, &call, plan_of(&control, &body)?).await };
     control.idempotency.once(&posted, clock::monotonic(), work).await
 }
 
-async fn enter_session(
+/// The plan that was sent, or that of the name that was sent.
+fn plan_of(control: &Control, body: &JsonBytes) -> Result<PlanRequest, Problem> {
+    match EnterRequest::read(body)? {
+        EnterRequest::Inline(plan) => Ok(*plan),
+        EnterRequest::Named(NamedPlanRequest { plan }) => {
+            let plans = &control.models.plans;
+            let known = plans.find(&plan).ok_or_else(|| {
+                Problem::invalid(
+                    "/plan",
+                    "is no plan of the configuration: GET /v1/plans lists them",
+                )
+            })?;
+            plans.request(&known)
+        }
+    }
+}
+
+/// Enters a session with a plan that was sent or named; the answer is for REST.
+pub(crate) async fn enter_session(
     control: &Control,
     call: &CallPath,
     request: PlanRequest,
 ) -> Result<Answer, Problem> {
     let at = call.live()?;
-    let (session, engine_audio) = (id::new_session(), request.engine_audio());
-    let plan = request.into_plan(clock::now().day())?;
-    let receipt = control.relay.enter_secure(at, session, plan, engine_audio).await?;
+    let session = id::new_session();
+    let context =
+        PlanContext { today: clock::now().day(), secure: &control.secure, sinks: &control.sinks };
+    let SessionOrder { plan, engine_audio, announcer, sink } = request.into_order(&context)?;
+    let warning = SilenceWarning::of(plan.deadline(), call.0.profile().silence_budget());
+    let request = SessionRequest { session, plan, engine_audio, announcer };
+    // Before the cut, since what is accepted may be handed over before the receipt is read here.
+    let order = call.0.order(session, sink);
+    let receipt = control.relay.enter_secure(at, request).await?;
+    order.keep();
     assert!(receipt.call() == at.call && receipt.session() == session, "the receipt is for this");
     let cut_at = clock::at(receipt.since());
     call.0.story.session_started(cut_at, session);
     let call = id::call(at.call);
     tracing::info!(call, session = id::session(session), "secure session entered");
     let location = format!("/v1/calls/{call}/secure-session");
-    Answer::created(&location, &SessionEntered::new(&receipt, cut_at))
+    if warning.is_some() {
+        tracing::warn!(call, "the session may outlast the silence that its engine bears");
+    }
+    Answer::created(&location, &SessionEntered::new(&receipt, cut_at, warning))
 }
 
 /// Reads the call's last secure session. An engine's key learns its state, and pass or fail.
@@ -79,14 +111,28 @@ pub async fn read(
     permit: Permit<AnyKey>,
     CallPath(entry): CallPath,
 ) -> Result<Json<SessionView>, Problem> {
-    let seen = control.see(&entry).await;
-    SessionView::of(&entry, seen.as_ref(), permit.role()).map(Json).ok_or_else(|| {
+    view(&control, &entry, permit.role()).await
+}
+
+/// The call's last secure session, as `role` may see it.
+pub(crate) async fn view(
+    control: &Control,
+    entry: &CallEntry,
+    role: Role,
+) -> Result<Json<SessionView>, Problem> {
+    let seen = control.see(entry).await;
+    let view = SessionView::of(entry, seen.as_ref(), role).ok_or_else(|| {
         Problem::new(Code::SecureSessionNotFound, "No secure session was entered on this call.")
-    })
+    })?;
+    let outcome = entry.story.session().and_then(|session| control.sinks.outcome(session.id));
+    Ok(Json(view.with_delivery(role, outcome.as_ref())))
 }
 
 /// Ends a collection early, or lets a held call drain once more. The cut holds until quiet is
 /// heard.
+///
+/// A script's key ends a session that it drives field by field, between two fields; all else is
+/// for operators.
 #[utoipa::path(
     delete, path = "/v1/calls/{call_id}/secure-session", tag = "secure sessions",
     params(("call_id" = String, Path)),
@@ -96,10 +142,16 @@ pub async fn read(
 )]
 pub async fn cancel(
     State(control): State<Arc<Control>>,
-    _: Permit<SecureCancel>,
+    permit: Permit<SecureEnd>,
     call: CallPath,
 ) -> Result<StatusCode, Problem> {
-    control.relay.cancel_secure(call.live()?).await?;
-    tracing::info!(call = id::call(call.0.id), "secure session cancelled by an operator");
+    let at = call.live()?;
+    if permit.role().allows(Scope::SecureCancel) {
+        control.relay.cancel_secure(at).await?;
+    } else {
+        control.relay.abandon_secure(at).await?;
+    }
+    let role = permit.role().as_str();
+    tracing::info!(call = id::call(call.0.id), role, "secure session cancelled");
     Ok(StatusCode::NO_CONTENT)
 }

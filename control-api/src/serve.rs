@@ -1,5 +1,6 @@
 //! Running: relay, API and health listener in one process.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -7,15 +8,27 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use relay::io::Threads;
+use relay::prompts::PromptError;
+use relay::recording::{Archive, Recovered};
 use relay::{RelayConfig, Started};
+use serde_json::Value;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 use crate::config::{Config, ConfigError, MediaConfig};
+use crate::dto::plan::PlanContext;
 use crate::keys::{KeyError, KeyFile, KeyTable, Role, Token};
+use crate::mcp::{BaseUrl, Models};
+use crate::outbound::{Outbound, SystemResolver};
+use crate::plans::Plans;
+use crate::recording_keys::{self, RecordingKeyError};
 use crate::recordings::Recordings;
-use crate::{Control, app, chance, clock, health, server};
+use crate::secure_defaults::SecureDefaults;
+use crate::sinks::{Sinks, SinksError};
+use crate::webhooks::delivery::Schedule;
+use crate::webhooks::{Webhooks, WebhooksError};
+use crate::{Control, Outward, Parts, app, chance, clock, health, prompts, retention, server};
 
 /// Exit code for a configuration that can't work (`EX_CONFIG` of sysexits.h).
 pub const EXIT_CONFIG: u8 = 78;
@@ -31,6 +44,12 @@ pub enum StartError {
     /// The keys can't be read or made.
     #[error(transparent)]
     Keys(#[from] KeyError),
+    /// A sink can't be used.
+    #[error(transparent)]
+    Sinks(#[from] SinksError),
+    /// A webhook can't be used.
+    #[error(transparent)]
+    Webhooks(#[from] WebhooksError),
     /// Nobody could use the API.
     #[error(
         "control.address {address} is reachable from outside, but {keys} holds no key: make one \
@@ -41,6 +60,20 @@ pub enum StartError {
         address: SocketAddr,
         /// The key file.
         keys: PathBuf,
+    },
+    /// The folder of prompts can't be used.
+    #[error("prompts.directory: {0}; sotto prompts check tells all that is wrong")]
+    Prompts(#[from] PromptError),
+    /// The keys that seal recordings can't be read or made.
+    #[error(transparent)]
+    RecordingKeys(#[from] RecordingKeyError),
+    /// Recordings can't be kept.
+    #[error("recordings.directory {directory}: {source}")]
+    Archive {
+        /// The directory.
+        directory: PathBuf,
+        /// What the system said.
+        source: io::Error,
     },
     /// The media plane did not start.
     #[error("{error}{}", cause_of(.error))]
@@ -66,8 +99,18 @@ impl StartError {
     #[must_use]
     pub const fn exit_code(&self) -> u8 {
         match self {
-            StartError::Config(_) | StartError::Keys(_) | StartError::NoKeys { .. } => EXIT_CONFIG,
-            StartError::Relay { .. } | StartError::Listen { .. } | StartError::NoRandom => 1,
+            StartError::Config(_)
+            | StartError::Keys(_)
+            | StartError::Prompts(_)
+            | StartError::Sinks(_)
+            | StartError::Webhooks(_)
+            | StartError::NoKeys { .. }
+            | StartError::RecordingKeys(_)
+            | StartError::Archive { .. }
+            | StartError::Relay { error: relay::StartError::Config(_) } => EXIT_CONFIG,
+            StartError::Relay { error: relay::StartError::Kernel { .. } }
+            | StartError::Listen { .. }
+            | StartError::NoRandom => 1,
         }
     }
 }
@@ -89,6 +132,7 @@ pub struct Running {
     keys: PathBuf,
     threads: Threads,
     hearing: JoinHandle<()>,
+    delivering: JoinHandle<()>,
     tasks: Vec<JoinHandle<()>>,
 }
 
@@ -99,29 +143,53 @@ impl Running {
     /// # Errors
     /// The first thing that prevents it.
     pub async fn start(config: Config) -> Result<Running, StartError> {
+        let outward = open_outward(&config)?;
         let (keys, first_key) = open_keys(&config)?;
+        let secure = secure_defaults(&config)?;
+        let plans = named_plans(&config.plans, &secure, &outward.sinks)?;
+        let archive = open_archive(&config)?;
         let (api_listener, health_listener) =
             (listen(config.control).await?, listen(config.health).await?);
         let addresses = (local(&api_listener)?, local(&health_listener)?);
         let policy = config.media.policy();
         let served = config.clone();
-        let relay = relay_config(config.media, config.recordings.clone())?;
-        let Started { relay, events, gauges, threads } =
+        let relay = relay_config(config.media, archive.clone())?;
+        let Started { relay, events, deliveries, gauges, threads } =
             relay::start(&relay).map_err(|error| StartError::Relay { error })?;
-        let recordings = config.recordings.zip(threads.recorder());
-        let recordings = recordings
-            .map(|(directory, recorder)| Recordings { directory, queue: recorder.queue() });
-        let control = Control::new(relay, gauges, policy, recordings, keys);
+        let recordings = archive.zip(threads.recorder());
+        let recordings =
+            recordings.map(|(archive, recorder)| Recordings { archive, queue: recorder.queue() });
+        let base = config.mcp_base.or_else(|| BaseUrl::of_listener(addresses.0));
+        let models = Models { plans, base };
+        let control = Control::new(Parts {
+            relay,
+            gauges,
+            policy,
+            recordings,
+            keys,
+            engines: config.engines,
+            secure,
+            outward,
+            models,
+        });
         let hearing = tokio::spawn({
             let control = Arc::clone(&control);
             async move { control.hear(events).await }
         });
+        let delivering = tokio::spawn({
+            let control = Arc::clone(&control);
+            async move { control.deliver(deliveries).await }
+        });
         let api = app(&control);
-        let tasks = vec![
+        let mut tasks = vec![
             tokio::spawn(server::serve(api_listener, api, control.stopping())),
             tokio::spawn(server::serve(health_listener, health::app(&control), control.stopping())),
             tokio::spawn(health::sample(Arc::clone(&control))),
         ];
+        tasks.extend(control.webhooks.start(&control.stopping()));
+        if let Some(retain) = config.recordings.and_then(|recordings| recordings.retain) {
+            tasks.push(tokio::spawn(retention::keep(Arc::clone(&control), retain)));
+        }
         let (address, health) = addresses;
         log_start(&served, address, health);
         Ok(Running {
@@ -132,6 +200,7 @@ impl Running {
             keys: config.keys,
             threads,
             hearing,
+            delivering,
             tasks,
         })
     }
@@ -146,6 +215,18 @@ impl Running {
         Ok(())
     }
 
+    /// Takes over the keys that seal recordings as a configuration names them now.
+    ///
+    /// # Errors
+    /// If they can't be read; the old keys stay in use.
+    pub fn reload_recording_keys(&self, config: &Config) -> Result<(), RecordingKeyError> {
+        if let (Some(kept), Some(recordings)) = (&self.control.recordings, &config.recordings) {
+            kept.archive.replace_keys(recording_keys::read(&recordings.keys)?);
+            tracing::info!("the keys of recordings were read again");
+        }
+        Ok(())
+    }
+
     /// Waits until the relay is gone, which it never is while the process is well.
     pub async fn relay_gone(&mut self) {
         let _ = (&mut self.hearing).await;
@@ -153,7 +234,7 @@ impl Running {
 
     /// Ends all calls, completes their recordings, lets requests in flight end.
     pub async fn stop(self) {
-        let Running { control, threads, hearing, tasks, .. } = self;
+        let Running { control, threads, hearing, delivering, tasks, .. } = self;
         control.stop();
         for entry in control.calls.live() {
             let _ = control.end_call(&entry).await;
@@ -167,8 +248,10 @@ impl Running {
             let _ = flushed.await;
         }
         // The workers end when nobody can ask them for anything any more.
-        hearing.abort();
-        let _ = hearing.await;
+        for task in [hearing, delivering] {
+            task.abort();
+            let _ = task.await;
+        }
         drop(control);
         let (sender, joined) = oneshot::channel();
         // A thread of our own: the runtime would wait for one of its own without end.
@@ -204,9 +287,59 @@ fn open_keys(config: &Config) -> Result<(KeyTable, Option<Token>), StartError> {
     Ok((file.table()?, first))
 }
 
+/// Whom this process speaks to of its own accord.
+fn open_outward(config: &Config) -> Result<Outward, StartError> {
+    let outbound = Outbound::new(config.outbound.clone(), Arc::new(SystemResolver));
+    let sinks = Sinks::open(config.sinks.clone(), outbound.clone())?;
+    let directory = config.state_dir.join("webhooks");
+    let schedule = Schedule::default();
+    let webhooks = Webhooks::open(config.webhooks.clone(), &directory, outbound, schedule)?;
+    Ok(Outward { sinks: Arc::new(sinks), webhooks: Arc::new(webhooks) })
+}
+
+/// What holds for every secure session.
+fn secure_defaults(config: &Config) -> Result<SecureDefaults, StartError> {
+    let secure = SecureDefaults {
+        card_mode: config.secure.card_mode,
+        language: config.secure.language,
+        prompts: prompts::load(config.prompts.as_deref())?,
+    };
+    match secure.voice(secure.language) {
+        Some(_) => Ok(secure),
+        None => Err(ConfigError::no_voice().into()),
+    }
+}
+
+/// The named plans, made once to see that each can be.
+fn named_plans(
+    written: &BTreeMap<String, Value>,
+    secure: &SecureDefaults,
+    sinks: &Sinks,
+) -> Result<Plans, StartError> {
+    let context = PlanContext { today: clock::now().day(), secure, sinks };
+    let plans = Plans::check(written.clone(), |request| {
+        request.into_order(&context).map(|order| order.plan)
+    });
+    plans.map_err(|fault| ConfigError::Plan { member: fault.member, reason: fault.reason }.into())
+}
+
+/// The recordings; what a crash has left half done there is completed.
+fn open_archive(config: &Config) -> Result<Option<Arc<Archive>>, StartError> {
+    let Some(recordings) = &config.recordings else { return Ok(None) };
+    let keys = recording_keys::read_or_make(recordings, config.control)?;
+    let directory = recordings.directory.clone();
+    let failed = |source| StartError::Archive { directory: recordings.directory.clone(), source };
+    let archive = Archive::open(directory, keys, chance::fill).map_err(failed)?;
+    let Recovered { strays, erasures, keyless } = archive.recover().map_err(failed)?;
+    if strays + erasures + keyless > 0 {
+        tracing::info!(strays, erasures, keyless, "recordings were left by a process that died");
+    }
+    Ok(Some(Arc::new(archive)))
+}
+
 fn relay_config(
     media: MediaConfig,
-    recordings: Option<PathBuf>,
+    recordings: Option<Arc<Archive>>,
 ) -> Result<RelayConfig, StartError> {
     Ok(RelayConfig {
         media_v4: media.v4,

@@ -32,7 +32,8 @@ impl Audience {
     #[must_use]
     pub const fn of(role: Role) -> Audience {
         match role {
-            Role::Engine => Audience::Engine,
+            // A payment key is let at no story; were it, it would be told the least.
+            Role::Engine | Role::Payment => Audience::Engine,
             Role::Script | Role::Operator => Audience::Staff,
         }
     }
@@ -59,8 +60,12 @@ pub enum Tale {
     FieldStarted(SessionId, Step, u8),
     /// An attempt failed.
     FieldRejected(SessionId, Step, u8, FieldError),
+    /// The caller is to key a field once more, to be sure.
+    FieldRepeated(SessionId, Step, u8),
     /// A field is complete.
     FieldAccepted(SessionId, Step),
+    /// Every field is accepted, and on its way to whoever may have it.
+    SessionProcessing(SessionId),
     /// The collection is over, the cut is not.
     SessionConcluded(SessionId, Verdict),
     /// No quiet was found; the cut holds until an operator acts.
@@ -82,7 +87,9 @@ impl Tale {
             | Tale::RecordingGap
             | Tale::FieldStarted(_, _, _)
             | Tale::FieldRejected(_, _, _, _)
+            | Tale::FieldRepeated(_, _, _)
             | Tale::FieldAccepted(_, _)
+            | Tale::SessionProcessing(_)
             | Tale::SessionConcluded(_, _)
             | Tale::SessionHeld(_) => false,
         }
@@ -277,6 +284,13 @@ impl Chapters {
             EventKind::FieldAccepted { step } => {
                 self.with_session(|session| session.rejected = None);
                 self.tell_of_session(at, |id| Tale::FieldAccepted(id, step));
+            }
+            EventKind::FieldRepeated { step, attempt } => {
+                self.tell_of_session(at, |id| Tale::FieldRepeated(id, step, attempt));
+            }
+            EventKind::Processing => {
+                self.with_session(|session| session.field = Some((Step::PaymentProcessing, 1)));
+                self.tell_of_session(at, Tale::SessionProcessing);
             }
             EventKind::SecureConcluded { session, verdict } => {
                 self.with_session(|record| {

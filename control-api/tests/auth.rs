@@ -11,11 +11,11 @@ use control_api::openapi;
 use rig::Rig;
 
 /// Operations, and the roles that are let in.
-const MATRIX: [(&str, &str, &[Role]); 14] = [
+const MATRIX: [(&str, &str, &[Role]); 23] = [
     ("post", "/v1/calls", CALLS),
     ("get", "/v1/calls", CALLS),
     ("get", "/v1/calls/{call_id}", CALLS),
-    ("delete", "/v1/calls/{call_id}", CALLS),
+    ("delete", "/v1/calls/{call_id}", ALL),
     ("post", "/v1/calls/{call_id}/caller/offer", CALLS),
     ("put", "/v1/calls/{call_id}/engine", CALLS),
     ("put", "/v1/calls/{call_id}/arm", CALLS),
@@ -23,10 +23,20 @@ const MATRIX: [(&str, &str, &[Role]); 14] = [
     ("post", "/v1/calls/{call_id}/dtmf", CALLS),
     ("post", "/v1/calls/{call_id}/secure-session", ALL),
     ("get", "/v1/calls/{call_id}/secure-session", ALL),
-    ("delete", "/v1/calls/{call_id}/secure-session", &[Role::Operator]),
+    ("delete", "/v1/calls/{call_id}/secure-session", CALLS),
+    ("post", "/v1/calls/{call_id}/secure-session/captures", CALLS),
+    ("post", "/v1/calls/{call_id}/secure-session/complete", CALLS),
+    ("post", "/v1/calls/{call_id}/secure-session/sealed", &[Role::Payment]),
     ("get", "/v1/calls/{call_id}/events", ALL),
     ("get", "/v1/calls/{call_id}/recording", &[Role::Operator]),
+    ("get", "/v1/webhook-deliveries", &[Role::Operator]),
+    ("post", "/v1/webhook-deliveries/{delivery_id}/replay", &[Role::Operator]),
+    ("get", "/v1/plans", CALLS),
+    ("post", "/v1/calls/{call_id}/model-tokens", CALLS),
+    ("delete", "/v1/calls/{call_id}/model-tokens", CALLS),
+    ("delete", "/v1/calls/{call_id}/recording", &[Role::Operator]),
 ];
+const EVERY: &[Role] = &[Role::Operator, Role::Script, Role::Engine, Role::Payment];
 const ALL: &[Role] = &[Role::Operator, Role::Script, Role::Engine];
 const CALLS: &[Role] = &[Role::Operator, Role::Script];
 
@@ -45,7 +55,7 @@ fn request(method: &str, path: &str, authorization: Option<&str>) -> Request<Bod
 async fn every_operation_asks_for_its_scope() {
     let rig = Rig::new("matrix");
     for (method, path, allowed) in MATRIX {
-        for role in ALL {
+        for role in EVERY {
             let bearer = format!("Bearer {}", rig.token(*role));
             let status = rig.send(request(method, path, Some(&bearer))).await.status.as_u16();
             let forbidden = status == 403;

@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::TcpStream;
+use std::net::{TcpStream, UdpSocket};
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
@@ -51,6 +51,7 @@ fn what_is_wrong_with_a_file_is_said_in_one_line() {
         ("[control]\nadress = '127.0.0.1:1'\n", "line 2"),
         ("[media]\nports = 'x'\n", "media.ports"),
         ("[media\n", "line 1"),
+        ("[plans.card]\nfields = [{ type = 'pin' }]\n", "plans.card.fields[0].type"),
     ] {
         std::fs::write(&path, text).unwrap();
         let output = sotto(&["serve", "--config", path.to_str().unwrap()]).output().unwrap();
@@ -135,7 +136,81 @@ fn it_serves_and_stops_when_asked() {
         assert!(entry["timestamp"].is_string(), "{line}");
         assert_ne!(entry["level"], "WARN", "{line}");
     }
-    assert_eq!(std::fs::read_dir(state.join("recordings")).unwrap().count(), 1);
+    // The recording and its key; the key that wraps lies elsewhere, and nothing told it.
+    assert_eq!(std::fs::read_dir(state.join("recordings")).unwrap().count(), 2);
+    let kek = std::fs::read_to_string(state.join("recordings.kek")).unwrap();
+    assert!(!log.contains(kek.trim()) && !hint.contains(kek.trim()));
+}
+
+/// A relay that was killed in the middle of a session knows nothing of it when it is started again:
+/// nothing is forwarded, and no state of a session lies on the disk.
+#[test]
+fn case_16_a_restarted_relay_forwards_nothing_and_knows_no_session() {
+    let state = state("crash");
+    let (port, health) = (free_port(), free_port());
+    let (control, health) = (format!("127.0.0.1:{port}"), format!("127.0.0.1:{health}"));
+    let start = || {
+        let child = sotto(&["serve", "--control", &control, "--health", &health])
+            .args(["--ports", "25140-25179", "--workers", "1"])
+            .args(["--state-dir", state.to_str().unwrap()])
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn();
+        Served(child.unwrap())
+    };
+    let mut first = start();
+    let mut token = String::new();
+    BufReader::new(first.0.stdout.as_mut().unwrap()).read_line(&mut token).unwrap();
+    let token = token.trim().to_owned();
+    let opened = post_call(&control, &token);
+    let location = opened.lines().find_map(|it| it.strip_prefix("location: ")).unwrap().to_owned();
+    let session = format!("{location}/secure-session");
+    let plan = r#"{"fields":[{"type":"payment-card-number"}]}"#;
+    let entered = request(&control, &token, "POST", &session, plan);
+    assert!(entered.starts_with("HTTP/1.1 201"), "the control: {entered}");
+    for digit in "42424242".chars() {
+        let key = format!(r#"{{"digit":"{digit}"}}"#);
+        let answer = request(&control, &token, "POST", &format!("{location}/dtmf"), &key);
+        assert!(answer.starts_with("HTTP/1.1 204"), "{answer}");
+    }
+    first.0.kill().unwrap();
+    first.0.wait().unwrap();
+    for file in files_below(&state) {
+        let octets = std::fs::read(&file).unwrap();
+        let holds = |word: &[u8]| octets.windows(word.len()).any(|it| it == word);
+        assert!(!holds(b"42424242") && !holds(b"sec_"), "{file:?}");
+    }
+
+    let _second = start();
+    let answer = wait_for_answer(&control, &token, &location);
+    assert!(answer.starts_with("HTTP/1.1 404"), "{answer}");
+    let port: u16 =
+        opened.split("m=audio ").nth(1).unwrap().split(' ').next().unwrap().parse().unwrap();
+    let caller = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let engine = UdpSocket::bind("127.0.0.1:40000").unwrap();
+    engine.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
+    let packet = [&[0x80, 0, 0, 1, 0, 0, 0, 1, 1, 2, 3, 4][..], &[0x55; 160]].concat();
+    (0..10).for_each(|_| drop(caller.send_to(&packet, ("127.0.0.1", port))));
+    assert!(engine.recv(&mut [0; 2048]).is_err(), "nothing is forwarded");
+    let opened = post_call(&control, &token);
+    assert!(opened.starts_with("HTTP/1.1 201"), "the control: set up again, it works: {opened}");
+}
+
+/// The answer to a question, as soon as the relay answers at all.
+fn wait_for_answer(address: &str, token: &str, path: &str) -> String {
+    let begun = clock::monotonic();
+    while TcpStream::connect(address).is_err() {
+        assert!(begun.elapsed() < Duration::from_secs(15), "it does not start");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    request(address, token, "GET", path, "")
+}
+
+fn files_below(folder: &std::path::Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let (folders, mut files): (Vec<PathBuf>, Vec<PathBuf>) = entries.partition(|it| it.is_dir());
+    files.extend(folders.iter().flat_map(|it| files_below(it)));
+    files
 }
 
 fn free_port() -> u16 {
@@ -149,10 +224,14 @@ fn post_call(address: &str, token: &str) -> String {
         "{{\"caller\":{{\"sdp\":\"{sdp}\"}},\
          \"engine\":{{\"type\":\"rtp\",\"address\":\"127.0.0.1:40000\"}}}}"
     );
+    request(address, token, "POST", "/v1/calls", &body)
+}
+
+fn request(address: &str, token: &str, method: &str, path: &str, body: &str) -> String {
     let mut stream = TcpStream::connect(address).unwrap();
     write!(
         stream,
-        "POST /v1/calls HTTP/1.1\r\nhost: x\r\nconnection: close\r\nauthorization: Bearer {token}\r\n\
+        "{method} {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\nauthorization: Bearer {token}\r\n\
          content-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
         body.len()
     )

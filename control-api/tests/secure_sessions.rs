@@ -160,7 +160,9 @@ async fn an_operator_cancels_and_the_cut_is_drained() {
     rig.delete(Role::Operator, &path).await.expect(404);
     rig.post(Role::Script, &path, card_plan()).await.expect(201);
     rig.key(&call, "4242").await;
-    rig.delete(Role::Script, &path).await.expect(403);
+    // A script ends only what it drives itself.
+    rig.delete(Role::Script, &path).await.expect(409);
+    rig.delete(Role::Engine, &path).await.expect(403);
     rig.delete(Role::Operator, &path).await.expect(204);
     let ended = wait_for(&rig, Role::Script, &path, "ended").await;
     assert_eq!((&ended["result"], &ended["reason"]), (&json!("fail"), &json!("cancelled")));
@@ -216,4 +218,83 @@ async fn no_answer_holds_what_was_keyed() {
     let leaks = |text: &str| text.contains(&GOOD[..8]);
     assert!(!leaks(&told), "{told}");
     assert!(leaks(&format!("{told}{KEYED}")), "the check above can fail");
+}
+
+/// An engine that hangs up, or is easily worried by silence, does not end a session.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_engine_that_hangs_up_is_held_back_until_the_session_ends() {
+    let rig = Rig::new("hang-up");
+    let talker = Talker::new();
+    let call = talking_call(&rig, &talker).await;
+    let path = format!("{call}/secure-session");
+    rig.post(Role::Script, &path, card_plan()).await.expect(201);
+    rig.delete(Role::Engine, &call).await.expect(202);
+    assert_eq!(rig.get(Role::Engine, &path).await.json()["state"], "collecting");
+    rig.delete(Role::Operator, &path).await.expect(204);
+    wait_for(&rig, Role::Script, &call, "closed").await;
+    // The control: without a session it ends the call at once.
+    let other = talking_call(&rig, &talker).await;
+    rig.delete(Role::Engine, &other).await.expect(204);
+    wait_for(&rig, Role::Script, &other, "closed").await;
+}
+
+/// A plan that may outlast what its engine bears is entered with a warning.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_plan_longer_than_its_engine_bears_is_warned_of() {
+    let rig = Rig::new("budget");
+    let mut body = open_body(11, 40_000);
+    body["engine"]["profile"] = json!("nervous");
+    let opened = rig.post(Role::Script, "/v1/calls", body.clone()).await.expect(201).json();
+    let path = format!("/v1/calls/{}/secure-session", opened["id"].as_str().unwrap());
+    let entered = rig.post(Role::Script, &path, card_plan()).await.expect(201).json();
+    assert!(entered["warnings"][0].as_str().unwrap().contains("45 s"));
+    let path = format!("{}/secure-session", rig.open().await);
+    let entered = rig.post(Role::Script, &path, card_plan()).await.expect(201).json();
+    assert!(entered.get("warnings").is_none(), "the control");
+    body["engine"]["profile"] = json!("unknown");
+    rig.post(Role::Script, "/v1/calls", body).await.expect(422);
+}
+
+/// A script drives a session field by field, and ends it between two fields.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_script_captures_one_field_after_the_other() {
+    let rig = Rig::new("captures");
+    let talker = Talker::new();
+    let call = talking_call(&rig, &talker).await;
+    let path = format!("{call}/secure-session");
+    let mut plan = card_plan();
+    plan["drive"] = json!("field_at_a_time");
+    plan["fields"] = json!([
+        { "type": "payment-card-number" }, { "type": "expiration-date" }, { "type": "security-code" }
+    ]);
+    rig.post(Role::Script, &path, plan).await.expect(201);
+    let captures = format!("{path}/captures");
+    let capture = |step: &str| rig.post(Role::Script, &captures, json!({ "step": step }));
+    // Before the number the security code is refused, and an unknown field too.
+    let refused = capture("security-code").await.expect(409).json();
+    assert_eq!(refused["code"], "capture-refused");
+    capture("favourite-colour").await.expect(422);
+    capture("payment-card-number").await.expect(200);
+    capture("expiration-date").await.expect(409);
+    rig.delete(Role::Script, &path).await.expect(409);
+    rig.key(&call, "4242424242424242#").await;
+    let view = rig.get(Role::Script, &path).await.json();
+    assert_eq!(view["required"], json!(["expiration-date", "security-code"]));
+    rig.post(Role::Script, &format!("{path}/complete"), json!({})).await.expect(409);
+    capture("expiration-date").await.expect(200);
+    rig.key(&call, "1299").await;
+    capture("expiration-date").await.expect(200);
+    rig.key(&call, "1230").await;
+    capture("security-code").await.expect(200);
+    rig.key(&call, "123").await;
+    rig.post(Role::Script, &format!("{path}/complete"), json!({})).await.expect(200);
+    let ended = wait_for(&rig, Role::Script, &path, "ended").await;
+    assert_eq!((&ended["result"], &ended["reason"]), (&json!("pass"), &json!("success")));
+    // Another one, given up between two fields.
+    let mut plan = card_plan();
+    plan["drive"] = json!("field_at_a_time");
+    rig.post(Role::Script, &path, plan).await.expect(201);
+    rig.delete(Role::Script, &path).await.expect(204);
+    let ended = wait_for(&rig, Role::Script, &path, "ended").await;
+    assert_eq!(ended["result"], "fail");
 }

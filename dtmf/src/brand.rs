@@ -98,7 +98,7 @@ impl Brand {
         }
     }
 
-    /// Whether a number of this brand must pass the Luhn check (ISO/IEC 7812-1 annex B). Some
+    /// Whether every number of this brand passes the Luhn check (ISO/IEC 7812-1 annex B). Some
     /// UnionPay numbers in use don't; enRoute never had a check digit.
     pub(crate) const fn has_check_digit(self) -> bool {
         !matches!(self, Self::UnionPay | Self::EnRoute)

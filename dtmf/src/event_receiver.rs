@@ -52,7 +52,8 @@ pub struct EventPacket<'a> {
 pub struct EventPress {
     /// The key.
     pub digit: Digit,
-    /// How long the key had been down, by the sender's own account, when the press was reported.
+    /// How long the key had been down, by the sender's own account, when the press was reported; for
+    /// one known from a later packet's copy alone (RFC 2198), how long ago it went down.
     /// At least true of a first packet; a lone late one says less than what has passed.
     pub held: Duration,
 }
@@ -141,7 +142,7 @@ impl EventReceiver {
 
     /// As [`Self::hear`], with the repeats.
     pub(crate) fn hear_all(&mut self, packet: EventPacket<'_>, report: &mut impl FnMut(HeardKey)) {
-        self.hear_block(packet, false, report);
+        self.hear_block(packet, None, report);
     }
 
     /// As [`Self::hear_redundant`], with the repeats.
@@ -151,16 +152,21 @@ impl EventReceiver {
         event_payload_type: u8,
         report: &mut impl FnMut(HeardKey),
     ) -> Result<(), MalformedRedundancy> {
-        for block in Redundancy::parse(packet.payload)? {
-            if block.payload_type == event_payload_type {
-                let content = EventPacket {
-                    timestamp: packet.timestamp.wrapping_sub(block.age),
-                    marker: packet.marker && !block.is_copy,
-                    payload: block.payload,
-                    ..packet
-                };
-                self.hear_block(content, block.is_copy, report);
-            }
+        let blocks = Redundancy::parse(packet.payload)?;
+        let events = blocks.filter(|block| block.payload_type == event_payload_type);
+        // What the newest event has lasted has passed since the copies' timestamps as well.
+        let elapsed =
+            events.clone().filter(|block| !block.is_copy).map(|block| lasted(block.payload));
+        let elapsed = elapsed.max().unwrap_or(0);
+        for block in events {
+            let content = EventPacket {
+                timestamp: packet.timestamp.wrapping_sub(block.age),
+                marker: packet.marker && !block.is_copy,
+                payload: block.payload,
+                ..packet
+            };
+            let age = block.is_copy.then_some(block.age + elapsed);
+            self.hear_block(content, age, report);
         }
         Ok(())
     }
@@ -168,7 +174,7 @@ impl EventReceiver {
     fn hear_block(
         &mut self,
         packet: EventPacket<'_>,
-        is_copy: bool,
+        copy_age: Option<u32>,
         report: &mut impl FnMut(HeardKey),
     ) {
         self.origin.get_or_insert(packet.arrival);
@@ -176,9 +182,10 @@ impl EventReceiver {
         for (index, placed) in reports(packet.payload).enumerate() {
             let Some(digit) = Digit::from_event_code(placed.report.event) else { continue };
             let is_first = index == 0 && packet.marker;
-            let sighting = Sighting::new(&packet, arrival, is_copy, is_first, placed);
+            let sighting = Sighting::new(&packet, arrival, copy_age.is_some(), is_first, placed);
             let is_new = self.place(&sighting);
-            let held = self.span(sighting.report.duration);
+            let duration = u32::from(sighting.report.duration);
+            let held = self.span(copy_age.map_or(duration, |age| age.max(duration)));
             report(HeardKey { press: EventPress { digit, held }, is_new });
         }
     }
@@ -224,7 +231,7 @@ impl EventReceiver {
         self.origin.map_or(Elapsed::ZERO, |origin| Elapsed::between(origin, now))
     }
 
-    fn span(&self, duration: u16) -> Duration {
+    fn span(&self, duration: u32) -> Duration {
         Duration::from_micros(u64::from(duration) * 1_000_000 / u64::from(self.clock_hz))
     }
 }
@@ -233,6 +240,12 @@ impl Drop for EventReceiver {
     fn drop(&mut self) {
         self.wipe();
     }
+}
+
+/// Units of the RTP clock from the timestamp of a payload to the end of its last report.
+fn lasted(payload: &[u8]) -> u32 {
+    let ends = reports(payload).map(|placed| placed.offset + u32::from(placed.report.duration));
+    ends.max().unwrap_or(0)
 }
 
 fn only_presses(report: &mut impl FnMut(EventPress)) -> impl FnMut(HeardKey) {
@@ -293,6 +306,20 @@ mod tests {
         };
         assert_eq!(count(receiver.fork()), 0);
         assert_eq!(count(EventReceiver::new(8000)), 1, "the control has not heard the start");
+    }
+
+    #[test]
+    fn a_copy_says_how_long_ago_its_key_went_down() {
+        let mut held = Vec::new();
+        // A key of 100 ms, 400 ms before one that has lasted 20 ms.
+        let older = (0x80_u32 | 101) << 24 | 3200 << 10 | 4;
+        let blocks = [5, 0x8A, 0x03, 0x20, 6, 10, 0, 160];
+        let payload = [&older.to_be_bytes()[..], &[101], &blocks].concat();
+        let mut receiver = EventReceiver::new(8000);
+        let heard = receiver.hear_redundant(packet(origin(), 1, &payload), 101, &mut |press| {
+            held.push(press.held.as_millis());
+        });
+        assert_eq!((heard, held), (Ok(()), vec![420, 20]));
     }
 
     #[test]

@@ -32,6 +32,8 @@ pub enum StarKey {
     Clear,
     /// It cancels the session, as in Twilio's `<Pay>`.
     Cancel,
+    /// It is the decimal point of an amount; no other field can have it.
+    DecimalPoint,
     /// Nothing.
     Ignore,
 }
@@ -39,6 +41,7 @@ pub enum StarKey {
 /// What one key means where it was pressed.
 #[derive(Clone, Copy)]
 pub(crate) enum Role {
+    /// Part of the entry.
     Numeral,
     Submit,
     Clear,
@@ -68,6 +71,7 @@ impl Keys {
                 StarKey::ClearThenCancel if after_star => Role::Cancel,
                 StarKey::ClearThenCancel | StarKey::Clear => Role::Clear,
                 StarKey::Cancel => Role::Cancel,
+                StarKey::DecimalPoint => Role::Numeral,
                 StarKey::Ignore => Role::Ignored,
             },
             Digit::A | Digit::B | Digit::C | Digit::D => Role::Ignored,

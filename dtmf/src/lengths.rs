@@ -2,19 +2,19 @@
 
 use crate::secret::MAX_DIGITS;
 
-/// A set of lengths, each from 1 to 31.
+/// A set of lengths, each from 1 to 32.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Lengths(u32);
+pub(crate) struct Lengths(u64);
 
 /// A length is a bit, and a longer entry than any allowed one must still fit into a field.
-const LONGEST: u8 = 31;
-const _: () = assert!((LONGEST as usize) < MAX_DIGITS && (LONGEST as u32) < u32::BITS);
+const LONGEST: u8 = 32;
+const _: () = assert!((LONGEST as usize) < MAX_DIGITS && (LONGEST as u32) < u64::BITS);
 
 impl Lengths {
     pub(crate) const NONE: Self = Self(0);
 
     pub(crate) const fn of(lengths: &[u8]) -> Self {
-        let mut bits = 0;
+        let mut bits = 0_u64;
         let mut rest = lengths;
         while let [length, others @ ..] = rest {
             assert!(*length >= 1 && *length <= LONGEST);
@@ -27,7 +27,7 @@ impl Lengths {
     /// Every length from `shortest` to `longest`.
     pub(crate) const fn between(shortest: u8, longest: u8) -> Self {
         assert!(shortest >= 1 && shortest <= longest && longest <= LONGEST);
-        Self((u32::MAX >> (LONGEST - longest)) & (u32::MAX << shortest))
+        Self((u64::MAX >> (63 - longest)) & (u64::MAX << shortest))
     }
 
     pub(crate) const fn or(self, other: Self) -> Self {
@@ -67,6 +67,6 @@ mod tests {
     fn a_span_has_every_length_between() {
         let span = Lengths::between(12, 19);
         assert!((0..40).all(|length| span.contains(length) == (12..=19).contains(&length)));
-        assert_eq!(Lengths::between(1, 31).or(Lengths::NONE), Lengths(u32::MAX - 1));
+        assert_eq!(Lengths::between(1, 32).or(Lengths::NONE), Lengths((1 << 33) - 2));
     }
 }

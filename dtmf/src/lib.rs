@@ -13,14 +13,15 @@
 //!
 //! use dtmf::event_receiver::{EventPacket, EventReceiver};
 //! use dtmf::expiry::Date;
-//! use dtmf::keys::Keys;
-//! use dtmf::{Collector, Detector, Field, FieldKind, SecurePlan, Verdict};
+//! use dtmf::{
+//!     CardMode, Collector, Detector, Field, FieldKind, PlanRequest, SecurePlan, Verdict,
+//! };
 //!
 //! # fn main() -> Result<(), dtmf::PlanError> {
 //! let now = Instant::now();
 //! let today = Date::new(2030, 1, 31).expect("a date that exists");
 //! let postal_code = Field::new(FieldKind::PostalCode { min: 3, max: 3 });
-//! let plan = SecurePlan::new(&[postal_code], Keys::default(), Duration::from_secs(60), today)?;
+//! let plan = SecurePlan::new(PlanRequest::new(&[postal_code], today, CardMode::Live))?;
 //! let mut collector = Collector::new(plan, now);
 //! let mut detector = Detector::new(now, &EventReceiver::new(8000));
 //!
@@ -48,8 +49,13 @@
 
 #![forbid(unsafe_code)]
 
+mod accepted;
+pub mod amount;
 pub mod brand;
+pub mod capture_error;
+pub mod card_mode;
 mod card_number;
+pub mod check;
 pub mod collector;
 pub mod decimate;
 pub mod detector;
@@ -58,9 +64,11 @@ mod elapsed;
 pub mod event_receiver;
 pub mod expiry;
 pub mod field;
+pub mod field_error;
 pub mod g711;
 mod goertzel;
 mod heard_event;
+mod identifier;
 pub mod keys;
 mod lengths;
 pub mod plan;
@@ -68,6 +76,7 @@ pub mod progress;
 mod recent_presses;
 pub mod redundancy;
 pub mod secret;
+pub mod step;
 #[cfg(feature = "synth")]
 pub mod synth;
 pub mod telephone_event;
@@ -76,10 +85,16 @@ mod tone_judge;
 mod tone_trace;
 pub mod verdict;
 
-pub use collector::Collector;
+pub use accepted::Accepted;
+pub use capture_error::CaptureError;
+pub use card_mode::CardMode;
+pub use check::{Check, KeyedDigest};
+pub use collector::{Collector, Phase};
 pub use detector::{Detector, KeyPress};
 pub use digit::Digit;
-pub use field::{Field, FieldError, FieldKind, Step};
-pub use plan::{PlanError, SecurePlan};
+pub use field::{Field, FieldKind};
+pub use field_error::FieldError;
+pub use plan::{Delivery, Drive, PlanError, PlanRequest, SecurePlan};
 pub use progress::Progress;
+pub use step::{CustomId, Step};
 pub use verdict::{FailReason, Verdict};

@@ -1,6 +1,7 @@
 //! `Progress`: what a collection shows of itself while it runs.
 
-use crate::field::{FieldError, Step};
+use crate::field_error::FieldError;
+use crate::step::Step;
 
 /// One step of a collection. It names the field and the attempt, never anything keyed; `attempt`
 /// counts from 1.
@@ -11,6 +12,15 @@ pub enum Progress {
         /// What is asked for.
         step: Step,
         /// Which attempt this is.
+        attempt: u8,
+        /// Why the attempt before it failed, if there was one.
+        error: Option<FieldError>,
+    },
+    /// The entry fits its rule and is to be keyed once more: time for that prompt.
+    FieldRepeat {
+        /// What is asked for again.
+        step: Step,
+        /// Which attempt it still is.
         attempt: u8,
     },
     /// The attempt failed.
@@ -27,6 +37,8 @@ pub enum Progress {
         /// What was asked for.
         step: Step,
     },
+    /// Every field is done, and what was accepted is being handed over: time for that prompt.
+    Processing,
 }
 
 /// How far an entry has come, in groups of four digits begun: the same for card numbers of 13 to

@@ -2,86 +2,17 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests, which fail by it")]
 
+mod script;
+
 use std::time::{Duration, Instant};
 
-use dtmf::Digit;
 use dtmf::brand::{Brand, BrandSet};
-use dtmf::collector::Collector;
-use dtmf::expiry::Date;
-use dtmf::field::{Field, FieldError, FieldKind, Step};
 use dtmf::keys::{Keys, PoundKey, StarKey};
-use dtmf::plan::{DEFAULT_DEADLINE, SecurePlan};
-use dtmf::progress::Progress;
-use dtmf::verdict::{FailReason, Verdict};
-
-const NUMBER: Field = Field::new(FieldKind::CardNumber { allowed: BrandSet::COMMON });
-const EXPIRY: Field = Field::new(FieldKind::ExpirationDate);
-const CODE: Field = Field::new(FieldKind::SecurityCode);
-const POSTAL: Field = Field::new(FieldKind::PostalCode { min: 3, max: 10 });
-
-/// A collector and a clock that is turned by hand.
-struct Script {
-    collector: Collector,
-    now: Instant,
-}
-
-impl Script {
-    fn new(fields: &[Field]) -> Self {
-        Self::with_keys(fields, Keys::default())
-    }
-
-    fn with_keys(fields: &[Field], keys: Keys) -> Self {
-        let today = Date::new(2026, 8, 15).unwrap();
-        let plan = SecurePlan::new(fields, keys, DEFAULT_DEADLINE, today).unwrap();
-        #[expect(clippy::disallowed_methods, reason = "an arbitrary start of a virtual clock")]
-        let now = Instant::now();
-        Self { collector: Collector::new(plan, now), now }
-    }
-
-    /// Presses these keys, 300 ms apart.
-    fn key(&mut self, keys: &str) -> &mut Self {
-        for key in keys.bytes() {
-            self.now += Duration::from_millis(300);
-            self.collector.handle_key(self.now, Digit::from_ascii(key).unwrap());
-        }
-        self
-    }
-
-    /// Lets time pass and has it settled.
-    fn wait(&mut self, milliseconds: u64) -> &mut Self {
-        self.now += Duration::from_millis(milliseconds);
-        self.collector.handle_timeout(self.now);
-        self
-    }
-
-    fn reports(&mut self) -> Vec<Progress> {
-        std::iter::from_fn(|| self.collector.poll_progress()).collect()
-    }
-
-    /// What was refused so far, in order.
-    fn errors(&mut self) -> Vec<FieldError> {
-        let reports = self.reports().into_iter();
-        reports
-            .filter_map(|report| match report {
-                Progress::FieldRejected { error, .. } => Some(error),
-                Progress::FieldStarted { .. } | Progress::FieldAccepted { .. } => None,
-            })
-            .collect()
-    }
-
-    fn verdict(&self) -> Option<Verdict> {
-        self.collector.verdict()
-    }
-
-    fn holds(&self, step: Step, digits: &str) -> bool {
-        let accepted = self.collector.accepted(step);
-        accepted.is_some_and(|entry| entry.reveal(|ascii| ascii == digits.as_bytes()))
-    }
-}
-
-fn failed(reason: FailReason) -> Option<Verdict> {
-    Some(Verdict::Failed(reason))
-}
+use dtmf::{
+    CardMode, Collector, Delivery, FailReason, Field, FieldError, FieldKind, Phase, PlanRequest,
+    Progress, Step, Verdict,
+};
+use script::{CODE, EXPIRY, NUMBER, PASSED, POSTAL, Script, failed, request};
 
 #[test]
 fn a_card_is_collected_field_by_field() {
@@ -91,11 +22,11 @@ fn a_card_is_collected_field_by_field() {
     for step in
         [Step::PaymentCardNumber, Step::ExpirationDate, Step::SecurityCode, Step::PostalCode]
     {
-        expected.push(Progress::FieldStarted { step, attempt: 1 });
+        expected.push(Progress::FieldStarted { step, attempt: 1, error: None });
         expected.push(Progress::FieldAccepted { step });
     }
     assert_eq!(script.reports(), expected);
-    assert_eq!(script.verdict(), Some(Verdict::Passed));
+    assert_eq!(script.verdict(), PASSED);
     assert!(script.holds(Step::PaymentCardNumber, "4242424242424242"));
     assert!(script.holds(Step::ExpirationDate, "1230"));
     assert!(script.holds(Step::SecurityCode, "123"));
@@ -104,26 +35,26 @@ fn a_card_is_collected_field_by_field() {
 }
 
 #[test]
-fn nothing_is_given_out_before_the_verdict() {
+fn nothing_is_given_out_before_every_field_is_accepted() {
     let mut script = Script::new(&[NUMBER, EXPIRY]);
     script.key("378282246310005");
     assert_eq!(script.reports().len(), 3, "the number was accepted and the date is asked for");
-    assert!(script.collector.accepted(Step::PaymentCardNumber).is_none());
+    assert!(script.collector.take_accepted().is_none());
     script.key("1230");
     assert!(script.holds(Step::PaymentCardNumber, "378282246310005"));
-    assert!(script.collector.accepted(Step::PostalCode).is_none(), "it was not asked for");
+    assert!(script.accepted.as_ref().unwrap().get(Step::PostalCode).is_none(), "not asked for");
 }
 
 #[test]
 fn a_number_of_a_brand_with_one_length_is_taken_without_the_pound_key() {
     for number in ["378282246310005", "5555555555554444", "5066991111111118"] {
-        assert_eq!(Script::new(&[NUMBER]).key(number).verdict(), Some(Verdict::Passed));
+        assert_eq!(Script::new(&[NUMBER]).key(number).verdict(), PASSED);
     }
     for number in ["4242424242424242", "6011111111111117", "30569309025904", "6200000000000005"] {
         let mut script = Script::new(&[NUMBER]);
         assert_eq!(script.key(number).verdict(), None, "a longer number is possible");
         assert_eq!(script.wait(4_999).verdict(), None);
-        assert_eq!(script.wait(1).verdict(), Some(Verdict::Passed), "the pause has finished it");
+        assert_eq!(script.wait(1).verdict(), PASSED, "the pause has finished it");
     }
 }
 
@@ -131,7 +62,7 @@ fn a_number_of_a_brand_with_one_length_is_taken_without_the_pound_key() {
 fn a_pound_key_out_of_habit_does_not_spoil_the_next_field() {
     let mut script = Script::new(&[NUMBER, EXPIRY]);
     script.key("5555555555554444#").key("1230#");
-    assert_eq!(script.verdict(), Some(Verdict::Passed));
+    assert_eq!(script.verdict(), PASSED);
     assert_eq!(script.errors(), []);
 }
 
@@ -143,7 +74,7 @@ fn three_wrong_entries_end_the_session_and_leave_nothing() {
     script.key("4242424242424242424242424242424242424242#");
     assert_eq!(script.verdict(), failed(FailReason::TooManyFailedAttempts));
     assert_eq!(script.errors(), [FieldError::InvalidCardNumber; 3]);
-    assert!(script.collector.accepted(Step::ExpirationDate).is_none());
+    assert!(script.collector.take_accepted().is_none());
     assert_eq!(script.collector.masked_progress().groups(), 0);
 }
 
@@ -158,11 +89,11 @@ fn each_field_has_its_own_attempts() {
     assert_eq!(
         script.reports(),
         [
-            Progress::FieldStarted { step: date, attempt: 1 },
+            Progress::FieldStarted { step: date, attempt: 1, error: None },
             Progress::FieldRejected { step: date, attempt: 1, error: bad_date },
-            Progress::FieldStarted { step: date, attempt: 2 },
+            Progress::FieldStarted { step: date, attempt: 2, error: Some(bad_date) },
             Progress::FieldAccepted { step: date },
-            Progress::FieldStarted { step: postal, attempt: 1 },
+            Progress::FieldStarted { step: postal, attempt: 1, error: None },
             Progress::FieldRejected { step: postal, attempt: 1, error: bad_postal },
         ]
     );
@@ -173,7 +104,7 @@ fn a_brand_that_is_not_allowed_is_named_as_such() {
     let visa = BrandSet::NONE.with(Brand::Visa);
     let mut script = Script::new(&[Field::new(FieldKind::CardNumber { allowed: visa })]);
     script.key("5555555555554444").key("5555555555554445").key("4242424242424242#");
-    assert_eq!(script.verdict(), Some(Verdict::Passed));
+    assert_eq!(script.verdict(), PASSED);
     assert_eq!(script.errors(), [FieldError::InvalidCardType, FieldError::InvalidCardNumber]);
 }
 
@@ -182,12 +113,12 @@ fn the_security_code_is_as_long_as_the_brand_of_the_number_says() {
     let mut script = Script::new(&[NUMBER, CODE]);
     script.key("378282246310005").key("123");
     assert_eq!(script.verdict(), None);
-    assert_eq!(script.key("4").verdict(), Some(Verdict::Passed));
+    assert_eq!(script.key("4").verdict(), PASSED);
 
     let mut script = Script::new(&[NUMBER, CODE]);
     script.key("378282246310005").key("123#").key("1234");
     assert_eq!(script.errors(), [FieldError::InvalidSecurityCode]);
-    assert_eq!(script.verdict(), Some(Verdict::Passed));
+    assert_eq!(script.verdict(), PASSED);
 }
 
 #[test]
@@ -197,7 +128,7 @@ fn the_security_code_of_an_uncertain_brand_has_three_or_four_digits() {
     for code in ["123#", "1234#"] {
         let mut script = Script::new(&[number, CODE]);
         script.key("6555900000604105#").key(code);
-        assert_eq!(script.verdict(), Some(Verdict::Passed));
+        assert_eq!(script.verdict(), PASSED);
         assert_eq!(script.errors(), []);
     }
 }
@@ -206,7 +137,7 @@ fn the_security_code_of_an_uncertain_brand_has_three_or_four_digits() {
 fn a_star_clears_the_entry_and_two_in_a_row_cancel() {
     let mut script = Script::new(&[EXPIRY]);
     script.key("13*1230");
-    assert_eq!(script.verdict(), Some(Verdict::Passed));
+    assert_eq!(script.verdict(), PASSED);
     assert!(script.holds(Step::ExpirationDate, "1230"));
 
     let mut script = Script::new(&[EXPIRY]);
@@ -234,13 +165,13 @@ fn star_and_pound_can_be_given_other_meanings() {
     let (verdict, _) = keyed(star(StarKey::Cancel), "1*");
     assert_eq!(verdict, failed(FailReason::CallerInterruptedWithStar));
     let (verdict, collector) = keyed(star(StarKey::Clear), "1**234#");
-    assert!(verdict == Some(Verdict::Passed) && collector.holds(Step::PostalCode, "234"));
+    assert!(verdict == PASSED && collector.holds(Step::PostalCode, "234"));
     let (verdict, collector) = keyed(star(StarKey::Ignore), "1**234#");
-    assert!(verdict == Some(Verdict::Passed) && collector.holds(Step::PostalCode, "1234"));
+    assert!(verdict == PASSED && collector.holds(Step::PostalCode, "1234"));
     let (verdict, mut collector) =
         keyed(Keys { pound: PoundKey::Ignore, ..Keys::default() }, "12#34");
     assert_eq!(verdict, None);
-    assert_eq!(collector.wait(5_000).verdict(), Some(Verdict::Passed));
+    assert_eq!(collector.wait(5_000).verdict(), PASSED);
     assert!(collector.holds(Step::PostalCode, "1234"));
 }
 
@@ -341,14 +272,14 @@ fn the_end_of_the_session_can_come_from_outside() {
 
 #[test]
 fn what_was_due_before_an_input_comes_first() {
-    let mut script = Script::new(&[POSTAL]);
+    let mut script = Script::of(PlanRequest { delivery: Delivery::Discard, ..request(&[POSTAL]) });
     script.key("1234");
     script.now += Duration::from_secs(60);
     script.collector.hang_up(script.now);
-    assert_eq!(script.verdict(), Some(Verdict::Passed), "the pause had finished the entry before");
+    assert_eq!(script.verdict(), PASSED, "the pause had finished the entry before");
 
     let mut script = Script::new(&[EXPIRY]);
-    script.now += DEFAULT_DEADLINE;
+    script.now += dtmf::plan::DEFAULT_DEADLINE;
     script.collector.cancel(script.now);
     assert_eq!(script.verdict(), failed(FailReason::TooManyFailedAttempts));
 }
@@ -363,12 +294,10 @@ fn after_the_verdict_nothing_changes_it() {
     script.collector.hang_up(script.now);
     script.collector.abort(script.now);
     script.collector.handle_prompt(script.now, Duration::from_secs(1));
-    assert_eq!(script.verdict(), Some(Verdict::Passed));
+    assert_eq!(script.verdict(), PASSED);
     assert_eq!(script.reports(), []);
-    assert!(script.holds(Step::ExpirationDate, "1230"));
     script.collector.wipe();
-    assert!(script.collector.accepted(Step::ExpirationDate).is_none());
-    assert_eq!(script.verdict(), Some(Verdict::Passed));
+    assert_eq!(script.verdict(), PASSED);
 }
 
 #[test]
@@ -392,21 +321,80 @@ fn an_operator_sees_the_same_for_numbers_of_fifteen_and_sixteen_digits() {
 }
 
 #[test]
+fn what_is_only_validated_is_not_handed_over() {
+    let mut script = Script::of(PlanRequest { delivery: Delivery::Discard, ..request(&[EXPIRY]) });
+    script.takes = false;
+    script.key("1230");
+    assert_eq!(script.verdict(), PASSED);
+    assert!(script.collector.take_accepted().is_none());
+    let accepted = Progress::FieldAccepted { step: Step::ExpirationDate };
+    let all: Vec<Progress> = std::iter::from_fn(|| script.collector.poll_progress()).collect();
+    assert_eq!(all.last(), Some(&accepted), "nothing is processed");
+}
+
+#[test]
+fn a_live_plan_refuses_test_cards() {
+    let request = PlanRequest { card_mode: CardMode::Live, ..request(&[NUMBER]) };
+    let mut script = Script::of(request);
+    script.key("378282246310005").key("4242424242424242#").key("4000000000000002#");
+    assert_eq!(script.errors(), [FieldError::InvalidCardNumber; 2]);
+    assert!(script.holds(Step::PaymentCardNumber, "4000000000000002"));
+}
+
+#[test]
+fn a_prompt_may_name_the_brand_and_the_last_four_digits() {
+    let mut script = Script::new(&[NUMBER, EXPIRY]);
+    let known = |script: &Script| {
+        let last_four = script.collector.last_four();
+        (script.collector.issuer(), last_four.map(|last| last.map(dtmf::Digit::to_ascii)))
+    };
+    assert_eq!(known(script.key("37828224631000")), (None, None), "not before it is accepted");
+    let amex = (Some(Brand::Amex), Some(*b"0005"));
+    assert_eq!(known(script.key("5")), amex);
+    script.takes = false;
+    assert_eq!(known(script.key("1230")), amex);
+    assert_eq!(script.collector.phase(), Phase::Processing);
+    script.collector.hang_up(script.now);
+    assert_eq!(known(&script), (None, None), "nor after the verdict");
+}
+
+#[test]
 fn the_words_are_those_of_the_payment_verb() {
-    let step =
-        [Step::PaymentCardNumber, Step::ExpirationDate, Step::SecurityCode, Step::PostalCode];
-    let words = ["payment-card-number", "expiration-date", "security-code", "postal-code"];
-    assert_eq!(step.map(Step::as_str), words);
-    assert_eq!(Verdict::Passed.as_str(), "success");
-    let reasons = [
-        (FailReason::TooManyFailedAttempts, "too-many-failed-attempts"),
-        (FailReason::CallerInterruptedWithStar, "caller-interrupted-with-star"),
-        (FailReason::CallerHungUp, "caller-hung-up"),
-        (FailReason::SessionTimeout, "session-timeout"),
-        (FailReason::Cancelled, "cancelled"),
-        (FailReason::InternalError, "internal-error"),
-    ];
-    for (reason, word) in reasons {
-        assert_eq!(Verdict::Failed(reason).as_str(), word);
+    for step in [
+        "payment-card-number",
+        "expiration-date",
+        "security-code",
+        "postal-code",
+        "bank-routing-number",
+        "bank-account-number",
+        "payment-processing",
+    ] {
+        assert!(Step::from_word(step).is_some(), "{step}");
     }
+    for error in [
+        "input-timeout",
+        "input-matching-failed",
+        "invalid-card-number",
+        "invalid-card-type",
+        "invalid-date",
+        "invalid-security-code",
+        "invalid-postal-code",
+        "invalid-bank-routing-number",
+        "invalid-bank-account-number",
+    ] {
+        assert!(FieldError::ALL.iter().any(|it| it.as_str() == error), "{error}");
+    }
+    assert_eq!(Verdict::Passed.as_str(), "success");
+    let reasons = FailReason::ALL.map(|reason| Verdict::Failed(reason).as_str());
+    let words = [
+        "too-many-failed-attempts",
+        "caller-interrupted-with-star",
+        "caller-hung-up",
+        "session-timeout",
+        "cancelled",
+        "payment-connector-error",
+        "validation-error",
+        "internal-error",
+    ];
+    assert_eq!(reasons, words);
 }

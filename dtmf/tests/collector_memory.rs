@@ -6,18 +6,18 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests, which fail by it")]
 
 use std::fs::{self, File};
+use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Instant;
 
-use dtmf::Digit;
 use dtmf::brand::BrandSet;
-use dtmf::collector::Collector;
 use dtmf::expiry::Date;
-use dtmf::field::{Field, FieldKind, Step};
-use dtmf::keys::Keys;
-use dtmf::plan::{DEFAULT_DEADLINE, SecurePlan};
-use dtmf::verdict::Verdict;
+use dtmf::{
+    CardMode, Check, Collector, CustomId, Delivery, Digit, Field, FieldKind, KeyedDigest, Phase,
+    PlanRequest, SecurePlan, Step, Verdict,
+};
+use ring::hmac;
 
 /// XOR-ed over every byte of the number below.
 const VEIL: u8 = 0x5a;
@@ -53,9 +53,9 @@ fn a_collector_holds_the_number_until_it_is_wiped_and_not_after() {
     for ending in [Collector::wipe, cancel, hang_up, spoil] {
         let mut collector = Collector::new(plan(), start());
         key_number(&mut collector);
-        assert!(is_within(&collector, NUMBER), "the control: here it is");
+        assert!(places_in(&collector, NUMBER) == 1, "the control: here it is");
         ending(&mut collector);
-        assert!(!is_within(&collector, NUMBER));
+        assert!(places_in(&collector, NUMBER) == 0);
         assert!(collector.verdict().is_some());
     }
 }
@@ -71,27 +71,64 @@ fn a_collector_that_is_dropped_half_way_leaves_nothing_on_the_heap() {
 }
 
 #[test]
-fn there_is_no_copy_outside_the_locked_page() {
+fn there_is_no_copy_outside_the_locked_pages() {
     let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     let mut collector = Collector::locked(plan(), start()).unwrap();
-    key_number(&mut collector);
-    for key in "1230".bytes() {
-        collector.handle_key(start(), Digit::from_ascii(key).unwrap());
+    let here = page_of(&*collector);
+    let strays = |pages: &[Range<usize>]| {
+        let all = copies(NUMBER).into_iter().chain(copies(VALUES));
+        all.filter(|at| !pages.iter().any(|page| page.contains(at))).count()
+    };
+    // The card number, the account twice, and the value that is compared by its digest.
+    for _ in 0..4 {
+        key_number(&mut collector);
+        if collector.phase() == ACCOUNT {
+            collector.handle_key(start(), Digit::Pound);
+        }
+        assert!(collector.last_four().is_some(), "the last four digits are shown meanwhile");
+        assert_eq!(strays(std::slice::from_ref(&here)), 0);
     }
-    assert_eq!(collector.verdict(), Some(Verdict::Passed));
-    let number = collector.accepted(Step::PaymentCardNumber).unwrap();
-    assert!(number.reveal(|ascii| ascii.iter().map(|byte| byte ^ VEIL).eq(NUMBER)));
+    key(&mut collector, "1230");
+    assert_eq!(collector.phase(), Phase::Processing);
 
-    let page = (&raw const *collector).addr();
-    let page = page..page + size_of::<Collector>();
-    let strays = |wanted| copies(wanted).into_iter().filter(|at| !page.contains(at)).count();
-    assert_eq!(strays(NUMBER) + strays(VALUES), 0);
-    drop(collector);
-    assert_eq!(copies(NUMBER).len() + copies(VALUES).len(), 0, "and none after it is gone");
+    let accepted = collector.take_accepted().unwrap().unwrap();
+    for step in [Step::PaymentCardNumber, Step::BankAccountNumber, KEYED] {
+        let number = accepted.get(step).unwrap();
+        assert!(number.reveal(|ascii| ascii.iter().map(|byte| byte ^ VEIL).eq(NUMBER)));
+    }
+    let there = page_of(&*accepted);
+    assert_eq!(strays(std::slice::from_ref(&there)), 0, "nor any where they were before");
+    collector.delivered(start(), Ok(()));
+    assert_eq!(collector.verdict(), Some(Verdict::Passed));
+    drop((collector, accepted));
+    assert_eq!(strays(&[]), 0, "and none after they are gone");
 
     let leak: Vec<u8> = NUMBER.iter().map(|byte| byte ^ VEIL).collect();
     let leak = std::hint::black_box(leak);
     assert!(copies(NUMBER).contains(&leak.as_ptr().addr()), "the control: a copy is found");
+}
+
+#[test]
+fn what_was_handed_over_moves_and_is_wiped_on_both_sides() {
+    let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut collector = Collector::new(plan(), start());
+    key_number(&mut collector);
+    key_number(&mut collector);
+    collector.handle_key(start(), Digit::Pound);
+    assert_eq!(places_in(&collector, NUMBER), 2);
+    key_number(&mut collector);
+    assert_eq!(places_in(&collector, NUMBER), 3, "the control: both entries of the account");
+    collector.handle_key(start(), Digit::Pound);
+    assert_eq!(places_in(&collector, NUMBER), 2, "the second is wiped when it has matched");
+    key_number(&mut collector);
+    key(&mut collector, "1230");
+    assert_eq!(places_in(&collector, NUMBER), 3, "the control: here they are");
+    let accepted = collector.take_accepted().unwrap().unwrap();
+    assert_eq!(places_in(&collector, NUMBER), 0);
+    // The second page may be readable by nobody but its owner.
+    assert!(accepted.get(KEYED).unwrap().reveal(|ascii| ascii.len() == NUMBER.len()));
+    drop(accepted);
+    assert_eq!(copies(NUMBER).len(), 0);
 }
 
 fn cancel(collector: &mut Collector) {
@@ -102,18 +139,43 @@ fn hang_up(collector: &mut Collector) {
     collector.hang_up(start());
 }
 
-/// Uses up the attempts at the date.
+/// Uses up the attempts at the account.
 fn spoil(collector: &mut Collector) {
-    for key in "130013001300".bytes() {
-        collector.handle_key(start(), Digit::from_ascii(key).unwrap());
-    }
+    key(collector, "1#1#1#");
 }
 
+const KEYED: Step = Step::Custom(CustomId::ALL[0]);
+const ACCOUNT: Phase = Phase::Collecting { step: Step::BankAccountNumber, attempt: 1 };
+
+/// A card, an account that is keyed twice, a value known by its digest, and the date.
 fn plan() -> SecurePlan {
-    let number = Field::new(FieldKind::CardNumber { allowed: BrandSet::COMMON });
-    let fields = [number, Field::new(FieldKind::ExpirationDate)];
+    let number = FieldKind::CardNumber { allowed: BrandSet::COMMON };
+    let account = FieldKind::BankAccountNumber { min: 4, max: 17 };
+    let (id, check) = (CustomId::ALL[0], Check::Keyed(digest()));
+    let keyed = FieldKind::Custom { id, min: 16, max: 16, check };
+    let mut fields = [number, account, keyed, FieldKind::ExpirationDate].map(Field::new);
+    fields[1].double_entry = true;
     let today = Date::new(2026, 8, 15).unwrap();
-    SecurePlan::new(&fields, Keys::default(), DEFAULT_DEADLINE, today).unwrap()
+    let request = PlanRequest::new(&fields, today, CardMode::Test);
+    SecurePlan::new(PlanRequest { delivery: Delivery::Sink, ..request }).unwrap()
+}
+
+/// The digest of the number, made once and one digit at a time.
+fn digest() -> KeyedDigest {
+    static DIGEST: OnceLock<KeyedDigest> = OnceLock::new();
+    *DIGEST.get_or_init(|| {
+        let mut context = hmac::Context::with_key(&hmac::Key::new(hmac::HMAC_SHA256, &[7; 32]));
+        NUMBER.iter().for_each(|byte| context.update(&[byte ^ VEIL]));
+        let digest = context.sign().as_ref().try_into().unwrap();
+        overwrite_stack();
+        KeyedDigest::new([7; 32], digest)
+    })
+}
+
+/// Overwrites what the digest above has left on the stack.
+#[inline(never)]
+fn overwrite_stack() {
+    std::hint::black_box(&mut [0_u8; 1 << 14]);
 }
 
 /// The one instant at which everything here happens.
@@ -129,12 +191,23 @@ fn key_number(collector: &mut Collector) {
     }
 }
 
-fn is_within(collector: &Collector, veiled: [u8; 16]) -> bool {
+fn key(collector: &mut Collector, keys: &str) {
+    for key in keys.bytes() {
+        collector.handle_key(start(), Digit::from_ascii(key).unwrap());
+    }
+}
+
+fn page_of<T>(value: &T) -> Range<usize> {
+    let start = (&raw const *value).addr();
+    start..start + size_of::<T>()
+}
+
+/// How often the number is within the collector.
+fn places_in(collector: &Collector, veiled: [u8; 16]) -> usize {
     let memory = File::open("/proc/self/mem").unwrap();
-    let address = (&raw const *collector).addr();
     let mut bytes = vec![0; size_of::<Collector>()];
-    memory.read_exact_at(&mut bytes, address as u64).unwrap();
-    let found = places(&bytes, veiled).next().is_some();
+    memory.read_exact_at(&mut bytes, page_of(collector).start as u64).unwrap();
+    let found = places(&bytes, veiled).count();
     bytes.fill(0);
     std::hint::black_box(&bytes);
     found

@@ -17,11 +17,22 @@ pub const FRAME: Duration = Duration::from_millis(20);
 /// Samples in one packet of audio.
 pub const FRAME_SAMPLES: usize = 160;
 
+/// Keys that a redundant packet repeats.
+const COPIES: usize = 3;
+
+/// Furthest a copy may lie back: its offset has 14 bits (RFC 2198 section 3).
+const MAX_COPY_AGE: u32 = (1 << 14) - 1;
+
 /// How a caller presses keys.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum KeyMethod {
     /// RFC 4733 events.
     Events,
+    /// RFC 4733 events, each with copies of those before (RFC 2198).
+    Redundant {
+        /// Payload type of the redundancy.
+        payload_type: u8,
+    },
     /// Tones in the audio.
     Tones,
 }
@@ -57,6 +68,8 @@ pub struct Caller {
     timestamp: u32,
     keys: VecDeque<Digit>,
     doing: Doing,
+    /// The last reports sent, oldest first: what redundancy repeats.
+    sent: VecDeque<EventPayload>,
 }
 
 enum Doing {
@@ -70,7 +83,8 @@ impl Caller {
     /// A caller that talks and has no key to press yet.
     pub fn new(config: CallerConfig, voice: Voice) -> Caller {
         let (sequence, timestamp) = (config.sequence, config.timestamp);
-        Caller { config, voice, sequence, timestamp, keys: VecDeque::new(), doing: Doing::Talking }
+        let (keys, sent) = (VecDeque::new(), VecDeque::new());
+        Caller { config, voice, sequence, timestamp, keys, doing: Doing::Talking, sent }
     }
 
     /// Presses these keys next, one after another.
@@ -120,7 +134,7 @@ impl Caller {
 
     fn press_one(&self, digit: Digit) -> Doing {
         match self.config.method {
-            KeyMethod::Events => {
+            KeyMethod::Events | KeyMethod::Redundant { .. } => {
                 let key = KeyEvent {
                     digit,
                     timestamp: self.timestamp,
@@ -155,11 +169,35 @@ impl Caller {
         let over = packets.is_empty();
         self.timestamp = self.timestamp.wrapping_add(FRAME_SAMPLES as u32);
         for packet in due {
-            let header = self.header(packet.marker, self.config.telephone_event, packet.timestamp);
-            self.send(header, &packet.report.to_octets(), send);
+            self.send_event(packet, send);
         }
         if over {
             self.doing = Doing::Pausing { left: self.config.pause };
+        }
+    }
+
+    fn send_event(&mut self, packet: EventPayload, send: &mut impl FnMut(&[u8])) {
+        let event_type = self.config.telephone_event;
+        let (payload_type, payload) = match self.config.method {
+            KeyMethod::Events | KeyMethod::Tones => (event_type, packet.report.to_octets().into()),
+            KeyMethod::Redundant { payload_type } => {
+                let copies = self.sent.make_contiguous();
+                (payload_type, redundant(event_type, copies, packet))
+            }
+        };
+        let header = self.header(packet.marker, payload_type, packet.timestamp);
+        self.send(header, &payload, send);
+        self.remember(packet);
+    }
+
+    /// Of each key the last report is enough: it says how long the key was down.
+    fn remember(&mut self, packet: EventPayload) {
+        if self.sent.back().is_some_and(|last| last.timestamp == packet.timestamp) {
+            self.sent.pop_back();
+        }
+        self.sent.push_back(packet);
+        if self.sent.len() > COPIES {
+            self.sent.pop_front();
         }
     }
 
@@ -181,4 +219,20 @@ impl Caller {
         self.sequence = self.sequence.wrapping_add(1);
         send(&packet[..FIXED_HEADER_LEN + payload.len()]);
     }
+}
+
+/// A payload of RFC 2198: the copies that its offsets reach, then the report itself.
+fn redundant(event_type: u8, copies: &[EventPayload], newest: EventPayload) -> Vec<u8> {
+    let age = |copy: &EventPayload| newest.timestamp.wrapping_sub(copy.timestamp);
+    let within: Vec<_> = copies.iter().filter(|copy| age(copy) <= MAX_COPY_AGE).collect();
+    let mut payload = Vec::new();
+    for copy in &within {
+        let length = copy.report.to_octets().len() as u32;
+        let header = (0x80 | u32::from(event_type)) << 24 | age(copy) << 10 | length;
+        payload.extend(header.to_be_bytes());
+    }
+    payload.push(event_type);
+    within.iter().for_each(|copy| payload.extend(copy.report.to_octets()));
+    payload.extend(newest.report.to_octets());
+    payload
 }

@@ -7,11 +7,13 @@
 //!   arguments, so that a simulation drives the same code as the sockets do.
 //! - [`io`]: sockets, threads and the clock.
 //!
-//! [`recording`] is half and half: its tape is pure, its recorder writes files.
+//! [`recording`] is half and half: its tape is pure, its recorder writes files. So is [`prompts`]:
+//! its player is pure, its folders are read before a call.
 //!
 //! Caller media reaches an engine or a recording through [`switchboard::route`] and nowhere else.
 
 pub mod io;
+pub mod prompts;
 pub mod recording;
 #[cfg(feature = "sabotage")]
 pub mod sabotage;
@@ -19,5 +21,5 @@ pub mod switchboard;
 pub mod wire;
 
 pub use io::{
-    CallAt, CallRequest, Gauges, OpenedCall, Relay, RelayConfig, StartError, Started, start,
+    CallAt, CallRequest, Gauges, HangUp, OpenedCall, Relay, RelayConfig, StartError, Started, start,
 };

@@ -4,6 +4,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
 static MASKING_IS_BROKEN: AtomicBool = AtomicBool::new(false);
+static SEALING_IS_BROKEN: AtomicBool = AtomicBool::new(false);
 
 /// From now on, in this process, a secure session no longer withholds the caller.
 pub fn break_masking() {
@@ -17,4 +18,13 @@ pub fn mend_masking() {
 
 pub(crate) fn masking_is_broken() -> bool {
     MASKING_IS_BROKEN.load(Ordering::Relaxed)
+}
+
+/// From now on, in this process, recordings are written in clear.
+pub fn break_sealing() {
+    SEALING_IS_BROKEN.store(true, Ordering::Relaxed);
+}
+
+pub(crate) fn sealing_is_broken() -> bool {
+    SEALING_IS_BROKEN.load(Ordering::Relaxed)
 }

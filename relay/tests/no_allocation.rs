@@ -9,18 +9,19 @@ use std::time::{Duration, Instant};
 use dtmf::brand::BrandSet;
 use dtmf::expiry::Date;
 use dtmf::g711::Law;
-use dtmf::keys::Keys;
-use dtmf::{Field, FieldKind, SecurePlan};
+use dtmf::{CardMode, Field, FieldKind, PlanRequest, SecurePlan};
 use relay::switchboard::limits::BUFFER;
 use relay::switchboard::{
-    CallId, Command, EngineAudio, LegMedia, LocalPort, OpenCall, PortPair, SessionId, SourceRule,
-    SrtpKeys, Switchboard, SwitchboardConfig,
+    CallId, Command, EngineAudio, LegMedia, LocalPort, OpenCall, PortPair, SessionId,
+    SessionRequest, SourceRule, SrtpKeys, Switchboard, SwitchboardConfig,
 };
 use relay::wire::ntp::NtpTime;
 use relay::wire::rtp::Header;
 use relay::wire::srtp::{MasterKey, Outbound, Suite};
 
 const CALL: CallId = CallId(1);
+const EVENT: u8 = 101;
+const REDUNDANCY: u8 = 121;
 const CALLER: u16 = 40000;
 const ENGINE: u16 = 50000;
 const FRAME: Duration = Duration::from_millis(20);
@@ -71,7 +72,7 @@ impl Scene {
             caller: media(CALLER, suite),
             engine_ports: PortPair::new(10002).unwrap(),
             engine: media(ENGINE, None),
-            armed: false,
+            armed: None,
             record: false,
         };
         switchboard.handle_command(now, Command::Open(Box::new(open))).map(drop).unwrap();
@@ -82,10 +83,11 @@ impl Scene {
     fn enter(&mut self) {
         let fields = [Field::new(FieldKind::CardNumber { allowed: BrandSet::COMMON })];
         let today = Date::new(2026, 11, 24).unwrap();
-        let deadline = Duration::from_secs(120);
-        let plan = Box::new(SecurePlan::new(&fields, Keys::default(), deadline, today).unwrap());
+        let plan = SecurePlan::new(PlanRequest::new(&fields, today, CardMode::Test)).unwrap();
         let (session, engine_audio) = (SessionId(1), EngineAudio::Drop);
-        let enter = Command::Enter { call: CALL, session, plan, engine_audio };
+        let announcer = None;
+        let request = Box::new(SessionRequest { session, plan, engine_audio, announcer });
+        let enter = Command::Enter { call: CALL, request };
         self.switchboard.handle_command(self.now, enter).map(drop).unwrap();
         while self.switchboard.poll_event().is_some() {}
     }
@@ -106,10 +108,12 @@ impl Scene {
         }
     }
 
+    /// Audio, with every tenth packet of the caller a redundant key event.
     fn packet(&mut self, port: u16, from: u16, is_caller: bool) {
+        let is_key = is_caller && self.sequence.is_multiple_of(10);
         let header = Header {
             marker: false,
-            payload_type: 0,
+            payload_type: if is_key { REDUNDANCY } else { 0 },
             sequence: self.sequence,
             timestamp: u32::from(self.sequence) * 160,
             ssrc: u32::from(from),
@@ -117,9 +121,16 @@ impl Scene {
         header.write(self.buffer.first_chunk_mut().unwrap());
         // Not silence, and not the same in every packet.
         self.buffer[12..172].fill(self.sequence as u8);
+        let mut len = 172;
+        if is_key {
+            // A key that has ended, 200 ms after another one.
+            let blocks = [0x80 | EVENT, 25, 0, 4, EVENT, 5, 0x8a, 3, 32, 6, 0x8a, 3, 32];
+            len = 12 + blocks.len();
+            self.buffer[12..len].copy_from_slice(&blocks);
+        }
         let len = match &mut self.protect {
-            Some(protect) if is_caller => protect.protect(&mut self.buffer, 172).unwrap(),
-            Some(_) | None => 172,
+            Some(protect) if is_caller => protect.protect(&mut self.buffer, len).unwrap(),
+            Some(_) | None => len,
         };
         let from = SocketAddr::from(([127, 0, 0, 1], from));
         self.switchboard.handle_packet(self.now, LocalPort(port), from, &mut self.buffer, len);
@@ -133,7 +144,9 @@ fn media(port: u16, suite: Option<Suite>) -> LegMedia {
         rtcp_mux: false,
         law: Law::Mu,
         payload_type: 0,
-        telephone_event: Some(101),
+        telephone_event: Some(EVENT),
+        redundancy: Some(REDUNDANCY),
+        wants_events: true,
         ptime: FRAME,
         they_send: true,
         they_receive: true,

@@ -367,6 +367,53 @@ fn an_offer_without_keys_events_gets_none() {
     assert!(agreement.answer(local()).text().contains("m=audio 10000 RTP/AVP 8\r\n"));
 }
 
+#[test]
+fn redundancy_is_answered_for_key_events_alone() {
+    // Behind the map of telephone-event, whose payload type is 101; 8 is the audio.
+    let cases = [
+        ("a=rtpmap:121 red/8000\r\na=fmtp:121 101/101", Some(121)),
+        ("a=rtpmap:121 red/8000/1\r\na=fmtp:121 101/101/101", Some(121)),
+        ("a=rtpmap:121 RED/8000\r\na=fmtp:121 8/101", Some(121)),
+        ("a=fmtp:121 101\r\na=rtpmap:121 red/8000", Some(121)),
+        ("a=rtpmap:121 red/8000\r\na=fmtp:121 8/8", None),
+        ("a=rtpmap:121 red/8000", None),
+        ("a=rtpmap:121 red/8000\r\na=fmtp:122 101/101", None),
+        ("a=rtpmap:121 red/8000\r\na=fmtp:121 1010/0101x", None),
+        ("a=rtpmap:121 red/8000\r\na=fmtp:121 101,101", None),
+        ("a=rtpmap:121 red/8000\r\na=fmtp:121", None),
+        ("a=rtpmap:121 red/48000\r\na=fmtp:121 101/101", None),
+        ("a=rtpmap:121 red/8000/2\r\na=fmtp:121 101/101", None),
+    ];
+    for (lines, redundancy) in cases {
+        let offer = edited(include_bytes!("sdp/sipp.sdp"), "AVP 8 101", "AVP 8 121 101");
+        let map = "a=rtpmap:101 telephone-event/8000";
+        let offer = edited(&offer, map, &format!("{map}\r\n{lines}"));
+        let agreement = agree(&offer, None).unwrap();
+        assert_eq!(agreement.redundancy, redundancy, "{lines}");
+        let answer = agreement.answer(local());
+        let (formats, list) = match redundancy {
+            Some(_) => ("AVP 8 101 121\r\n", 1),
+            None => ("AVP 8 101\r\n", 0),
+        };
+        assert!(answer.text().contains(formats), "{lines}: {}", answer.text());
+        let map = "a=rtpmap:121 red/8000\r\n";
+        assert_eq!(answer.text().matches(map).count(), list, "{lines}");
+        assert_eq!(answer.text().matches("a=fmtp:121 101/101\r\n").count(), list, "{lines}");
+        assert_eq!(answer.text().matches("a=fmtp:121").count(), list, "{lines}");
+    }
+}
+
+#[test]
+fn redundancy_without_key_events_is_left_out() {
+    let offer = edited(include_bytes!("sdp/sipp.sdp"), "AVP 8 101", "AVP 8 101 121");
+    let offer = edited(
+        &offer,
+        "a=rtpmap:101 telephone-event/8000",
+        "a=rtpmap:101 x/8000\r\na=rtpmap:121 red/8000\r\na=fmtp:121 101/101",
+    );
+    assert_eq!(agree(&offer, None).unwrap().redundancy, None);
+}
+
 fn check(offer: &[u8], expected: &str) {
     let crlf_to_lf: Vec<u8> = offer.iter().copied().filter(|octet| *octet != b'\r').collect();
     for text in [offer, &crlf_to_lf] {

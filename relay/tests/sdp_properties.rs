@@ -40,7 +40,7 @@ proptest! {
     #[test]
     fn any_attributes(
         lines in vec(
-            "a=(rtpmap|rtcp|rtcp-mux|ptime|maxptime|crypto|sendonly|inactive)(:[ -~]{0,60})?",
+            "a=(rtpmap|fmtp|rtcp|rtcp-mux|ptime|maxptime|crypto|sendonly|inactive)(:[ -~]{0,60})?",
             0..20,
         ),
         transport in "RTP/S?AVPF?",
@@ -79,6 +79,7 @@ proptest! {
         prop_assert_eq!(agreement.rtcp_mux, offer.mux);
         prop_assert_eq!((agreement.payload_type, agreement.law), (offer.codec.0, offer.codec.1));
         prop_assert_eq!(agreement.telephone_event, offer.event);
+        prop_assert_eq!(agreement.redundancy, offer.redundancy.filter(|_| offer.event.is_some()));
         prop_assert_eq!(agreement.ptime_ms, offer.ptime);
         prop_assert_eq!((agreement.they_send, agreement.they_receive), offer.direction);
         let (mine, theirs) = (local(offer.ip), agreement.answer(local(offer.ip)));
@@ -92,6 +93,7 @@ proptest! {
         prop_assert_eq!(back.remote_rtcp, if offer.mux { mine.rtp } else { mine.rtcp });
         prop_assert_eq!(back.payload_type, agreement.payload_type);
         prop_assert_eq!(back.telephone_event, agreement.telephone_event);
+        prop_assert_eq!(back.redundancy, agreement.redundancy);
         prop_assert_eq!(back.ptime_ms, agreement.ptime_ms);
         prop_assert_eq!((back.they_receive, back.they_send), offer.direction);
     }
@@ -112,6 +114,7 @@ fn walk(octets: &[u8]) {
     let Ok(agreement) = offer.agree(&Policy::default(), None, &mut rng()) else { return };
     assert!(agreement.payload_type < 128);
     assert!(agreement.telephone_event.is_none_or(|event| event < 128));
+    assert!(agreement.redundancy.is_none() || agreement.telephone_event.is_some());
     assert!([10, 20, 30, 40, 60].contains(&agreement.ptime_ms));
     for remote in [agreement.remote_rtp, agreement.remote_rtcp] {
         assert_ne!(remote.port(), 0);
@@ -133,6 +136,7 @@ struct Offered {
     mux: bool,
     codec: (u8, Law),
     event: Option<u8>,
+    redundancy: Option<u8>,
     ptime: u8,
     direction: (bool, bool),
     newline: &'static str,
@@ -149,7 +153,8 @@ impl Offered {
         };
         let (payload_type, law) = self.codec;
         let name = if law == Law::Mu { "PCMU" } else { "PCMA" };
-        let formats = self.event.map(|event| format!(" {event}")).unwrap_or_default();
+        let formats = [self.event, self.redundancy].into_iter().flatten();
+        let formats: String = formats.map(|format| format!(" {format}")).collect();
         let mut lines = vec![
             String::from("v=0"),
             format!("o=- 1 1 IN {family} {}", self.ip),
@@ -162,6 +167,13 @@ impl Offered {
             format!("a={direction}"),
         ];
         lines.extend(self.event.map(|event| format!("a=rtpmap:{event} telephone-event/8000")));
+        lines.extend(self.redundancy.iter().flat_map(|redundancy| {
+            let event = self.event.unwrap_or(payload_type);
+            [
+                format!("a=rtpmap:{redundancy} red/8000"),
+                format!("a=fmtp:{redundancy} {payload_type}/{event}"),
+            ]
+        }));
         lines.extend(self.rtcp.map(|port| format!("a=rtcp:{port}")));
         lines.extend(self.mux.then(|| String::from("a=rtcp-mux")));
         lines.push(String::new());
@@ -183,14 +195,16 @@ fn offered() -> impl Strategy<Value = Offered> {
     let address = (ip, 1..u16::MAX, option::of(1..=u16::MAX), any::<bool>());
     let ptime = prop::sample::select(vec![10, 20, 30, 40, 60]);
     let newline = prop::sample::select(vec!["\n", "\r\n"]);
-    (address, codec, option::of(110..=127_u8), ptime, any::<(bool, bool)>(), newline).prop_map(
-        |((ip, port, rtcp, mux), codec, event, ptime, direction, newline)| Offered {
+    let events = (option::of(115..=127_u8), option::of(110..115_u8));
+    (address, codec, events, ptime, any::<(bool, bool)>(), newline).prop_map(
+        |((ip, port, rtcp, mux), codec, (event, redundancy), ptime, direction, newline)| Offered {
             ip,
             port,
             rtcp,
             mux,
             codec,
             event,
+            redundancy,
             ptime,
             direction,
             newline,

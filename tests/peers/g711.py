@@ -59,6 +59,18 @@ def decode(octets, payload_type=0):
     return [table[octet] for octet in octets]
 
 
+_TRANSCODE = {
+    (law, to): bytes(_ENCODE[to][(sample + 32768) >> 2] for sample in decoded)
+    for law, decoded in PCM.items()
+    for to in PCM
+}
+
+
+def transcode(octets, law, to):
+    """Octets of one law as those of the other, or the same."""
+    return octets.translate(_TRANSCODE[law, to])
+
+
 def tone(frequencies, amplitude, length, start=0):
     """Samples of a sum of sines, each of this amplitude."""
     steps = [2 * math.pi * hertz / 8000 for hertz in frequencies]

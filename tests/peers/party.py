@@ -17,6 +17,12 @@ SO_TIMESTAMPNS = 35
 _ports = itertools.count(30000, 2)  # no two parties of one run share a port
 
 
+def use_ports_from(first):
+    """Begins the search for free ports here, so that parties in several processes don't meet."""
+    global _ports
+    _ports = itertools.count(first, 2)
+
+
 def bind_pair(address="127.0.0.1"):
     """An even RTP port and the odd RTCP port above it."""
     for port in _ports:
@@ -54,6 +60,14 @@ class Party(threading.Thread):
         """What to send at this tick, as (payload type, payload, marker) at the present time."""
         raise NotImplementedError
 
+    def sealed(self, datagram):
+        """What goes over the wire for a datagram: itself, unless the leg is SRTP."""
+        return datagram
+
+    def opened(self, datagram):
+        """What came over the wire, opened; None if it can't be."""
+        return datagram
+
     def run(self):
         """Sends and receives until stopped."""
         due = time.time()
@@ -83,7 +97,8 @@ class Party(threading.Thread):
             if (level, kind) == (socket.SOL_SOCKET, SO_TIMESTAMPNS):
                 seconds, nanoseconds = struct.unpack("qq", data)
                 at = seconds + nanoseconds / 1e9
-        packet = rtp.Packet.read(at, source, datagram)
+        opened = self.opened(datagram)
+        packet = opened and rtp.Packet.read(at, source, opened)
         if packet:
             self.heard.append(packet)
 
@@ -94,7 +109,7 @@ class Party(threading.Thread):
             )
             self.sent.append((time.time(), payload_type, payload))
             with contextlib.suppress(ConnectionError):  # the far end has closed its port
-                self.rtp.sendto(datagram, self.target)
+                self.rtp.sendto(self.sealed(datagram), self.target)
             self.sequence += 1
         self.timestamp += g711.FRAME
 

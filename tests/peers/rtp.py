@@ -18,6 +18,7 @@ class Packet:
     timestamp: int
     ssrc: int
     payload: bytes
+    marker: bool = False
 
     @classmethod
     def read(cls, at, source, datagram):
@@ -26,7 +27,8 @@ class Packet:
             return None
         _, second, sequence, timestamp, ssrc = struct.unpack_from(">BBHII", datagram)
         start = 12 + 4 * (datagram[0] & 0x0F)
-        return cls(at, source, second & 0x7F, sequence, timestamp, ssrc, datagram[start:])
+        kind, marker = second & 0x7F, second > 0x7F
+        return cls(at, source, kind, sequence, timestamp, ssrc, datagram[start:], marker)
 
 
 def write(payload_type, sequence, timestamp, ssrc, payload, marker=False):

@@ -1,6 +1,6 @@
 """Runs scenarios against a built Sotto, each in a network namespace of its own.
 
-usage: run.py peers|attacks SOTTO SABOTAGED [NAME...]
+usage: run.py peers|attacks|canary SOTTO SABOTAGED [NAME...]
 """
 
 import concurrent.futures
@@ -14,12 +14,17 @@ import baresip
 import checks
 import flips
 import gstreamer
+import hunt
+import model
+import scan
 import sessions
 import sipp
 import sotto
+import strides
 
 TOGETHER = 4  # scenarios at a time, of those that mostly wait
 SECONDS = 240  # for one scenario
+CANARY_SECONDS = 900  # for one that plays hundreds of sessions, twice if chance is in doubt
 NETNS = Path(__file__).with_name("netns.sh")
 
 
@@ -45,6 +50,12 @@ def table(binary, sabotaged):
                     )
                     for suite in gstreamer.SUITES
                 },
+                **{
+                    f"an MCP client sees payments through, {mode}": lambda mode=mode: model.payment(
+                        binary, mode
+                    )
+                    for mode in model.MODES
+                },
             },
             {
                 "one stream across two flips, seen by tshark": lambda: sessions.cadence(binary),
@@ -61,20 +72,29 @@ def table(binary, sabotaged):
                 "control: the same spray on rtpengine": attacks.control,
             },
         ),
+        "canary": (
+            {},
+            {
+                "every form of a planted canary is found": scan.check_forms,
+                "keys by REST are not left at any stride": lambda: strides.one_session(binary),
+                "200 canary sessions leave nothing": lambda: hunt.sessions(binary),
+                "control: without masking 200 sessions are found": lambda: hunt.control(sabotaged),
+            },
+        ),
     }
 
 
 def apart(arguments, name):
     """Runs one scenario in a process and a network of its own; whether it passed."""
     command = [NETNS, sys.executable, __file__, *arguments, "--here", name]
-    begun = time.monotonic()
+    begun, limit = time.monotonic(), CANARY_SECONDS if "canary" in arguments else SECONDS
     try:
         done = subprocess.run(
-            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=SECONDS
+            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=limit
         )
         output, passed = done.stdout, done.returncode == 0
     except subprocess.TimeoutExpired as error:
-        output, passed = f"{error.stdout}\nnot over after {SECONDS} s\n", False
+        output, passed = f"{error.stdout}\nnot over after {limit} s\n", False
     outcome = "PASS" if passed else "FAIL"
     print(f"{output}{outcome}  {name} ({time.monotonic() - begun:.1f} s)", flush=True)
     return passed

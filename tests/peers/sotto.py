@@ -27,15 +27,17 @@ PLAN = {
         {"type": "payment-card-number"},
         {"type": "expiration-date"},
         {"type": "security-code"},
-    ]
+    ],
+    # What callers hear in the cut is then the engine's or nothing.
+    "prompts": {"enabled": False},
 }
 
 
 class Sotto:
     """A running `sotto serve`; use it in a `with` block, which also searches its log at the end."""
 
-    def __init__(self, binary, ports=(10000, 10999), broken=False, trace=True):
-        self.ports = ports
+    def __init__(self, binary, ports=(10000, 10999), broken=False, trace=True, settings=None):
+        self.ports, self._binary = ports, binary
         self._state = tempfile.TemporaryDirectory(prefix="sotto-peers-")
         state = Path(self._state.name)
         command = [
@@ -46,6 +48,9 @@ class Sotto:
         ]  # fmt: skip
         if broken:
             command += ["--break", "masking"]
+        if settings:
+            (state / "sotto.toml").write_text(settings)
+            command += ["--config", str(state / "sotto.toml")]
         self._log, self._out = state / "log", state / "out"
         level = {"RUST_LOG": "trace" if trace else "info"}
         with self._log.open("wb") as log, self._out.open("wb") as out:
@@ -73,6 +78,34 @@ class Sotto:
             checks.equal(code, 0, "exit code on SIGTERM")
             checks.equal(leaks(log), [], "what was keyed in the log")
 
+    @property
+    def pid(self):
+        """The process."""
+        return self._process.pid
+
+    @property
+    def operator_key(self):
+        """The key that the first start made."""
+        return self._key
+
+    def files(self):
+        """The octets of every file that it has written, its log aside."""
+        folder = Path(self._state.name)
+        files = [one for one in folder.rglob("*") if one.is_file() and one != self._log]
+        return [one.read_bytes() for one in files]
+
+    def keys(self):
+        """A key of each role, by role; the running process knows them."""
+        keys = {"operator": self._key}
+        state = str(Path(self._state.name) / "state")
+        for role in ("script", "engine"):
+            command = [self._binary, "keys", "add", "--role", role, "--state-dir", state]
+            done = subprocess.run(command, capture_output=True, text=True, check=True)
+            keys[role] = done.stdout.strip()
+        self._process.send_signal(signal.SIGHUP)
+        checks.wait_until(lambda: "read again" in self.log(), 10, "the new keys")
+        return keys
+
     def log(self):
         """All that the process has written to standard error."""
         return self._log.read_text(errors="replace")
@@ -94,6 +127,15 @@ class Sotto:
         connection.request(method, path, None if body is None else json.dumps(body), headers)
         response = connection.getresponse()
         return response.status, response.read()
+
+    def ask_as(self, key, method, path, body=None, headers=()):
+        """One request under another key, its body as octets; all of the answer as octets."""
+        connection = http.client.HTTPConnection(*CONTROL, timeout=10)
+        sent = {"Authorization": f"Bearer {key}", **dict(headers)}
+        connection.request(method, path, body, sent)
+        response = connection.getresponse()
+        head = f"{response.status} {response.reason}\n{response.headers}".encode()
+        return head + response.read()
 
     def open_call(self, sdp, engine, payload_type=0, **options):
         """Opens a call from an offer to an engine's address; the engine knows no key events."""

@@ -18,7 +18,10 @@ impl Reference {
             EventKind::SecureStarted { .. } | EventKind::Closed => self.cut = true,
             EventKind::Reopened { .. } => self.cut = false,
             EventKind::Opened | EventKind::Armed | EventKind::Disarmed => {}
-            EventKind::FieldStarted { .. } | EventKind::FieldRejected { .. } => {}
+            EventKind::FieldStarted { .. }
+            | EventKind::FieldRejected { .. }
+            | EventKind::FieldRepeated { .. }
+            | EventKind::Processing => {}
             EventKind::FieldAccepted { .. } | EventKind::SecureConcluded { .. } => {}
             EventKind::DrainHeld { .. } | EventKind::RecordingGap => {}
             EventKind::MediaTimeout { .. } => {}

@@ -6,8 +6,7 @@ use std::time::{Duration, Instant};
 use dtmf::brand::BrandSet;
 use dtmf::expiry::Date;
 use dtmf::g711::Law;
-use dtmf::keys::Keys;
-use dtmf::{Digit, Field, FieldKind, SecurePlan, Verdict};
+use dtmf::{CardMode, Digit, Field, FieldKind, PlanRequest, SecurePlan, Verdict};
 use loadtest::caller::FRAME;
 use loadtest::{Caller, CallerConfig, Ear, KeyMethod, Voice};
 use rand::rngs::StdRng;
@@ -15,8 +14,9 @@ use rand::{Rng, RngExt, SeedableRng};
 use relay::recording::{Block, Job};
 use relay::switchboard::limits::BUFFER;
 use relay::switchboard::{
-    CallId, Command, CutReceipt, EngineAudio, EventKind, LegMedia, LocalPort, OpenCall, PortPair,
-    Refusal, Reply, SessionId, SourceRule, Switchboard, SwitchboardConfig,
+    CallId, Command, CutReceipt, EngineAudio, EventKind, LegMedia, LocalPort, LookAhead, OpenCall,
+    PortPair, Refusal, Reply, SessionId, SessionRequest, SourceRule, Switchboard,
+    SwitchboardConfig,
 };
 use relay::wire::ntp::NtpTime;
 use relay::wire::rtp::RtpPacket;
@@ -27,6 +27,8 @@ use crate::sim_net::{SimNet, Weather};
 /// Ports of the world's one call.
 const CALLER_PORTS: u16 = 10000;
 const ENGINE_PORTS: u16 = 10002;
+/// Payload type of the caller's redundant key events.
+pub const REDUNDANCY: u8 = 121;
 /// The call.
 pub const CALL: CallId = CallId(1);
 
@@ -57,6 +59,8 @@ pub struct World {
     pub ear: Ear,
     /// What it may have heard.
     pub reference: Reference,
+    /// Payload types and markers of all that reached the engine, as they stand in the header.
+    pub to_engine: Vec<u8>,
     /// Octets that reached the engine though they may not.
     pub leaked_to_engine: usize,
     /// The recording, as the recorder would get it.
@@ -93,6 +97,7 @@ impl World {
             caller: caller(config, &mut random),
             ear: Ear::new(Law::Mu, 0),
             reference: Reference::default(),
+            to_engine: Vec::new(),
             leaked_to_engine: 0,
             blocks: Vec::new(),
             events: Vec::new(),
@@ -112,7 +117,7 @@ impl World {
             caller: media(world.caller_address, config.law, Some(101)),
             engine_ports: PortPair::new(ENGINE_PORTS).expect("an even port"),
             engine: media(world.engine_address, Law::Mu, None),
-            armed: config.armed,
+            armed: config.armed.then(LookAhead::default),
             record: true,
         };
         world.command(Command::Open(Box::new(open))).map(drop).expect("the call can be opened");
@@ -128,12 +133,22 @@ impl World {
 
     /// Enters a secure session.
     pub fn enter(&mut self, session: u128, plan: SecurePlan) -> Result<CutReceipt, Refusal> {
-        let plan = Box::new(plan);
-        let session = SessionId(session);
-        let engine_audio = EngineAudio::Drop;
-        match self.command(Command::Enter { call: CALL, session, plan, engine_audio })? {
+        self.enter_with(SessionRequest {
+            session: SessionId(session),
+            plan,
+            engine_audio: EngineAudio::Drop,
+            announcer: None,
+        })
+    }
+
+    /// Enters a secure session of any kind.
+    pub fn enter_with(&mut self, request: SessionRequest) -> Result<CutReceipt, Refusal> {
+        let request = Box::new(request);
+        match self.command(Command::Enter { call: CALL, request })? {
             Reply::Secured(receipt) => Ok(receipt),
-            Reply::Done | Reply::Snapshot(_) => unreachable!("enter is answered with a receipt"),
+            Reply::Done | Reply::HeldBack | Reply::Snapshot(_) => {
+                unreachable!("enter is answered with a receipt")
+            }
         }
     }
 
@@ -159,6 +174,21 @@ impl World {
             self.step();
         }
         true
+    }
+
+    /// Has the caller key what the usual plan asks for, and waits for the verdict.
+    pub fn pay(&mut self) {
+        // A tone that sounds from the first packet on might have begun before the cut.
+        self.run(Duration::from_millis(100));
+        for entry in ["4242424242424242#", "1230", "123"] {
+            self.caller.press(keys(entry));
+            let end = self.now + Duration::from_secs(10);
+            assert!(self.run_until(end, |world| world.caller.is_done()));
+        }
+        let end = self.now + Duration::from_secs(6);
+        let told = self.run_until(end, |world| world.verdict().is_some());
+        assert!(told, "a verdict comes: {:?}", self.events);
+        assert_eq!(self.verdict().map(|verdict| verdict.as_str()), Some("success"));
     }
 
     /// The verdict of the session, once told.
@@ -268,6 +298,7 @@ impl World {
         }
         let packet = RtpPacket::parse(datagram).expect("the relay sends valid packets");
         let payload = &datagram[packet.payload.clone()];
+        self.to_engine.push(datagram[1]);
         if !self.reference.may_hear(payload, 0xff) {
             self.leaked_to_engine += payload.len();
         }
@@ -283,7 +314,8 @@ pub fn card_plan() -> SecurePlan {
         Field::new(FieldKind::SecurityCode),
     ];
     let today = Date::new(2026, 11, 24).expect("a date");
-    SecurePlan::new(&fields, Keys::default(), Duration::from_secs(120), today).expect("a plan")
+    let request = PlanRequest::new(&fields, today, CardMode::Test);
+    SecurePlan::new(PlanRequest { deadline: Duration::from_secs(120), ..request }).expect("a plan")
 }
 
 /// Keys by their characters.
@@ -314,6 +346,8 @@ fn media(remote: SocketAddr, law: Law, telephone_event: Option<u8>) -> LegMedia 
         law,
         payload_type: payload_type(law),
         telephone_event,
+        redundancy: telephone_event.map(|_| REDUNDANCY),
+        wants_events: true,
         ptime: FRAME,
         they_send: true,
         they_receive: true,

@@ -8,9 +8,9 @@ use loadtest::KeyMethod;
 use rand::RngExt;
 use relay::switchboard::{Command, EventKind};
 use system_tests::sim_net::Weather;
-use system_tests::world::{CALL, World, WorldConfig, card_plan, keys};
+use system_tests::world::{CALL, REDUNDANCY, World, WorldConfig, card_plan, keys};
 
-/// Sessions of a whole run, half of them keyed by events, half by tones.
+/// Sessions of a whole run, half of them keyed by events, some of these redundant, half by tones.
 const SESSIONS: u64 = 500;
 
 /// What one session came to.
@@ -72,7 +72,11 @@ fn session(seed: u64) -> Outcome {
     let mut world = World::new(WorldConfig {
         seed,
         weather: if seed.is_multiple_of(4) { Weather::CALM } else { Weather::BAD },
-        method: if seed.is_multiple_of(2) { KeyMethod::Events } else { KeyMethod::Tones },
+        method: match seed % 6 {
+            0 | 2 => KeyMethod::Events,
+            4 => KeyMethod::Redundant { payload_type: REDUNDANCY },
+            _ => KeyMethod::Tones,
+        },
         armed: seed % 8 >= 6,
         law: if seed % 3 == 2 { Law::A } else { Law::Mu },
     });
@@ -146,4 +150,42 @@ fn the_same_seed_gives_the_same_story() {
         };
         assert_eq!(told(seed), told(seed), "SEED={seed}");
     }
+}
+
+/// Copies make up for keys that a very bad line loses whole; on a bad one nothing is missing anyway.
+#[cfg(not(feature = "sabotage"))]
+#[test]
+fn redundant_keys_survive_what_single_ones_do_not() {
+    let passed = |method, loss| {
+        let weather = Weather { loss, ..Weather::BAD };
+        (0..100).filter(|&seed| keyed_right_at_once(seed, method, weather)).count()
+    };
+    let redundant = KeyMethod::Redundant { payload_type: REDUNDANCY };
+    let bad = passed(redundant, 0.05);
+    let [single, repeated] = [passed(KeyMethod::Events, 0.5), passed(redundant, 0.5)];
+    println!(
+        "figure: of 100 sessions, keyed right at once: {bad} redundant at 5 % loss, \
+         {repeated} redundant and {single} single at 50 %"
+    );
+    assert_eq!(bad, 100);
+    assert!(repeated >= 95 && single + 5 < repeated, "{repeated} redundant, {single} single");
+}
+
+#[cfg(not(feature = "sabotage"))]
+fn keyed_right_at_once(seed: u64, method: KeyMethod, weather: Weather) -> bool {
+    let mut world = World::new(WorldConfig { seed, weather, method, armed: false, law: Law::Mu });
+    world.run(Duration::from_secs(1));
+    world.enter(7, card_plan()).map(drop).expect("an open call can be cut");
+    world.run(Duration::from_millis(300));
+    for entry in ["4242424242424242#", "1230#", "123"] {
+        world.caller.press(keys(entry));
+        let end = world.now + Duration::from_secs(12);
+        world.run_until(end, |world| world.caller.is_done());
+    }
+    world.run(Duration::from_secs(1));
+    let is_redundant = |packet: &u8| packet & 0x7f == REDUNDANCY;
+    assert!(!world.to_engine.iter().any(is_redundant), "SEED={seed}");
+    assert_eq!(world.leaked_to_engine, 0, "SEED={seed}");
+    world.verdict().is_some_and(|verdict| verdict.as_str() == "success")
+        && !world.events.iter().any(|(_, kind)| matches!(kind, EventKind::FieldRejected { .. }))
 }

@@ -152,7 +152,58 @@ fn default_sabotage_is_found() {
     catches(sabotage_by_default, "relay/Cargo.toml", "[features]\ndefault = [\"sabotage\"]\n");
 }
 
+#[test]
+fn every_corner_case_has_one_test() {
+    let names: Vec<String> = project().iter().flat_map(corner_cases).collect();
+    assert_eq!(numbering_faults(&names), Faults::new());
+}
+
+#[test]
+fn a_corner_case_without_a_test_or_with_two_is_found() {
+    let named = |number: usize| format!("case_{number:02}_a");
+    let names: Vec<String> = (1..=CORNER_CASES).map(named).collect();
+    assert_eq!(numbering_faults(&names), Faults::new());
+    assert_eq!(numbering_faults(&names[1..]), ["case 1: 0 tests"]);
+    assert_eq!(numbering_faults(&[&names[..], &names[2..3]].concat()), ["case 3: 2 tests"]);
+    let test = "#[test]\nfn case_07_it_is_so() {}\n#[tokio::test(x)]\nasync fn case_08_b() {}\n";
+    let file = planted("tests/tests/a.rs", test);
+    assert_eq!(corner_cases(&file), ["case_07_it_is_so", "case_08_b"]);
+    let file = planted("tests/tests/a.rs", "fn case_07_no_test() {}\n// fn case_08_b()\n");
+    assert_eq!(corner_cases(&file), Faults::new());
+}
+
 // The rules.
+
+/// Corner cases of a secure session; `tests/tests/corner_cases.rs` has the table.
+const CORNER_CASES: usize = 28;
+
+/// The tests of a file that are named by a corner case.
+fn corner_cases(file: &Text) -> Vec<String> {
+    if extension(&file.path) != "rs" {
+        return Vec::new();
+    }
+    let code = code_of(&file.text);
+    let mut is_test = false;
+    let mut names = Vec::new();
+    for line in code.lines().map(str::trim).filter(|line| !line.is_empty()) {
+        let name = words(line).find(|word| !["pub", "async", "fn"].contains(word));
+        match name {
+            Some(name) if is_test && name.starts_with("case_") => names.push(name.to_owned()),
+            _ => {}
+        }
+        is_test = line.starts_with("#[test]") || line.starts_with("#[tokio::test");
+    }
+    names
+}
+
+fn numbering_faults(names: &[String]) -> Faults {
+    let faults = (1..=CORNER_CASES).filter_map(|number| {
+        let prefix = format!("case_{number:02}_");
+        let tests = names.iter().filter(|name| name.starts_with(&prefix)).count();
+        (tests != 1).then(|| format!("case {number}: {tests} tests"))
+    });
+    faults.collect()
+}
 
 /// Each member and the members it may name, inward only: the layering of the workspace.
 const LAYERS: &[(&str, &[&str])] = &[

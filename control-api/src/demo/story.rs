@@ -126,11 +126,10 @@ impl Scene {
 
     fn enter(&mut self) -> Result<Instant, DemoError> {
         let doing = "enter a secure session";
-        let plan = json!({ "fields": [
-            { "type": "payment-card-number" },
-            { "type": "expiration-date" },
-            { "type": "security-code" },
-        ] });
+        // Whatever the caller hears in the cut would be the engine's: the relay itself is silent.
+        let fields = ["payment-card-number", "expiration-date", "security-code"];
+        let fields: Vec<_> = fields.iter().map(|step| json!({ "type": step })).collect();
+        let plan = json!({ "fields": fields, "prompts": { "enabled": false } });
         let path = format!("{}/secure-session", self.call);
         let answer = self.operator().post(&path, &plan).map_err(unanswered(doing))?;
         let cut = self.clock.now();
@@ -142,6 +141,7 @@ impl Scene {
     fn key(&mut self, method: KeyMethod) -> Result<(), DemoError> {
         let how = match method {
             KeyMethod::Events => "(events)",
+            KeyMethod::Redundant { .. } => "(redundant events)",
             KeyMethod::Tones => "(tones)",
         };
         // A caller does not key the very instant the script says so.

@@ -8,7 +8,7 @@ use base64::prelude::BASE64_STANDARD;
 use dtmf::Digit;
 use dtmf::g711::Law;
 use relay::switchboard::{
-    CallSnapshot, DropReason, LegMedia, LegSnapshot, LocalMedia, SourceRule, SrtpKeys,
+    CallSnapshot, DropReason, LegMedia, LegSnapshot, LocalMedia, LookAhead, SourceRule, SrtpKeys,
 };
 use relay::wire::sdp::AddressPolicy;
 use relay::wire::srtp::{MasterKey, Suite};
@@ -20,6 +20,7 @@ use zeroize::{Zeroize, Zeroizing};
 use super::id;
 use super::secure_session::SessionView;
 use crate::clock::Timestamp;
+use crate::engines::{DtmfToEngine, EngineProfile};
 use crate::index::CallEntry;
 use crate::keys::Role;
 use crate::problem::Problem;
@@ -40,10 +41,13 @@ pub struct CallRequest {
     pub caller: CallerRequest,
     /// The engine's leg.
     pub engine: EngineRequest,
-    /// Begin armed: caller audio reaches the engine 60 ms later, so that a flip can take back
-    /// what was keyed just before it.
+    /// Begin armed: caller audio reaches the engine later, so that a flip can take back what was
+    /// keyed just before it.
     #[serde(default)]
     pub armed: bool,
+    /// By how much an armed call's audio is delayed, 0 to 200 ms; 60 unless said otherwise.
+    #[schema(minimum = 0, maximum = 200)]
+    pub look_ahead_ms: Option<u16>,
     /// Keep a recording; `true` unless said otherwise, where the relay has a place for it.
     pub record: Option<bool>,
 }
@@ -80,6 +84,27 @@ pub struct EngineRequest {
     pub telephone_event_payload_type: Option<u8>,
     /// SRTP keys; without them the leg is plain RTP.
     pub srtp: Option<SrtpRequest>,
+    /// What kind of engine it is: the name of a profile in the relay's configuration.
+    pub profile: Option<String>,
+}
+
+/// Arms a call.
+#[derive(Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ArmRequest {
+    /// The delay, 0 to 200 ms; 60 unless said otherwise.
+    #[schema(minimum = 0, maximum = 200)]
+    pub look_ahead_ms: Option<u16>,
+}
+
+/// The look-ahead that was asked for.
+///
+/// # Errors
+/// A problem if it is too long.
+pub fn look_ahead(typed: Option<u16>) -> Result<LookAhead, Problem> {
+    let Some(typed) = typed else { return Ok(LookAhead::default()) };
+    LookAhead::new(Duration::from_millis(typed.into()))
+        .ok_or_else(|| Problem::invalid("/look_ahead_ms", "must be 0 to 200"))
 }
 
 /// Kinds of engine legs.
@@ -187,7 +212,12 @@ impl EngineRequest {
     ///
     /// # Errors
     /// A problem that points at the member at fault.
-    pub fn into_media(self, addresses: &AddressPolicy, at: &str) -> Result<LegMedia, Problem> {
+    pub fn into_media(
+        self,
+        addresses: &AddressPolicy,
+        profile: EngineProfile,
+        at: &str,
+    ) -> Result<LegMedia, Problem> {
         let EngineKind::Rtp = self.kind;
         let invalid =
             |member: &str, detail: String| Problem::invalid(format!("{at}/{member}"), detail);
@@ -215,6 +245,8 @@ impl EngineRequest {
             law,
             payload_type,
             telephone_event: self.telephone_event_payload_type,
+            redundancy: None,
+            wants_events: profile.dtmf_to_engine == DtmfToEngine::Pass,
             ptime: Duration::from_millis(self.ptime_ms.into()),
             they_send: true,
             they_receive: true,
@@ -413,7 +445,7 @@ impl LegView {
     fn of(leg: &LegSnapshot, role: Role, is_cut: bool) -> LegView {
         let is_operator = match role {
             Role::Operator => true,
-            Role::Script | Role::Engine => false,
+            Role::Script | Role::Engine | Role::Payment => false,
         };
         let quality = is_operator || !is_cut;
         let told = |packets: u64| {

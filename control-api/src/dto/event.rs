@@ -9,7 +9,24 @@ use super::secure_session::ResultName;
 use crate::clock::Timestamp;
 use crate::story::{Audience, Tale, Told};
 
-/// The data of one server-sent event.
+/// The types of events.
+pub const KINDS: [&str; 13] = [
+    "call.opened",
+    "call.armed",
+    "call.disarmed",
+    "call.media_timeout",
+    "call.closed",
+    "recording.gap",
+    "secure_session.started",
+    "secure_session.field_started",
+    "secure_session.field_rejected",
+    "secure_session.field_accepted",
+    "secure_session.concluded",
+    "secure_session.held",
+    "secure_session.ended",
+];
+
+/// The data of one server-sent event, and the body of one webhook.
 #[derive(Serialize, ToSchema)]
 pub struct EventBody {
     /// What happened: the same word as the event's name.
@@ -92,6 +109,11 @@ fn words(tale: Tale, audience: Audience) -> (&'static str, EventData) {
                 ..of(session)
             },
         ),
+        Tale::FieldRepeated(session, step, attempt) => (
+            "secure_session.field_repeated",
+            EventData { step: Some(step.as_str()), attempt: Some(attempt), ..of(session) },
+        ),
+        Tale::SessionProcessing(session) => ("secure_session.processing", of(session)),
         Tale::FieldAccepted(session, step) => (
             "secure_session.field_accepted",
             EventData { step: Some(step.as_str()), ..of(session) },

@@ -1,5 +1,7 @@
 //! Ids as REST writes them: a prefix and a UUIDv7 in hexadecimal, so that they sort by time.
 
+use std::time::Duration;
+
 use relay::switchboard::{CallId, SessionId};
 use uuid::Uuid;
 
@@ -24,6 +26,14 @@ pub fn new_session() -> SessionId {
 #[must_use]
 pub fn call(id: CallId) -> String {
     format!("{CALL_PREFIX}{:032x}", id.0)
+}
+
+/// When the id was made, since 1970; `None` if it holds no time (RFC 9562 section 5.7).
+#[must_use]
+pub fn time_of(id: CallId) -> Option<Duration> {
+    let uuid = Uuid::from_u128(id.0);
+    let is_timed = uuid.get_version_num() == 7;
+    is_timed.then(|| Duration::from_millis((id.0 >> 80) as u64))
 }
 
 /// A secure session's id as REST writes it.

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use axum::body::{Body, Bytes};
-use axum::extract::{FromRequest, Request};
+use axum::body::{Body, Bytes, HttpBody};
+use axum::extract::{FromRequest, OptionalFromRequest, Request};
 use axum::http::HeaderMap;
 use axum::http::header::CONTENT_TYPE;
 use serde::de::DeserializeOwned;
@@ -67,6 +67,18 @@ impl<S: Send + Sync> FromRequest<S> for JsonBytes {
         body.await.map_err(|_| {
             Problem::new(Code::RequestTimeout, "Send the whole body within ten seconds.")
         })?
+    }
+}
+
+impl<S: Send + Sync> OptionalFromRequest<S> for JsonBytes {
+    type Rejection = Problem;
+
+    /// Nothing, where a request has no body at all.
+    async fn from_request(request: Request, state: &S) -> Result<Option<Self>, Problem> {
+        if request.body().is_end_stream() && !request.headers().contains_key(CONTENT_TYPE) {
+            return Ok(None);
+        }
+        <Self as FromRequest<S>>::from_request(request, state).await.map(Some)
     }
 }
 

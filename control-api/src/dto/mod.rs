@@ -3,8 +3,14 @@
 //! Request types have no `Debug`: SDP and SRTP keys pass through them.
 
 pub mod call;
+pub mod capture;
 pub mod event;
+pub mod field;
 pub mod id;
 pub mod json;
+pub mod model;
+pub mod named_plan;
 pub mod plan;
 pub mod secure_session;
+pub mod sink;
+pub mod webhook;

@@ -2,20 +2,23 @@
 
 use std::time::Duration;
 
-use dtmf::brand::{Brand, BrandSet};
 use dtmf::expiry::Date;
-use dtmf::field::{Field, FieldKind};
+use dtmf::field::{Field, MAX_ATTEMPTS};
 use dtmf::keys::{Keys, PoundKey, StarKey};
-use dtmf::plan::{DEFAULT_DEADLINE, PlanError, SecurePlan};
-use relay::switchboard::EngineAudio;
+use dtmf::plan::{
+    DEFAULT_DEADLINE, Delivery, Drive, MAX_DEADLINE, MAX_FIELD_TIMEOUT, MAX_FIELDS,
+    MAX_KEY_TIMEOUT, MIN_DEADLINE, MIN_FIELD_TIMEOUT, MIN_KEY_TIMEOUT, PlanError, SecurePlan,
+};
+use relay::switchboard::{Announcer, EngineAudio};
 use serde::Deserialize;
 use utoipa::ToSchema;
 
+use super::field::FieldRequest;
+use super::sink::SinkBody;
 use crate::clock::Day;
 use crate::problem::Problem;
-
-/// Shortest and longest postal code unless a plan says otherwise.
-const POSTAL_DIGITS: (u8, u8) = (3, 10);
+use crate::secure_defaults::SecureDefaults;
+use crate::sinks::{SinkOrder, Sinks};
 
 /// Enters a secure session.
 #[derive(Deserialize, ToSchema)]
@@ -32,6 +35,16 @@ pub struct PlanRequest {
     /// What `#` and `*` do.
     #[serde(default)]
     pub keys: KeysRequest,
+    /// Who says which field is next.
+    #[serde(default)]
+    pub drive: DriveRequest,
+    /// Refuse UnionPay numbers without a right check digit; some in use have none.
+    #[serde(default)]
+    pub luhn_unionpay: bool,
+    /// What the caller is told meanwhile.
+    pub prompts: Option<PromptsRequest>,
+    /// What becomes of what was keyed; it is discarded unless said otherwise.
+    pub sink: Option<SinkBody>,
 }
 
 /// Whether the caller hears the engine during a secure session.
@@ -79,145 +92,137 @@ pub enum StarRequest {
     Clear,
     /// It cancels the session.
     Cancel,
+    /// It is the decimal point of an amount.
+    DecimalPoint,
     /// Nothing.
     Ignore,
 }
 
-/// One field.
-#[derive(Deserialize, ToSchema)]
+/// Who says which field is next.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum DriveRequest {
+    /// The plan: its fields follow one another.
+    #[default]
+    WholePlan,
+    /// A script, which captures one field after the other.
+    FieldAtATime,
+}
+
+/// What the caller is told.
+#[derive(Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-pub struct FieldRequest {
-    /// What is asked for.
-    #[serde(rename = "type")]
-    pub kind: FieldType,
-    /// Attempts the caller has, 1 to 3; 3 unless said otherwise.
-    #[schema(minimum = 1, maximum = 3)]
-    pub max_attempts: Option<u8>,
-    /// How long the first key may take, 1 to 60 s; 10 s unless said otherwise.
-    #[schema(minimum = 1000, maximum = 60_000)]
-    pub first_key_timeout_ms: Option<u32>,
-    /// How long each further key may take, 1 to 60 s; 5 s unless said otherwise.
-    #[schema(minimum = 1000, maximum = 60_000)]
-    pub inter_key_timeout_ms: Option<u32>,
-    /// Of a card number: the brands accepted; all in common use unless said otherwise.
-    pub allowed_brands: Option<Vec<BrandName>>,
-    /// Of a postal code: the fewest digits, 3 at least.
-    pub min_digits: Option<u8>,
-    /// Of a postal code: the most digits, 10 at most.
-    pub max_digits: Option<u8>,
+pub struct PromptsRequest {
+    /// Whether the relay says anything; it does unless said otherwise, where it drops the engine's
+    /// audio.
+    pub enabled: Option<bool>,
+    /// The language, such as `es` or `es-MX`; the configuration's unless said otherwise.
+    #[schema(example = "es")]
+    pub language: Option<String>,
+    /// Say the last four digits of an accepted card number.
+    #[serde(default)]
+    pub read_back: bool,
+    /// Confirm each key with a beep, the same for every key.
+    #[serde(default)]
+    pub key_beep: bool,
 }
 
-/// What can be asked for; the words are Twilio's.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize, ToSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum FieldType {
-    /// A payment card's number.
-    PaymentCardNumber,
-    /// Its expiration date, keyed MMYY.
-    ExpirationDate,
-    /// Its security code; after the number.
-    SecurityCode,
-    /// A postal code of digits.
-    PostalCode,
+/// What a plan needs besides what was sent.
+pub struct PlanContext<'a> {
+    /// The day that dates are judged by.
+    pub today: Day,
+    /// Which cards are taken, and who speaks.
+    pub secure: &'a SecureDefaults,
+    /// Where what was keyed can go.
+    pub sinks: &'a Sinks,
 }
 
-/// Card brands.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize, ToSchema)]
-#[serde(rename_all = "kebab-case")]
-#[expect(missing_docs, reason = "the names say it")]
-pub enum BrandName {
-    Visa,
-    Mastercard,
-    Amex,
-    DinersClub,
-    Discover,
-    Jcb,
-    Unionpay,
-    Maestro,
-    Elo,
-    Mir,
-    Hiper,
-    Hipercard,
-    Troy,
-    Naranja,
-    Verve,
-    Rupay,
-    Uatp,
-    Enroute,
+/// A session that is ready to be entered.
+pub struct SessionOrder {
+    /// What to collect.
+    pub plan: SecurePlan,
+    /// Whether the engine may talk meanwhile.
+    pub engine_audio: EngineAudio,
+    /// What the caller is told.
+    pub announcer: Option<Announcer>,
+    /// What becomes of what was keyed.
+    pub sink: SinkOrder,
 }
 
 impl PlanRequest {
-    /// Whether the caller hears the engine meanwhile.
-    #[must_use]
-    pub fn engine_audio(&self) -> EngineAudio {
-        match self.engine_audio {
+    /// The session that this asks for.
+    ///
+    /// # Errors
+    /// A problem that points at the member at fault.
+    pub fn into_order(self, context: &PlanContext<'_>) -> Result<SessionOrder, Problem> {
+        let fields = (0..).zip(&self.fields);
+        let fields: Vec<Field> =
+            fields.map(|(index, field)| field.to_field(index)).collect::<Result<_, _>>()?;
+        let Day { year, month, day } = context.today;
+        let today = Date::new(year, month, day).ok_or_else(Problem::internal)?;
+        let announcer = self.announcer(context.secure)?;
+        let engine_audio = self.engine_audio.to_engine_audio();
+        let card_mode = context.secure.card_mode;
+        let sink = context.sinks.prepare(card_mode, self.sink)?;
+        let plan = SecurePlan::new(dtmf::PlanRequest {
+            fields: &fields,
+            keys: self.keys.to_keys(),
+            deadline: self.deadline_ms.map_or(DEFAULT_DEADLINE, milliseconds),
+            today,
+            card_mode,
+            luhn_unionpay: self.luhn_unionpay,
+            drive: self.drive.to_drive(),
+            delivery: if sink.delivers() { Delivery::Sink } else { Delivery::Discard },
+        })
+        .map_err(|error| refused(error, &fields))?;
+        Ok(SessionOrder { plan, engine_audio, announcer, sink })
+    }
+
+    fn announcer(&self, secure: &SecureDefaults) -> Result<Option<Announcer>, Problem> {
+        let engine_speaks = self.engine_audio == EngineAudioRequest::Pass;
+        let asked = self.prompts.as_ref();
+        let enabled = asked.and_then(|asked| asked.enabled).unwrap_or(!engine_speaks);
+        if enabled && engine_speaks {
+            let detail = "the engine talks to the caller itself: leave out engine_audio or prompts";
+            return Err(Problem::invalid("/prompts/enabled", detail));
+        }
+        if !enabled {
+            return Ok(None);
+        }
+        let voice = match asked.and_then(|asked| asked.language.as_deref()) {
+            None => secure.voice(secure.language),
+            Some(language) => language.parse().ok().and_then(|language| secure.voice(language)),
+        };
+        let voice = voice.ok_or_else(|| {
+            let known: Vec<_> = secure.prompts.languages().map(|it| it.to_string()).collect();
+            Problem::invalid("/prompts/language", format!("must be one of {}", known.join(", ")))
+        })?;
+        let read_back = asked.is_some_and(|asked| asked.read_back);
+        let key_beep = asked.is_some_and(|asked| asked.key_beep);
+        Ok(Some(Announcer { voice, read_back, key_beep }))
+    }
+}
+
+impl EngineAudioRequest {
+    const fn to_engine_audio(self) -> EngineAudio {
+        match self {
             EngineAudioRequest::Drop => EngineAudio::Drop,
             EngineAudioRequest::Pass => EngineAudio::Pass,
         }
     }
-
-    /// The plan, with `today` as the day that expiration dates are judged by.
-    ///
-    /// # Errors
-    /// A problem that points at the member at fault.
-    pub fn into_plan(self, today: Day) -> Result<SecurePlan, Problem> {
-        let fields: Vec<Field> = (0..)
-            .zip(&self.fields)
-            .map(|(index, field)| field.to_field(index))
-            .collect::<Result<_, _>>()?;
-        let deadline = self.deadline_ms.map_or(DEFAULT_DEADLINE, milliseconds);
-        let today = Date::new(today.year, today.month, today.day).ok_or_else(Problem::internal)?;
-        SecurePlan::new(&fields, self.keys.to_keys(), deadline, today).map_err(refused)
-    }
 }
 
-impl FieldRequest {
-    fn to_field(&self, index: usize) -> Result<Field, Problem> {
-        let mut field = Field::new(self.kind(index)?);
-        field.attempts = self.max_attempts.unwrap_or(field.attempts);
-        if let Some(timeout) = self.first_key_timeout_ms {
-            field.first_key_timeout = milliseconds(timeout);
-        }
-        if let Some(timeout) = self.inter_key_timeout_ms {
-            field.inter_key_timeout = milliseconds(timeout);
-        }
-        Ok(field)
-    }
-
-    fn kind(&self, index: usize) -> Result<FieldKind, Problem> {
-        let kind = match self.kind {
-            FieldType::PaymentCardNumber => {
-                let allowed = self.allowed_brands.as_ref().map_or(BrandSet::COMMON, |names| {
-                    names.iter().fold(BrandSet::NONE, |set, name| set.with(name.brand()))
-                });
-                FieldKind::CardNumber { allowed }
-            }
-            FieldType::ExpirationDate => FieldKind::ExpirationDate,
-            FieldType::SecurityCode => FieldKind::SecurityCode,
-            FieldType::PostalCode => FieldKind::PostalCode {
-                min: self.min_digits.unwrap_or(POSTAL_DIGITS.0),
-                max: self.max_digits.unwrap_or(POSTAL_DIGITS.1),
-            },
-        };
-        let (is_card, is_postal) =
-            (self.kind == FieldType::PaymentCardNumber, self.kind == FieldType::PostalCode);
-        let misplaced = [
-            ("allowed_brands", self.allowed_brands.is_some() && !is_card),
-            ("min_digits", self.min_digits.is_some() && !is_postal),
-            ("max_digits", self.max_digits.is_some() && !is_postal),
-        ];
-        match misplaced.iter().find(|(_, misplaced)| *misplaced) {
-            Some((member, _)) => Err(Problem::invalid(
-                format!("/fields/{index}/{member}"),
-                "has no meaning for a field of this type",
-            )),
-            None => Ok(kind),
+impl DriveRequest {
+    const fn to_drive(self) -> Drive {
+        match self {
+            DriveRequest::WholePlan => Drive::WholePlan,
+            DriveRequest::FieldAtATime => Drive::FieldAtATime,
         }
     }
 }
 
 impl KeysRequest {
-    fn to_keys(self) -> Keys {
+    pub(super) fn to_keys(self) -> Keys {
         Keys {
             pound: match self.pound {
                 PoundRequest::Submit => PoundKey::Submit,
@@ -227,105 +232,135 @@ impl KeysRequest {
                 StarRequest::ClearThenCancel => StarKey::ClearThenCancel,
                 StarRequest::Clear => StarKey::Clear,
                 StarRequest::Cancel => StarKey::Cancel,
+                StarRequest::DecimalPoint => StarKey::DecimalPoint,
                 StarRequest::Ignore => StarKey::Ignore,
             },
         }
     }
 }
 
-impl BrandName {
-    fn brand(self) -> Brand {
-        match self {
-            BrandName::Visa => Brand::Visa,
-            BrandName::Mastercard => Brand::Mastercard,
-            BrandName::Amex => Brand::Amex,
-            BrandName::DinersClub => Brand::DinersClub,
-            BrandName::Discover => Brand::Discover,
-            BrandName::Jcb => Brand::Jcb,
-            BrandName::Unionpay => Brand::UnionPay,
-            BrandName::Maestro => Brand::Maestro,
-            BrandName::Elo => Brand::Elo,
-            BrandName::Mir => Brand::Mir,
-            BrandName::Hiper => Brand::Hiper,
-            BrandName::Hipercard => Brand::Hipercard,
-            BrandName::Troy => Brand::Troy,
-            BrandName::Naranja => Brand::Naranja,
-            BrandName::Verve => Brand::Verve,
-            BrandName::Rupay => Brand::RuPay,
-            BrandName::Uatp => Brand::Uatp,
-            BrandName::Enroute => Brand::EnRoute,
-        }
-    }
-}
-
-/// A refused plan, pointing at the member at fault.
-fn refused(error: PlanError) -> Problem {
-    let pointer = match error {
-        PlanError::NoFields | PlanError::TooManyFields => "/fields".to_owned(),
-        PlanError::Deadline => "/deadline_ms".to_owned(),
-        PlanError::Attempts { field } => format!("/fields/{field}/max_attempts"),
-        PlanError::NoBrands { field } | PlanError::BrandWithoutCode { field } => {
-            format!("/fields/{field}/allowed_brands")
-        }
-        PlanError::KeyTimeout { field }
-        | PlanError::PostalLengths { field }
-        | PlanError::Duplicate { field }
-        | PlanError::CaptureSequence { field } => format!("/fields/{field}"),
+/// A refused plan, pointing at the member at fault and saying what it may be.
+fn refused(error: PlanError, fields: &[Field]) -> Problem {
+    let at = |field: usize, member: &str| format!("/fields/{field}/{member}");
+    let seconds = |range: (Duration, Duration)| {
+        format!("must be {} to {} ms", range.0.as_millis(), range.1.as_millis())
     };
-    Problem::invalid(pointer, format!("{}: {error}", error.as_str()))
+    let word = error.as_str();
+    let (pointer, allowed) = match error {
+        PlanError::NoFields | PlanError::TooManyFields => {
+            ("/fields".to_owned(), format!("must be 1 to {MAX_FIELDS} fields"))
+        }
+        PlanError::Deadline => ("/deadline_ms".to_owned(), seconds((MIN_DEADLINE, MAX_DEADLINE))),
+        PlanError::Attempts { field } => {
+            (at(field, "max_attempts"), format!("must be 1 to {MAX_ATTEMPTS}"))
+        }
+        PlanError::KeyTimeout { field } => {
+            let timeouts = MIN_KEY_TIMEOUT..=MAX_KEY_TIMEOUT;
+            let is_first =
+                fields.get(field).is_some_and(|it| !timeouts.contains(&it.first_key_timeout));
+            let member = if is_first { "first_key_timeout_ms" } else { "inter_key_timeout_ms" };
+            (at(field, member), seconds((MIN_KEY_TIMEOUT, MAX_KEY_TIMEOUT)))
+        }
+        PlanError::FieldTimeout { field } => {
+            (at(field, "field_timeout_ms"), seconds((MIN_FIELD_TIMEOUT, MAX_FIELD_TIMEOUT)))
+        }
+        PlanError::DecimalPoint { field } => (at(field, "keys"), error.to_string()),
+        PlanError::NoBrands { field } | PlanError::BrandWithoutCode { field } => {
+            (at(field, "allowed_brands"), error.to_string())
+        }
+        PlanError::Lengths { field } => (at(field, "min_digits"), error.to_string()),
+        PlanError::AmountRange { field } => (at(field, "max_amount"), error.to_string()),
+        PlanError::Duplicate { field } | PlanError::CaptureSequence { field } => {
+            (format!("/fields/{field}"), error.to_string())
+        }
+    };
+    Problem::invalid(pointer, format!("{word}: {allowed}"))
 }
 
-fn milliseconds(number: u32) -> Duration {
+pub(super) fn milliseconds(number: u32) -> Duration {
     Duration::from_millis(number.into())
 }
 
 #[cfg(test)]
 mod tests {
-    use dtmf::brand::Brand;
     use dtmf::field::FieldKind;
+    use serde_json::{Value, json};
 
-    use super::{BrandName, PlanRequest};
+    use super::{PlanContext, PlanRequest, SessionOrder};
     use crate::clock;
+    use crate::secure_defaults::SecureDefaults;
+    use crate::sinks::Sinks;
 
-    fn plan(text: &str) -> Result<dtmf::plan::SecurePlan, serde_json::Value> {
-        let request: PlanRequest = serde_json::from_str(text).unwrap();
-        let plan = request.into_plan(clock::now().day());
-        plan.map_err(|problem| serde_json::to_value(problem.body("req")).unwrap())
-    }
-
-    #[test]
-    fn brands_have_the_names_that_events_use() {
-        for brand in Brand::ALL {
-            let name: BrandName = serde_json::from_value(brand.as_str().into()).unwrap();
-            assert_eq!(name.brand(), brand);
-        }
+    fn order(body: Value) -> Result<SessionOrder, Value> {
+        let request: PlanRequest = serde_json::from_value(body).unwrap();
+        let (secure, sinks) = (SecureDefaults::default(), Sinks::default());
+        let context = PlanContext { today: clock::now().day(), secure: &secure, sinks: &sinks };
+        let order = request.into_order(&context);
+        order.map_err(|problem| serde_json::to_value(problem.body("req")).unwrap())
     }
 
     #[test]
     fn a_short_plan_has_defaults() {
-        let text = r#"{"fields":[{"type":"payment-card-number"},{"type":"postal-code"}]}"#;
-        let plan = plan(text).unwrap();
-        assert_eq!(plan.deadline().as_secs(), 180);
-        assert_eq!(plan.fields()[0].attempts, 3);
-        assert_eq!(plan.fields()[1].kind, FieldKind::PostalCode { min: 3, max: 10 });
+        let body = json!({"fields": [{"type": "payment-card-number"}, {"type": "postal-code"}]});
+        let order = order(body).unwrap();
+        assert_eq!(order.plan.deadline().as_secs(), 180);
+        assert_eq!(order.plan.fields()[0].attempts, 3);
+        assert_eq!(order.plan.fields()[1].kind, FieldKind::PostalCode { min: 3, max: 10 });
+        assert!(order.announcer.is_some_and(|it| !it.read_back && !it.key_beep));
+        assert!(!order.sink.delivers());
     }
 
     #[test]
-    fn faults_are_pointed_at() {
+    fn the_relay_or_the_engine_speaks() {
+        let body = |prompts: Value, audio: &str| {
+            json!({"fields": [{"type": "expiration-date"}], "prompts": prompts,
+                "engine_audio": audio})
+        };
+        assert!(order(body(json!({"enabled": false}), "drop")).unwrap().announcer.is_none());
+        assert!(order(body(json!({}), "pass")).unwrap().announcer.is_none());
+        let error = order(body(json!({"enabled": true}), "pass")).err().unwrap();
+        assert_eq!(error["errors"][0]["pointer"], "/prompts/enabled");
+        let spoken = body(json!({"language": "es-MX", "read_back": true}), "drop");
+        assert!(order(spoken).unwrap().announcer.is_some_and(|it| it.read_back));
+        for language in ["xx", "", "no language at all"] {
+            let error = order(body(json!({"language": language}), "drop")).err().unwrap();
+            assert_eq!(error["errors"][0]["pointer"], "/prompts/language");
+        }
+    }
+
+    #[test]
+    fn faults_are_pointed_at_with_what_is_allowed() {
+        let card = |more: Value| {
+            let mut field = json!({"type": "expiration-date"});
+            field.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+            json!({"fields": [field]})
+        };
         let cases = [
-            (r#"{"fields":[]}"#, "/fields"),
+            (json!({"fields": []}), "/fields", "1 to 8"),
+            (card(json!({"max_attempts": 4})), "/fields/0/max_attempts", "1 to 3"),
             (
-                r#"{"fields":[{"type":"expiration-date","max_attempts":4}]}"#,
-                "/fields/0/max_attempts",
+                card(json!({"inter_key_timeout_ms": 5})),
+                "/fields/0/inter_key_timeout_ms",
+                "1000 to 60000",
             ),
-            (r#"{"fields":[{"type":"security-code"}]}"#, "/fields/0"),
-            (r#"{"fields":[{"type":"expiration-date"}],"deadline_ms":1}"#, "/deadline_ms"),
-            (r#"{"fields":[{"type":"expiration-date","min_digits":4}]}"#, "/fields/0/min_digits"),
+            (card(json!({"field_timeout_ms": 5})), "/fields/0/field_timeout_ms", "5000 to 120000"),
+            (json!({"fields": [{"type": "security-code"}]}), "/fields/0", "capture-sequence"),
+            (
+                json!({"fields": [{"type": "expiration-date"}], "deadline_ms": 1}),
+                "/deadline_ms",
+                "5000 to 300000",
+            ),
+            (
+                json!({"fields": [{"type": "postal-code", "min_digits": 9, "max_digits": 4}]}),
+                "/fields/0/min_digits",
+                "lengths",
+            ),
         ];
-        for (text, pointer) in cases {
-            let body = plan(text).unwrap_err();
-            assert_eq!(body["errors"][0]["pointer"], pointer, "{text}");
-            assert_eq!(body["status"], 422, "{text}");
+        for (body, pointer, detail) in cases {
+            let error = order(body).err().unwrap();
+            assert_eq!(error["errors"][0]["pointer"], pointer);
+            assert!(error["errors"][0]["detail"].as_str().unwrap().contains(detail), "{error}");
+            assert_eq!(error["status"], 422);
         }
     }
 }

@@ -1,14 +1,19 @@
 //! Bodies about secure sessions: what each role may be told of one.
 
+use std::fmt;
+use std::time::Duration;
+
 use dtmf::Verdict;
-use relay::switchboard::{CallSnapshot, CutReceipt, Phase};
+use relay::switchboard::{CallSnapshot, CutReceipt, Phase, SessionSnapshot};
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::id;
+use super::sink::OutcomeView;
 use crate::clock::Timestamp;
 use crate::index::CallEntry;
 use crate::keys::Role;
+use crate::sinks::Outcome;
 use crate::story::{SessionRecord, SessionState};
 
 /// A secure session that has begun.
@@ -22,13 +27,52 @@ pub struct SessionEntered {
     /// When the cut came into force, UTC.
     #[schema(value_type = String, format = DateTime)]
     cut_at: Timestamp,
+    /// What may go wrong, in words for whoever writes the plan; absent if nothing is seen.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    warnings: Vec<String>,
 }
 
 impl SessionEntered {
     /// What is told of a cut that is in force.
     #[must_use]
-    pub fn new(receipt: &CutReceipt, cut_at: Timestamp) -> SessionEntered {
-        SessionEntered { id: id::session(receipt.session()), state: StateName::Collecting, cut_at }
+    pub fn new(
+        receipt: &CutReceipt,
+        cut_at: Timestamp,
+        warning: Option<SilenceWarning>,
+    ) -> SessionEntered {
+        SessionEntered {
+            id: id::session(receipt.session()),
+            state: StateName::Collecting,
+            cut_at,
+            warnings: warning.iter().map(ToString::to_string).collect(),
+        }
+    }
+}
+
+/// A session may be longer than the silence that its engine bears.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct SilenceWarning {
+    deadline: Duration,
+    budget: Duration,
+}
+
+impl SilenceWarning {
+    /// A warning, if there is reason for one.
+    #[must_use]
+    pub fn of(deadline: Duration, budget: Option<Duration>) -> Option<SilenceWarning> {
+        budget.filter(|&budget| deadline > budget).map(|budget| SilenceWarning { deadline, budget })
+    }
+}
+
+impl fmt::Display for SilenceWarning {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (deadline, budget) = (self.deadline.as_secs(), self.budget.as_secs());
+        write!(
+            f,
+            "the session may last {deadline} s, but the engine's profile bears {budget} s of \
+             silence: shorten deadline_ms, or suspend the engine's watchdog on \
+             secure_session.started"
+        )
     }
 }
 
@@ -96,10 +140,17 @@ pub struct SessionView {
     /// For scripts and operators: its attempt, from 1.
     #[serde(skip_serializing_if = "Option::is_none")]
     attempt: Option<u8>,
+    /// For scripts and operators, of a session that is driven field by field: the fields that are
+    /// still missing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    required: Option<Vec<&'static str>>,
     /// For scripts and operators: why the session ended, or why the last attempt failed, in
     /// Twilio's words.
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<&'static str>,
+    /// For scripts and operators: what the delivery of what was keyed came to, once it has.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    delivery: Option<OutcomeView>,
     /// For operators: how far the entry in progress has come, in coarse steps; never what was keyed.
     #[serde(skip_serializing_if = "Option::is_none")]
     progress: Option<u8>,
@@ -110,20 +161,25 @@ impl SessionView {
     #[must_use]
     pub fn of(entry: &CallEntry, seen: Option<&CallSnapshot>, role: Role) -> Option<SessionView> {
         let mut record = entry.story.session()?;
-        let session = seen.and_then(|seen| seen.session.filter(|it| it.session == record.id));
-        if let (Some(seen), Some(session), false) = (seen, session, entry.story.is_closed()) {
+        let session =
+            seen.and_then(|seen| seen.session.clone()).filter(|it| it.session == record.id);
+        if let (Some(seen), Some(session), false) = (seen, &session, entry.story.is_closed()) {
             // The relay is ahead of its events.
             record.state = state_of(seen.phase);
             record.verdict = session.verdict;
             record.field = session.step.map(|step| (step, session.attempt)).or(record.field);
         }
         Some(match role {
-            Role::Engine => SessionView::for_engine(&record),
-            Role::Script => SessionView::with_detail(&record, None),
-            Role::Operator => {
-                SessionView::with_detail(&record, session.map(|session| session.progress))
-            }
+            Role::Engine | Role::Payment => SessionView::for_engine(&record),
+            Role::Script => SessionView::with_detail(&record, session.as_ref()).without_progress(),
+            Role::Operator => SessionView::with_detail(&record, session.as_ref()),
         })
+    }
+
+    /// Where the session stands, as this view tells it.
+    #[must_use]
+    pub fn standing(&self) -> (StateName, Option<ResultName>) {
+        (self.state, self.result)
     }
 
     /// While the cut drains an engine is told that keys are collected: the moment of the verdict
@@ -141,12 +197,28 @@ impl SessionView {
             cut_at: None,
             step: None,
             attempt: None,
+            required: None,
+            delivery: None,
             reason: None,
             progress: None,
         }
     }
 
-    fn with_detail(record: &SessionRecord, progress: Option<u8>) -> SessionView {
+    /// Adds what a delivery came to, for those who may know.
+    #[must_use]
+    pub fn with_delivery(mut self, role: Role, outcome: Option<&Outcome>) -> SessionView {
+        self.delivery = match role {
+            Role::Script | Role::Operator => outcome.map(OutcomeView::of),
+            Role::Engine | Role::Payment => None,
+        };
+        self
+    }
+
+    fn without_progress(self) -> SessionView {
+        SessionView { progress: None, ..self }
+    }
+
+    fn with_detail(record: &SessionRecord, seen: Option<&SessionSnapshot>) -> SessionView {
         let state = match record.state {
             SessionState::Collecting => StateName::Collecting,
             SessionState::Draining => StateName::Draining,
@@ -162,8 +234,12 @@ impl SessionView {
             cut_at: Some(record.cut_at),
             step: record.field.map(|(step, _)| step.as_str()),
             attempt: record.field.map(|(_, attempt)| attempt),
+            required: seen
+                .and_then(|seen| seen.required.as_ref())
+                .map(|required| required.iter().map(|step| step.as_str()).collect()),
+            delivery: None,
             reason: record.verdict.map(Verdict::as_str).or(rejected),
-            progress,
+            progress: seen.map(|seen| seen.progress),
         }
     }
 }

@@ -7,6 +7,7 @@
     reason = "each test binary uses a part of it"
 )]
 
+use std::collections::BTreeMap;
 use std::net::UdpSocket;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -16,10 +17,19 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::http::{HeaderMap, Method, Request, StatusCode};
+use control_api::chance;
+use control_api::clock;
 use control_api::config::{MediaConfig, RawConfig};
+use control_api::dto::plan::{PlanContext, PlanRequest};
+use control_api::engines::{DtmfToEngine, EngineProfile, EngineProfiles};
 use control_api::keys::{KeyFile, Role};
+use control_api::mcp::Models;
+use control_api::plans::Plans;
 use control_api::recordings::Recordings;
-use control_api::{Control, app};
+use control_api::secure_defaults::SecureDefaults;
+use control_api::sinks::Sinks;
+use control_api::{Control, Outward, Parts, app};
+use relay::recording::{Archive, KeyEncryptionKey, Keyring};
 use relay::{RelayConfig, Started};
 use serde_json::{Value, json};
 use tower::ServiceExt;
@@ -37,6 +47,7 @@ pub struct Rig {
     operator: String,
     script: String,
     engine: String,
+    payment: String,
     ended_keys: String,
 }
 
@@ -64,8 +75,27 @@ impl Answer {
     }
 }
 
+/// One profile of an engine that is easily worried.
+fn engines() -> BTreeMap<String, EngineProfile> {
+    let dtmf_to_engine = DtmfToEngine::Block;
+    let profile = EngineProfile { dtmf_to_engine, silence_budget_s: Some(45) };
+    BTreeMap::from([("nervous".to_owned(), profile)])
+}
+
+/// Recordings under a key of the test's own.
+fn archive(directory: PathBuf) -> Arc<Archive> {
+    let mut octets = chance::octets().unwrap();
+    let keys = Keyring::new(vec![KeyEncryptionKey::new(&mut octets)]).ok().unwrap();
+    Arc::new(Archive::open(directory, keys, chance::fill).unwrap())
+}
+
 impl Rig {
     pub fn new(name: &str) -> Rig {
+        Rig::with(name, Outward::default())
+    }
+
+    /// A rig that speaks to others of its own accord.
+    pub fn with(name: &str, outward: Outward) -> Rig {
         let number = RIGS.fetch_add(1, Ordering::Relaxed);
         let directory =
             std::env::temp_dir().join(format!("sotto-rig-{name}-{}-{number}", std::process::id()));
@@ -74,21 +104,22 @@ impl Rig {
         let mut key = |role| file.add(role, String::new()).unwrap().1.reveal().to_owned();
         let (operator, script, engine, ended_keys) =
             (key(Role::Operator), key(Role::Script), key(Role::Engine), key(Role::Operator));
+        let payment = key(Role::Payment);
         let ended_id = ended_keys.split('_').nth(1).unwrap().to_owned();
         file.remove(&ended_id).unwrap();
 
         let first = FIRST_PORT + (number % 24) * PORTS_EACH;
         let media = media(first..=first + PORTS_EACH - 1);
         let policy = media.policy();
-        let recordings = directory.join("recordings");
-        let Started { relay, events, gauges, threads } = relay::start(&RelayConfig {
+        let archive = archive(directory.join("recordings"));
+        let Started { relay, events, deliveries, gauges, threads } = relay::start(&RelayConfig {
             media_v4: media.v4,
             media_v6: media.v6,
             ports: media.ports,
             workers: media.workers,
             pin: false,
             media_timeout: media.timeout,
-            recordings: Some(recordings.clone()),
+            recordings: Some(Arc::clone(&archive)),
             seed: [number as u8; 32],
             unix_time: Duration::from_secs(1_800_000_000),
         })
@@ -96,15 +127,28 @@ impl Rig {
         let queue = threads.recorder().unwrap().queue();
         // The threads end with the test process.
         std::mem::forget(threads);
-        let recordings = Recordings { directory: recordings, queue };
-        let table = file.table().unwrap();
-        let control = Control::new(relay, gauges, policy, Some(recordings), table);
+        let recordings = Recordings { archive, queue };
+        let control = Control::new(Parts {
+            relay,
+            gauges,
+            policy,
+            recordings: Some(recordings),
+            keys: file.table().unwrap(),
+            engines: EngineProfiles::new(engines()).unwrap(),
+            secure: SecureDefaults::default(),
+            outward,
+            models: models(),
+        });
         tokio::spawn({
             let control = Arc::clone(&control);
             async move { control.hear(events).await }
         });
+        tokio::spawn({
+            let control = Arc::clone(&control);
+            async move { control.deliver(deliveries).await }
+        });
         let app = app(&control);
-        Rig { control, app, directory, operator, script, engine, ended_keys }
+        Rig { control, app, directory, operator, script, engine, payment, ended_keys }
     }
 
     pub fn token(&self, role: Role) -> &str {
@@ -112,6 +156,7 @@ impl Rig {
             Role::Operator => &self.operator,
             Role::Script => &self.script,
             Role::Engine => &self.engine,
+            Role::Payment => &self.payment,
         }
     }
 
@@ -190,6 +235,22 @@ pub fn media(ports: std::ops::RangeInclusive<u16>) -> MediaConfig {
     raw.media.pin = Some(false);
     raw.media.addresses = Some(vec!["127.0.0.1".to_owned(), "::1".to_owned()]);
     raw.resolve(std::path::Path::new("/nowhere"), 1).unwrap().media
+}
+
+/// Three named plans, and an address for models.
+pub fn models() -> Models {
+    let mut raw = RawConfig::default();
+    let code = json!({ "fields": [{ "type": "postal-code", "min_digits": 4, "max_digits": 4 }] });
+    let date = json!({ "fields": [{ "type": "expiration-date", "max_attempts": 1 }] });
+    let plans = [("card-payment", card_plan()), ("code", code), ("date", date)];
+    raw.plans = plans.into_iter().map(|(name, plan)| (name.to_owned(), plan)).collect();
+    raw.mcp.url = Some("https://relay.example/sotto".to_owned());
+    let config = raw.resolve(std::path::Path::new("/nowhere"), 1).unwrap();
+    let (secure, sinks) = (SecureDefaults::default(), Sinks::default());
+    let context = PlanContext { today: clock::now().day(), secure: &secure, sinks: &sinks };
+    let make = |request: PlanRequest| request.into_order(&context).map(|order| order.plan);
+    let plans = Plans::check(config.plans, make).unwrap();
+    Models { plans, base: config.mcp_base }
 }
 
 /// An offer of PCMU and telephone-event from a loopback port.

@@ -1,18 +1,19 @@
 //! Relay: the cloneable front door to the worker threads.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{SyncSender, TrySendError};
+use std::sync::{Arc, Weak};
 use std::time::Instant;
 
-use dtmf::{Digit, SecurePlan};
+use dtmf::{Digit, FailReason, Step};
 use tokio::sync::oneshot;
+use zeroize::Zeroize;
 
 use super::clock::Clock;
 use super::waker::Waker;
 use crate::switchboard::{
-    CallId, CallSnapshot, Command, CutReceipt, EngineAudio, LegMedia, LocalMedia, Refusal, Reply,
-    SessionId, Side, WorkerIndex,
+    CallId, CallSnapshot, Command, CutReceipt, LegMedia, LocalMedia, LookAhead, Refusal, Reply,
+    SessionId, SessionRequest, Side, WorkerIndex,
 };
 
 /// The relay's workers, as the control plane sees them. Cheap to clone.
@@ -37,6 +38,19 @@ impl Drop for Shared {
     }
 }
 
+/// A [`Relay`] that does not keep the workers running.
+pub struct WeakRelay {
+    shared: Weak<Shared>,
+}
+
+impl WeakRelay {
+    /// The relay, while it runs.
+    #[must_use]
+    pub fn upgrade(&self) -> Option<Relay> {
+        self.shared.upgrade().map(|shared| Relay { shared })
+    }
+}
+
 /// One worker's command queue and the way to wake it.
 pub(super) struct Door {
     pub(super) requests: SyncSender<Request>,
@@ -54,7 +68,29 @@ pub(super) struct Request {
 pub(super) enum Ask {
     Open(Box<CallRequest>),
     Local { call: CallId },
+    Key { call: CallId, key: PostedKey },
     Obey(Command),
+}
+
+/// A key on its way to a worker, beside the queue and wiped behind it: what has passed through a
+/// place of the queue stays there until the place is used again, so one caller's keys would lie
+/// there in their order.
+pub(super) struct PostedKey(Box<u8>);
+
+impl PostedKey {
+    fn new(digit: Digit) -> PostedKey {
+        PostedKey(Box::new(digit.event_code()))
+    }
+
+    pub(super) fn digit(&self) -> Digit {
+        Digit::from_event_code(*self.0).expect("a digit's own code")
+    }
+}
+
+impl Drop for PostedKey {
+    fn drop(&mut self) {
+        self.0.zeroize();
+    }
 }
 
 /// What a worker answers.
@@ -72,8 +108,8 @@ pub struct CallRequest {
     pub caller: LegMedia,
     /// What the engine speaks.
     pub engine: LegMedia,
-    /// Begin armed.
-    pub armed: bool,
+    /// Begin armed, by this much.
+    pub armed: Option<LookAhead>,
     /// Keep a recording.
     pub record: bool,
 }
@@ -89,6 +125,15 @@ pub struct OpenedCall {
     pub engine: LocalMedia,
 }
 
+/// What became of an engine's hang-up.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum HangUp {
+    /// The call is over.
+    Ended,
+    /// It will be over when its secure session is.
+    HeldBack,
+}
+
 /// A call and the worker that owns it.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct CallAt {
@@ -102,6 +147,12 @@ impl Relay {
     pub(super) fn new(doors: Vec<Door>, clock: Clock) -> Relay {
         assert!(!doors.is_empty(), "a relay has at least one worker");
         Relay { shared: Arc::new(Shared { doors, next: AtomicUsize::new(0), clock }) }
+    }
+
+    /// The same relay, without keeping it running.
+    #[must_use]
+    pub fn downgrade(&self) -> WeakRelay {
+        WeakRelay { shared: Arc::downgrade(&self.shared) }
     }
 
     /// Opens a call on the next worker in turn. Answers when every port is bound.
@@ -129,8 +180,8 @@ impl Relay {
     }
 
     /// Delays the caller towards the engine (look-ahead), ready for a flip.
-    pub async fn arm(&self, at: CallAt) -> Result<(), Refusal> {
-        self.obey(at, Command::Arm { call: at.call }).await.map(|_| ())
+    pub async fn arm(&self, at: CallAt, look_ahead: LookAhead) -> Result<(), Refusal> {
+        self.obey(at, Command::Arm { call: at.call, look_ahead }).await.map(|_| ())
     }
 
     /// Ends the delay.
@@ -142,15 +193,40 @@ impl Relay {
     pub async fn enter_secure(
         &self,
         at: CallAt,
-        session: SessionId,
-        plan: SecurePlan,
-        engine_audio: EngineAudio,
+        request: SessionRequest,
     ) -> Result<CutReceipt, Refusal> {
-        let plan = Box::new(plan);
-        match self.obey(at, Command::Enter { call: at.call, session, plan, engine_audio }).await? {
+        let request = Box::new(request);
+        match self.obey(at, Command::Enter { call: at.call, request }).await? {
             Reply::Secured(receipt) => Ok(receipt),
-            Reply::Done | Reply::Snapshot(_) => unreachable!("enter is answered with a receipt"),
+            Reply::Done | Reply::HeldBack | Reply::Snapshot(_) => {
+                unreachable!("enter is answered with a receipt")
+            }
         }
+    }
+
+    /// Has the caller key one field of a plan that is driven field by field.
+    pub async fn capture(&self, at: CallAt, step: Step) -> Result<(), Refusal> {
+        self.obey(at, Command::Capture { call: at.call, step }).await.map(|_| ())
+    }
+
+    /// Ends a collection that is driven field by field.
+    pub async fn complete(&self, at: CallAt) -> Result<(), Refusal> {
+        self.obey(at, Command::Complete { call: at.call }).await.map(|_| ())
+    }
+
+    /// Tells how the delivery of what was accepted went.
+    pub async fn delivered(
+        &self,
+        at: CallAt,
+        session: SessionId,
+        outcome: Result<(), FailReason>,
+    ) -> Result<(), Refusal> {
+        self.obey(at, Command::Delivered { call: at.call, session, outcome }).await.map(|_| ())
+    }
+
+    /// Ends a collection that is driven field by field, between two fields.
+    pub async fn abandon_secure(&self, at: CallAt) -> Result<(), Refusal> {
+        self.obey(at, Command::Abandon { call: at.call }).await.map(|_| ())
     }
 
     /// Ends a collection, or drains a held call once more.
@@ -160,7 +236,17 @@ impl Relay {
 
     /// Hands in a key that came by signalling.
     pub async fn key(&self, at: CallAt, digit: Digit) -> Result<(), Refusal> {
-        self.obey(at, Command::Key { call: at.call, digit }).await.map(|_| ())
+        let ask = Ask::Key { call: at.call, key: PostedKey::new(digit) };
+        self.ask(at.worker, ask).await.map(|_| ())
+    }
+
+    /// The engine hangs up: the call ends, or will when its secure session is over.
+    pub async fn hang_up(&self, at: CallAt) -> Result<HangUp, Refusal> {
+        match self.obey(at, Command::HangUp { call: at.call }).await? {
+            Reply::Done => Ok(HangUp::Ended),
+            Reply::HeldBack => Ok(HangUp::HeldBack),
+            Reply::Secured(_) | Reply::Snapshot(_) => unreachable!("a hang-up has two outcomes"),
+        }
     }
 
     /// Ends a call and gives its ports back.
@@ -172,7 +258,9 @@ impl Relay {
     pub async fn snapshot(&self, at: CallAt) -> Result<CallSnapshot, Refusal> {
         match self.obey(at, Command::Snapshot { call: at.call }).await? {
             Reply::Snapshot(snapshot) => Ok(*snapshot),
-            Reply::Done | Reply::Secured(_) => unreachable!("snapshot is answered with one"),
+            Reply::Done | Reply::HeldBack | Reply::Secured(_) => {
+                unreachable!("snapshot is answered with one")
+            }
         }
     }
 

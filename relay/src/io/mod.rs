@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::ops::RangeInclusive;
-use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -22,14 +22,14 @@ mod worker;
 
 pub use clock::Clock;
 pub use gauges::{FLIP_BUCKETS_US, Gauges};
-pub use handle::{CallAt, CallRequest, OpenedCall, Relay};
+pub use handle::{CallAt, CallRequest, HangUp, OpenedCall, Relay, WeakRelay};
 pub use media_io::{MediaIo, Received};
 pub use sockets::Sockets;
 pub use waker::Waker;
 
-use crate::recording::{RecordQueue, Recorder};
-use crate::switchboard::limits::{BUFFER, COMMAND_QUEUE, EVENT_QUEUE};
-use crate::switchboard::{Event, PortPool, Switchboard, SwitchboardConfig, WorkerIndex};
+use crate::recording::{Archive, RecordQueue, Recorder};
+use crate::switchboard::limits::{BUFFER, COMMAND_QUEUE, DELIVERY_QUEUE, EVENT_QUEUE};
+use crate::switchboard::{Delivery, Event, PortPool, Switchboard, SwitchboardConfig, WorkerIndex};
 use crate::wire::ntp::NtpTime;
 use handle::Door;
 use worker::{MediaAddresses, Worker};
@@ -49,8 +49,8 @@ pub struct RelayConfig {
     pub pin: bool,
     /// Silence of a sending caller that ends its call.
     pub media_timeout: Duration,
-    /// Where recordings are kept; `None` refuses to record.
-    pub recordings: Option<PathBuf>,
+    /// Where recordings are kept, and under which keys; `None` refuses to record.
+    pub recordings: Option<Arc<Archive>>,
     /// Seed of SSRCs, initial numbers and the first port.
     pub seed: [u8; 32],
     /// Wall-clock time since 1970 at this moment, for sender reports.
@@ -63,6 +63,8 @@ pub struct Started {
     pub relay: Relay,
     /// What happens on them.
     pub events: mpsc::Receiver<Event>,
+    /// What their secure sessions have accepted.
+    pub deliveries: mpsc::Receiver<Delivery>,
     /// Figures of the workers.
     pub gauges: Gauges,
     /// The worker threads and the recorder; to be stopped last.
@@ -116,7 +118,9 @@ pub fn start(config: &RelayConfig) -> Result<Started, StartError> {
     let recorder =
         recorder.map_err(|source| StartError::Kernel { doing: "keep recordings", source })?;
     let (event_sender, events) = mpsc::channel(EVENT_QUEUE);
+    let (delivery_sender, deliveries) = mpsc::channel(DELIVERY_QUEUE);
     let gauges = Gauges::new(config.workers);
+    let senders = Senders { events: event_sender, deliveries: delivery_sender };
     let clock = Clock::new();
     let mut random = StdRng::from_seed(config.seed);
     let mut doors = Vec::new();
@@ -124,13 +128,20 @@ pub fn start(config: &RelayConfig) -> Result<Started, StartError> {
     for index in 0..config.workers {
         let queue = recorder.as_ref().map(Recorder::queue);
         let (door, worker) =
-            hire(index, config, clock.clone(), &mut random, event_sender.clone(), queue, &gauges)
+            hire(index, config, clock.clone(), &mut random, senders.clone(), queue, &gauges)
                 .map_err(|source| StartError::Kernel { doing: "start a media worker", source })?;
         doors.push(door);
         workers.push(worker);
     }
     let relay = Relay::new(doors, clock);
-    Ok(Started { relay, events, gauges, threads: Threads { workers, recorder } })
+    Ok(Started { relay, events, deliveries, gauges, threads: Threads { workers, recorder } })
+}
+
+/// A worker's ways to control.
+#[derive(Clone)]
+struct Senders {
+    events: mpsc::Sender<Event>,
+    deliveries: mpsc::Sender<Delivery>,
 }
 
 fn check(config: &RelayConfig) -> Result<(), StartError> {
@@ -142,7 +153,9 @@ fn check(config: &RelayConfig) -> Result<(), StartError> {
     }
     let slices = (0..config.workers).map(|n| PortPool::slice(&config.ports, n, config.workers));
     if slices.into_iter().any(|slice| slice.count() < 4) {
-        return Err(StartError::Config("the media port range has no two pairs for each worker"));
+        return Err(StartError::Config(
+            "media.ports has no two pairs of ports for each worker: widen it, or take fewer workers",
+        ));
     }
     Ok(())
 }
@@ -152,7 +165,7 @@ fn hire(
     config: &RelayConfig,
     clock: Clock,
     random: &mut StdRng,
-    events: mpsc::Sender<Event>,
+    Senders { events, deliveries }: Senders,
     recorder: Option<RecordQueue>,
     gauges: &Gauges,
 ) -> std::io::Result<(Door, JoinHandle<()>)> {
@@ -175,6 +188,7 @@ fn hire(
         clock,
         requests,
         events,
+        deliveries,
         recorder,
         unfinished: VecDeque::new(),
         gauges: gauges.clone(),

@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::mpsc::{Receiver, TryRecvError};
 use std::time::{Duration, Instant};
 
+use dtmf::FailReason;
 use tokio::sync::mpsc::Sender;
 use zeroize::Zeroize;
 
@@ -15,8 +16,8 @@ use super::media_io::MediaIo;
 use crate::recording::{Job, RecordQueue};
 use crate::switchboard::limits::{BIND_ATTEMPTS, BUFFER, COMMANDS_PER_TURN, PACKETS_PER_TURN};
 use crate::switchboard::{
-    CallId, Command, Event, LocalMedia, OpenCall, PortPair, PortPool, Refusal, Switchboard,
-    Transmit, WorkerIndex,
+    CallId, Command, Delivery, Event, LocalMedia, OpenCall, PortPair, PortPool, Refusal,
+    Switchboard, Transmit, WorkerIndex,
 };
 
 /// The addresses media is received on, one a family.
@@ -46,6 +47,7 @@ pub(super) struct Worker<Io> {
     pub(super) clock: Clock,
     pub(super) requests: Receiver<Request>,
     pub(super) events: Sender<Event>,
+    pub(super) deliveries: Sender<Delivery>,
     pub(super) recorder: Option<RecordQueue>,
     pub(super) unfinished: VecDeque<(CallId, u64)>,
     pub(super) gauges: Gauges,
@@ -103,6 +105,10 @@ impl<Io: MediaIo> Worker<Io> {
         let answer = match ask {
             Ask::Open(request) => self.open(now, *request).map(Answer::Opened),
             Ask::Local { call } => self.local(call).map(Answer::Local),
+            Ask::Key { call, key } => {
+                let command = Command::Key { call, digit: key.digit() };
+                self.switchboard.handle_command(now, command).map(Answer::Obeyed)
+            }
             Ask::Obey(command) => self.switchboard.handle_command(now, command).map(Answer::Obeyed),
         };
         if is_flip && answer.is_ok() {
@@ -216,10 +222,24 @@ impl<Io: MediaIo> Worker<Io> {
             }
         }
         let now = self.clock.now();
+        self.deliver(now);
         while let Some(pair) = self.switchboard.poll_released() {
             self.release(now, pair);
         }
         self.gauges.set(self.index, self.switchboard.calls(), self.pool.left());
+    }
+
+    /// Hands over what sessions have accepted. What finds no room fails its session, and is wiped.
+    fn deliver(&mut self, now: Instant) {
+        while let Some(delivery) = self.switchboard.poll_delivery() {
+            let (call, session) = (delivery.call, delivery.session);
+            if self.deliveries.try_send(delivery).is_err() {
+                let outcome = Err(FailReason::InternalError);
+                let failed = Command::Delivered { call, session, outcome };
+                // A call that has ended meanwhile needs no answer.
+                let _ = self.switchboard.handle_command(now, failed);
+            }
+        }
     }
 
     /// Hands audio to the recorder. A block that finds no room is lost, counted and told; the end

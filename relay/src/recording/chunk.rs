@@ -1,35 +1,37 @@
-//! Chunk: the recording's file format, written and read back.
+//! Chunk: the recording's file format, sealed and opened.
 //!
 //! A file only ever grows. All integers are big-endian.
 //!
 //! ```text
-//! header   magic "SOTTOREC" | version u16 | seal u16 | call id u128 | key length u16 | key | crc32
-//! chunk    length u32 | sequence u32 | kind u8 | payload (length octets) | crc32
+//! header   magic "SOTTOREC" | version u16 | call id u128
+//! chunk    length u32 | sequence u32 | kind u8 | ciphertext (length octets) | tag 16
 //!
 //! kind 1   audio:  start u64 | 1 to 5 times ( secure u8 | caller 800 | engine 800 )
-//! kind 2   end:    length of the call u64
+//! kind 2   end:    length of the call u64 | chunks of audio u32
 //! ```
 //!
 //! `start` and `length of the call` count samples at 8 kHz since the call was opened; audio is
 //! G.711 mu-law; bit `n` of `secure` marks the block's frame `n` of 20 ms as part of a secure
-//! span. A gap needs no mark of its own: the next chunk's start lies further on. Each CRC-32
-//! (ISO-HDLC) covers everything before it in its header or chunk. A recording is complete if and
-//! only if it has an end.
+//! span. A gap needs no mark of its own: the next chunk's start lies further on.
 //!
-//! A writer that is killed leaves a torn chunk at most; a reader takes all that precedes it, and
-//! leaves out a whole chunk whose CRC is wrong, which then reads as a gap.
+//! # The seal
 //!
-//! # Room for a seal
+//! Each chunk is sealed with AES-256-GCM (NIST SP 800-38D) under the recording's own key. The
+//! nonce is the sequence number, which counts the file's chunks and never repeats under one key;
+//! the associated data are the header and the chunk's first nine octets. So no chunk can be moved
+//! to another place or recording, altered, repeated or left out without its neighbours telling.
+//! A recording is complete if and only if it has its end, which is sealed as well and closes the
+//! file: nothing may follow it.
 //!
-//! `seal` 0 is clear text and the only one known here; others are refused. AES-256-GCM would be
-//! seal 1: `key` holds the recording's wrapped data key; a chunk's payload becomes ciphertext and
-//! tag (`length` counts both); the nonce is 8 zero octets and the sequence, which never repeats
-//! under one data key; the associated data are the header and the chunk's first nine octets, so
-//! that no chunk moves to another place or recording. The CRC stays outermost: a torn tail is
-//! found without the key.
+//! A writer that is killed leaves a torn chunk at most, and no end. A reader takes all that
+//! precedes the first chunk that is not what was written there, and tells which of three it was:
+//! [`Ending`].
 
-use std::io::{self, Read};
+use std::io::{self, Read, Seek, SeekFrom};
 
+use zeroize::{Zeroize, Zeroizing};
+
+use super::key_file::{DataKey, TAG};
 use super::tape::{BLOCK_SAMPLES, Block};
 use crate::switchboard::CallId;
 
@@ -37,12 +39,13 @@ use crate::switchboard::CallId;
 pub const CHUNK_BLOCKS: usize = 5;
 
 const MAGIC: [u8; 8] = *b"SOTTOREC";
-const VERSION: u16 = 1;
-const SEAL_NONE: u16 = 0;
+/// 1 was clear text; it is no longer written or read.
+const VERSION: u16 = 2;
 
-const HEADER: usize = 8 + 2 + 2 + 16 + 2;
+/// Octets of a header.
+pub const HEADER: usize = 8 + 2 + 16;
 const PREFIX: usize = 4 + 4 + 1;
-const CRC: usize = 4;
+const ASSOCIATED: usize = HEADER + PREFIX;
 
 const AUDIO: u8 = 1;
 const END: u8 = 2;
@@ -50,34 +53,50 @@ const END: u8 = 2;
 const START: usize = 8;
 const BLOCK: usize = 1 + 2 * BLOCK_SAMPLES;
 const MAX_PAYLOAD: usize = START + CHUNK_BLOCKS * BLOCK;
+const END_PAYLOAD: usize = 8 + 4;
+const END_CHUNK: usize = PREFIX + END_PAYLOAD + TAG;
 
 /// The first octets of a recording's file.
 #[must_use]
-pub fn header(call: CallId) -> Vec<u8> {
-    let mut header = Vec::with_capacity(HEADER + CRC);
-    header.extend(MAGIC);
-    header.extend(VERSION.to_be_bytes());
-    header.extend(SEAL_NONE.to_be_bytes());
-    header.extend(call.0.to_be_bytes());
-    header.extend(0_u16.to_be_bytes());
-    header.extend(crc32fast::hash(&header).to_be_bytes());
-    assert_eq!(header.len(), HEADER + CRC);
+pub fn header(call: CallId) -> [u8; HEADER] {
+    let mut header = [0; HEADER];
+    header[..8].copy_from_slice(&MAGIC);
+    header[8..10].copy_from_slice(&VERSION.to_be_bytes());
+    header[10..].copy_from_slice(&call.0.to_be_bytes());
     header
 }
 
-/// Gathers blocks into chunks, in one buffer that is used over and over.
+/// What a chunk is bound to beside its content.
+fn associated(header: &[u8; HEADER], prefix: &[u8]) -> [u8; ASSOCIATED] {
+    let mut associated = [0; ASSOCIATED];
+    associated[..HEADER].copy_from_slice(header);
+    associated[HEADER..].copy_from_slice(prefix);
+    associated
+}
+
+/// A chunk could not be sealed, and nothing of it may be written.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("a chunk of a recording cannot be sealed")]
+pub struct NotSealed;
+
+/// Gathers blocks into chunks and seals them, in one buffer that is used over and over.
+///
+/// The buffer is the only place that holds audio in clear here: a chunk's worth at most, sealed in
+/// place, and wiped with the value.
 pub struct Chunks {
+    key: DataKey,
+    header: [u8; HEADER],
     sequence: u32,
     blocks: usize,
-    buffer: Vec<u8>,
+    buffer: Zeroizing<Vec<u8>>,
 }
 
 impl Chunks {
-    /// The chunks of a new file.
+    /// The chunks of a call's new file, under a key that has sealed nothing yet.
     #[must_use]
-    pub fn new() -> Chunks {
-        let buffer = Vec::with_capacity(PREFIX + MAX_PAYLOAD + CRC);
-        Chunks { sequence: 0, blocks: 0, buffer }
+    pub fn new(call: CallId, key: DataKey) -> Chunks {
+        let buffer = Zeroizing::new(Vec::with_capacity(PREFIX + MAX_PAYLOAD + TAG));
+        Chunks { key, header: header(call), sequence: 0, blocks: 0, buffer }
     }
 
     /// Whether no block waits.
@@ -106,17 +125,24 @@ impl Chunks {
     }
 
     /// The chunk of all blocks that wait; at least one does.
-    pub fn close(&mut self) -> &[u8] {
+    ///
+    /// # Errors
+    /// If it cannot be sealed; its audio is wiped then.
+    pub fn close(&mut self) -> Result<&[u8], NotSealed> {
         assert!(!self.is_empty(), "an audio chunk has audio");
         self.blocks = 0;
         self.seal()
     }
 
     /// The chunk that makes the recording complete; no block waits.
-    pub fn end(&mut self, samples: u64) -> &[u8] {
+    ///
+    /// # Errors
+    /// If it cannot be sealed.
+    pub fn end(&mut self, samples: u64) -> Result<&[u8], NotSealed> {
         assert!(self.is_empty(), "the end comes after all audio");
         self.begin(END);
         self.buffer.extend(samples.to_be_bytes());
+        self.buffer.extend(self.sequence.to_be_bytes());
         self.seal()
     }
 
@@ -127,38 +153,70 @@ impl Chunks {
         self.buffer.push(kind);
     }
 
-    fn seal(&mut self) -> &[u8] {
+    fn seal(&mut self) -> Result<&[u8], NotSealed> {
         let length = (self.buffer.len() - PREFIX) as u32;
         assert!(length as usize <= MAX_PAYLOAD);
         self.buffer[..4].copy_from_slice(&length.to_be_bytes());
-        self.buffer.extend(crc32fast::hash(&self.buffer).to_be_bytes());
-        // 2^32 chunks are 68 years.
-        self.sequence += 1;
-        &self.buffer
+        let (prefix, payload) = self.buffer.split_at_mut(PREFIX);
+        let tag =
+            seal_payload(&self.key, self.sequence, &associated(&self.header, prefix), payload);
+        // 2^32 chunks are 68 years; a number is never used twice.
+        let next = self.sequence.checked_add(1);
+        let (Some(tag), Some(next)) = (tag, next) else {
+            self.buffer.zeroize();
+            return Err(NotSealed);
+        };
+        self.sequence = next;
+        self.buffer.extend(tag);
+        debug_assert!(self.buffer.len() <= PREFIX + MAX_PAYLOAD + TAG, "the buffer never grows");
+        Ok(&self.buffer)
     }
 }
 
-impl Default for Chunks {
-    fn default() -> Chunks {
-        Chunks::new()
+fn seal_payload(
+    key: &DataKey,
+    sequence: u32,
+    associated: &[u8; ASSOCIATED],
+    payload: &mut [u8],
+) -> Option<[u8; TAG]> {
+    #[cfg(feature = "sabotage")]
+    if crate::sabotage::sealing_is_broken() {
+        return Some([0; TAG]);
     }
+    key.seal(sequence, associated, payload)
 }
 
 /// Why a file is not read at all.
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
-    /// The header is missing, torn or damaged.
-    #[error("the file has no header of a recording")]
+    /// The header is damaged, or another call's.
+    #[error("the file has no header of this call's recording")]
     NoHeader,
-    /// Written by a later program.
+    /// Written by another program version; the first of them wrote clear text.
     #[error("the recording's format has version {0}; known is {VERSION}")]
     UnknownVersion(u16),
-    /// Sealed by a later program.
-    #[error("the recording is sealed in the unknown way {0}")]
-    UnknownSeal(u16),
     /// The file cannot be read.
-    #[error("the recording cannot be read")]
+    #[error("the recording cannot be read: {0}")]
     Io(#[from] io::Error),
+}
+
+/// What a recording's file came to, once it has been read.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Ending {
+    /// It has its end, and every chunk before it.
+    Complete,
+    /// It stops without an end, after a number of whole chunks: the call lasts, or a crash or
+    /// somebody cut it there. All before is what was written.
+    Interrupted {
+        /// Whole chunks.
+        chunks: u32,
+    },
+    /// It was ended, and is no longer what was written then: a chunk was altered, exchanged,
+    /// repeated or left out, or something follows the end.
+    Damaged {
+        /// The first chunk that is wrong, from 0.
+        chunk: u32,
+    },
 }
 
 /// One chunk that was read.
@@ -203,64 +261,86 @@ impl<'a> Audio<'a> {
     }
 }
 
-/// Reads a recording, also one that still grows.
+/// Reads a recording, also one that still grows. Hands out nothing that is not authentic.
 pub struct Reader<R> {
     input: R,
-    call: CallId,
-    /// The next sequence number that can be true.
+    key: DataKey,
+    header: [u8; HEADER],
+    /// The next chunk's number.
     sequence: u32,
-    damaged: u64,
-    chunk: Vec<u8>,
+    ending: Option<Ending>,
+    chunk: Zeroizing<Vec<u8>>,
 }
 
-impl<R: Read> Reader<R> {
-    /// Reads the header.
-    pub fn new(mut input: R) -> Result<Reader<R>, ReadError> {
-        let mut header = [0; HEADER];
-        if fill(&mut input, &mut header)? != HEADER || header[..8] != MAGIC {
-            return Err(ReadError::NoHeader);
+impl<R: Read + Seek> Reader<R> {
+    /// Reads the header of a call's recording.
+    pub fn new(mut input: R, call: CallId, key: DataKey) -> Result<Reader<R>, ReadError> {
+        let (mut found, header) = ([0; HEADER], header(call));
+        let length = fill(&mut input, &mut found)?;
+        if found[..length] != header[..length] {
+            let is_ours = found[..8] == MAGIC && found[8..10] != header[8..10];
+            let version = u16::from_be_bytes([found[8], found[9]]);
+            let unknown = ReadError::UnknownVersion(version);
+            return Err(if is_ours { unknown } else { ReadError::NoHeader });
         }
-        // Before the CRC: another version may place it elsewhere.
-        match u16::from_be_bytes([header[8], header[9]]) {
-            VERSION => {}
-            other => return Err(ReadError::UnknownVersion(other)),
-        }
-        match u16::from_be_bytes([header[10], header[11]]) {
-            SEAL_NONE => {}
-            other => return Err(ReadError::UnknownSeal(other)),
-        }
-        let mut crc = [0; CRC];
-        let is_whole = fill(&mut input, &mut crc)? == CRC;
-        if !is_whole || u32::from_be_bytes(crc) != crc32fast::hash(&header) {
-            return Err(ReadError::NoHeader);
-        }
-        let mut call = [0; 16];
-        call.copy_from_slice(&header[12..28]);
-        let call = CallId(u128::from_be_bytes(call));
-        Ok(Reader { input, call, sequence: 0, damaged: 0, chunk: Vec::new() })
+        // A writer that was killed before its first chunk may have torn even the header.
+        let is_torn = length < HEADER;
+        let ending = is_torn.then_some(Ending::Interrupted { chunks: 0 });
+        let chunk = Zeroizing::new(Vec::with_capacity(PREFIX + MAX_PAYLOAD + TAG));
+        Ok(Reader { input, key, header, sequence: 0, ending, chunk })
     }
 
-    /// Whose recording this is.
-    pub fn call(&self) -> CallId {
-        self.call
-    }
-
-    /// Whole chunks left out so far because they were damaged.
-    pub fn damaged(&self) -> u64 {
-        self.damaged
-    }
-
-    /// The next chunk; `None` at the end of the file or at a torn chunk.
+    /// The next chunk; `None` once nothing more is authentic.
     pub fn next_chunk(&mut self) -> io::Result<Option<Chunk<'_>>> {
-        // Each turn reads at least a prefix, so the file's length bounds the loop.
-        while self.read_chunk()? {
-            if self.is_sound() {
-                self.sequence = self.sequence_read().saturating_add(1);
-                return Ok(parse(&self.chunk));
-            }
-            self.damaged += 1;
+        if self.ending.is_some() {
+            return Ok(None);
         }
-        Ok(None)
+        let number = self.sequence;
+        if !self.read_chunk()? || !self.open_chunk(number) {
+            self.ending = Some(self.judge_fault(number)?);
+            return Ok(None);
+        }
+        self.sequence = number.saturating_add(1);
+        if self.chunk[PREFIX - 1] == END && fill(&mut self.input, &mut [0])? != 0 {
+            self.ending = Some(Ending::Damaged { chunk: self.sequence });
+            return Ok(None);
+        }
+        let chunk = parse(&self.chunk, number);
+        if matches!(chunk, Some(Chunk::End { .. })) {
+            self.ending = Some(Ending::Complete);
+        }
+        Ok(chunk)
+    }
+
+    /// What the file came to; `None` while [`Reader::next_chunk`] still returns chunks.
+    pub fn ending(&self) -> Option<Ending> {
+        self.ending
+    }
+
+    /// The call's length in samples, if the file closes with an end. Reads nothing but that, so it
+    /// says nothing about what comes before.
+    pub fn read_end(&mut self) -> io::Result<Option<u64>> {
+        let length = self.input.seek(SeekFrom::End(0))?;
+        let Some(at) = length.checked_sub(END_CHUNK as u64) else { return Ok(None) };
+        self.input.seek(SeekFrom::Start(at))?;
+        if at < HEADER as u64 || !self.read_chunk()? {
+            return Ok(None);
+        }
+        let number = sequence_of(&self.chunk);
+        match self.open_chunk(number).then(|| parse(&self.chunk, number)) {
+            Some(Some(Chunk::End { samples })) => Ok(Some(samples)),
+            Some(Some(Chunk::Audio(_)) | None) | None => Ok(None),
+        }
+    }
+
+    /// Why a chunk is not what was written there. Where the file has no end either, it was torn by
+    /// a crash, which after a power cut may be some chunks before the last octet, or cut by hand,
+    /// and what precedes is whole. Where it has one, nothing explains the fault but an alteration.
+    fn judge_fault(&mut self, chunk: u32) -> io::Result<Ending> {
+        Ok(match self.read_end()? {
+            Some(_) => Ending::Damaged { chunk },
+            None => Ending::Interrupted { chunks: chunk },
+        })
     }
 
     /// Reads one chunk of any content; false where the file does not hold it whole.
@@ -276,26 +356,28 @@ impl<R: Read> Reader<R> {
         }
         self.chunk.clear();
         self.chunk.extend(prefix);
-        self.chunk.resize(PREFIX + length + CRC, 0);
+        self.chunk.resize(PREFIX + length + TAG, 0);
         let rest = &mut self.chunk[PREFIX..];
         Ok(fill(&mut self.input, rest)? == rest.len())
     }
 
-    fn is_sound(&self) -> bool {
-        let Some((content, crc)) = self.chunk.split_last_chunk::<CRC>() else { return false };
-        u32::from_be_bytes(*crc) == crc32fast::hash(content)
-            && self.sequence_read() >= self.sequence
-            && parse(&self.chunk).is_some()
-    }
-
-    fn sequence_read(&self) -> u32 {
-        self.chunk[4..].first_chunk().map_or(0, |sequence| u32::from_be_bytes(*sequence))
+    /// Opens the chunk that was read in place; false unless it is the chunk of that number.
+    fn open_chunk(&mut self, number: u32) -> bool {
+        let (prefix, sealed) = self.chunk.split_at_mut(PREFIX);
+        let associated = associated(&self.header, prefix);
+        sequence_of(prefix) == number
+            && self.key.open(number, &associated, sealed).is_some()
+            && parse(&self.chunk, number).is_some()
     }
 }
 
-/// A whole chunk's meaning; `None` if its payload has not the shape of its kind.
-fn parse(chunk: &[u8]) -> Option<Chunk<'_>> {
-    let (content, _crc) = chunk.split_last_chunk::<CRC>()?;
+fn sequence_of(chunk: &[u8]) -> u32 {
+    chunk[4..].first_chunk().map_or(0, |sequence| u32::from_be_bytes(*sequence))
+}
+
+/// An opened chunk's meaning; `None` if its payload has not the shape of its kind.
+fn parse(chunk: &[u8], number: u32) -> Option<Chunk<'_>> {
+    let (content, _tag) = chunk.split_last_chunk::<TAG>()?;
     let (prefix, payload) = content.split_first_chunk::<PREFIX>()?;
     let (first, rest) = payload.split_first_chunk::<START>()?;
     let first = u64::from_be_bytes(*first);
@@ -304,7 +386,7 @@ fn parse(chunk: &[u8]) -> Option<Chunk<'_>> {
             first.checked_add((rest.len() / BLOCK * BLOCK_SAMPLES) as u64)?;
             Some(Chunk::Audio(Audio { start: first, blocks: rest }))
         }
-        END if rest.is_empty() => Some(Chunk::End { samples: first }),
+        END if *rest == number.to_be_bytes() => Some(Chunk::End { samples: first }),
         _ => None,
     }
 }
@@ -325,121 +407,216 @@ fn fill(input: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Cursor;
+
     use super::*;
     use proptest::prelude::*;
 
     const CALL: CallId = CallId(0x0198_c0de);
+    const WHOLE: usize = PREFIX + MAX_PAYLOAD + TAG;
 
     #[test]
     fn what_is_written_is_read() {
-        let file = file_of(12);
-        let mut reader = Reader::new(&file[..]).unwrap();
-        assert_eq!(reader.call(), CALL);
-        let (starts, end) = read_all(&mut reader);
-        let expected: Vec<u64> = (0..12).map(|n| n * BLOCK_SAMPLES as u64).collect();
-        assert_eq!((starts, end, reader.damaged()), (expected, Some(12 * 800 - 3), 0));
+        assert_eq!(read_all(&file_of(CALL, 12)), (12, Some(12 * 800 - 3), Ending::Complete));
+        assert_eq!(read_all(&file_of(CALL, 0)), (0, Some(0), Ending::Complete));
+        let mut reader = reader_of(&file_of(CALL, 12), key(1)).unwrap();
+        assert_eq!(reader.read_end().unwrap(), Some(12 * 800 - 3));
+    }
+
+    #[test]
+    fn no_octet_of_audio_is_in_the_file() {
+        let file = file_of(CALL, 15);
+        // Zeros are in the header.
+        for n in 1..15_u8 {
+            let run = [n; 8];
+            assert!(!file.windows(8).any(|octets| octets == run), "block {n} is in clear");
+        }
     }
 
     #[test]
     fn a_file_torn_anywhere_loses_the_torn_chunk_alone() {
-        let file = file_of(15);
-        let last_two = MAX_PAYLOAD + PREFIX + CRC + PREFIX + 8 + CRC;
-        let end_at = file.len() - (PREFIX + 8 + CRC);
-        for torn_at in file.len() - last_two..file.len() {
-            let mut reader = Reader::new(&file[..torn_at]).unwrap();
-            let (starts, end) = read_all(&mut reader);
-            let kept = if torn_at < end_at { 10 } else { 15 };
-            assert_eq!((starts.len(), end), (kept, None), "torn at {torn_at}");
+        let file = file_of(CALL, 15);
+        let end_at = file.len() - END_CHUNK;
+        for torn_at in HEADER..file.len() {
+            // Every octet around the borders of chunks, and some between.
+            let in_chunk = (torn_at - HEADER) % WHOLE;
+            if in_chunk > 40 && in_chunk < WHOLE - 40 && !torn_at.is_multiple_of(97) {
+                continue;
+            }
+            let chunks = if torn_at < end_at { (torn_at - HEADER) / WHOLE } else { 3 };
+            let expected = (chunks as u64 * 5, None, Ending::Interrupted { chunks: chunks as u32 });
+            assert_eq!(read_all(&file[..torn_at]), expected, "torn at {torn_at}");
         }
     }
 
     #[test]
-    fn a_damaged_octet_costs_its_own_chunk_alone() {
-        let file = file_of(15);
-        let chunk = PREFIX + MAX_PAYLOAD + CRC;
-        let second = HEADER + CRC + chunk;
-        // Its length is left alone: where the next chunk begins cannot be known without it.
-        for at in second + 4..second + chunk {
+    fn every_flipped_bit_is_noticed_and_named() {
+        let file = file_of(CALL, 12);
+        let end_at = file.len() - END_CHUNK;
+        for at in HEADER..file.len() {
             let mut file = file.clone();
-            file[at] ^= 0x10;
-            let mut reader = Reader::new(&file[..]).unwrap();
-            let (starts, end) = read_all(&mut reader);
-            assert_eq!((starts.len(), reader.damaged()), (10, 1), "damaged at {at}");
-            assert_eq!(end, Some(15 * 800 - 3));
+            file[at] ^= 1 << (at % 8);
+            let is_in_end = at >= end_at;
+            let chunk = if is_in_end { 3 } else { ((at - HEADER) / WHOLE) as u32 };
+            let ending = match is_in_end {
+                true => Ending::Interrupted { chunks: 3 },
+                false => Ending::Damaged { chunk },
+            };
+            let blocks = [0, 5, 10, 12][chunk as usize];
+            assert_eq!(read_all(&file), (blocks, None, ending), "flipped at {at}");
+        }
+        for at in 0..HEADER {
+            let mut file = file.clone();
+            file[at] ^= 1 << (at % 8);
+            assert!(reader_of(&file, key(1)).is_err(), "flipped at {at}");
         }
     }
 
     #[test]
-    fn a_repeated_chunk_is_left_out() {
-        let mut file = file_of(5);
-        let chunk = file[HEADER + CRC..HEADER + CRC + PREFIX + MAX_PAYLOAD + CRC].to_vec();
-        file.extend(chunk);
-        let mut reader = Reader::new(&file[..]).unwrap();
-        assert_eq!(read_all(&mut reader).0.len(), 5);
-        assert_eq!(reader.damaged(), 1);
+    fn chunks_keep_their_places() {
+        let file = file_of(CALL, 20);
+        let chunk = |n: usize| file[HEADER + n * WHOLE..][..WHOLE].to_vec();
+        let end = file[HEADER + 4 * WHOLE..].to_vec();
+        let built = |parts: &[Vec<u8>]| {
+            let mut built = header(CALL).to_vec();
+            parts.iter().for_each(|part| built.extend(part));
+            read_all(&built)
+        };
+        let [a, b, c, d] = [0, 1, 2, 3].map(chunk);
+        let whole = built(&[a.clone(), b.clone(), c.clone(), d.clone(), end.clone()]);
+        assert_eq!(whole.2, Ending::Complete, "the control: all in place");
+
+        let swapped = built(&[a.clone(), c.clone(), b.clone(), d.clone(), end.clone()]);
+        assert_eq!(swapped, (5, None, Ending::Damaged { chunk: 1 }));
+        let cut_out = built(&[a.clone(), b.clone(), d.clone(), end.clone()]);
+        assert_eq!(cut_out, (10, None, Ending::Damaged { chunk: 2 }));
+        let head_cut = built(&[b.clone(), c.clone(), d.clone(), end.clone()]);
+        assert_eq!(head_cut, (0, None, Ending::Damaged { chunk: 0 }));
+        let tail_cut = built(&[a.clone(), b.clone(), c.clone(), end.clone()]);
+        assert_eq!(tail_cut, (15, None, Ending::Damaged { chunk: 3 }));
+        let repeated = built(&[a.clone(), a.clone(), b.clone(), c.clone(), d.clone(), end.clone()]);
+        assert_eq!(repeated, (5, None, Ending::Damaged { chunk: 1 }));
+        let cut_with_its_end = built(&[a.clone(), b.clone()]);
+        assert_eq!(cut_with_its_end, (10, None, Ending::Interrupted { chunks: 2 }));
+        // What follows the end is found although all before it is whole.
+        for more in [vec![0], a.clone(), end.clone()] {
+            let extended = built(&[a.clone(), b.clone(), c.clone(), d.clone(), end.clone(), more]);
+            assert_eq!((extended.0, extended.2), (20, Ending::Damaged { chunk: 5 }));
+        }
+    }
+
+    #[test]
+    fn no_chunk_serves_another_recording() {
+        let other = file_of(CallId(CALL.0 + 1), 15);
+        let mut mixed = file_of(CALL, 15);
+        mixed[HEADER + WHOLE..HEADER + 2 * WHOLE]
+            .copy_from_slice(&other[HEADER + WHOLE..HEADER + 2 * WHOLE]);
+        assert_eq!(read_all(&mixed), (5, None, Ending::Damaged { chunk: 1 }));
+        // Not even one whose header was exchanged, nor under another key.
+        let mut renamed = other.clone();
+        renamed[..HEADER].copy_from_slice(&header(CALL));
+        assert_eq!(read_all(&renamed).0, 0);
+        assert!(matches!(reader_of(&other, key(1)), Err(ReadError::NoHeader)));
+        assert_eq!(read_with(&file_of(CALL, 15), key(2)).0, 0);
     }
 
     #[test]
     fn unknown_formats_are_refused() {
-        let file = file_of(1);
+        let file = file_of(CALL, 1);
         let refusal = |at: usize, octet: u8| {
             let mut file = file.clone();
             file[at] = octet;
-            Reader::new(&file[..]).err().unwrap()
+            reader_of(&file, key(1)).err().unwrap()
         };
         assert!(matches!(refusal(0, b'X'), ReadError::NoHeader));
-        assert!(matches!(refusal(9, 2), ReadError::UnknownVersion(2)));
-        assert!(matches!(refusal(11, 1), ReadError::UnknownSeal(1)));
+        assert!(matches!(refusal(9, 1), ReadError::UnknownVersion(1)), "clear text");
+        assert!(matches!(refusal(9, 3), ReadError::UnknownVersion(3)));
         assert!(matches!(refusal(20, 0xEE), ReadError::NoHeader));
-        for torn_at in 0..HEADER + CRC {
-            let refused = Reader::new(&file[..torn_at]).err().unwrap();
-            assert!(matches!(refused, ReadError::NoHeader), "torn at {torn_at}");
+        for torn_at in 0..HEADER {
+            let empty = (0, None, Ending::Interrupted { chunks: 0 });
+            assert_eq!(read_all(&file[..torn_at]), empty, "torn at {torn_at}");
         }
     }
 
     proptest! {
         #[test]
         fn any_file_ends_without_a_panic(garbage in prop::collection::vec(any::<u8>(), 0..4000)) {
-            let mut file = header(CALL);
+            let mut file = header(CALL).to_vec();
             file.extend(garbage);
-            let (starts, end) = read_all(&mut Reader::new(&file[..]).unwrap());
-            prop_assert_eq!((starts.len(), end), (0, None));
+            prop_assert_eq!(read_all(&file), (0, None, Ending::Interrupted { chunks: 0 }));
+        }
+
+        /// Whatever is done to the chunks of two recordings, no block comes out but in its place.
+        #[test]
+        fn no_arrangement_of_chunks_passes_for_another(
+            order in prop::collection::vec((0_usize..5, any::<bool>()), 0..8),
+        ) {
+            let (ours, theirs) = (file_of(CALL, 20), file_of(CallId(1), 20));
+            let part = |file: &[u8], n: usize| {
+                let from = HEADER + n * WHOLE;
+                file[from..file.len().min(from + WHOLE)].to_vec()
+            };
+            let mut file = header(CALL).to_vec();
+            for (n, is_ours) in &order {
+                file.extend(part(if *is_ours { &ours } else { &theirs }, *n));
+            }
+            let in_place = order.iter().enumerate().take_while(|(at, part)| (*at, true) == **part);
+            let kept = in_place.count();
+            let (blocks, _, ending) = read_all(&file);
+            prop_assert_eq!(blocks, kept.min(4) as u64 * 5);
+            prop_assert_eq!(ending == Ending::Complete, kept == 5 && order.len() == 5);
         }
     }
 
-    fn file_of(blocks: u64) -> Vec<u8> {
-        let mut file = header(CALL);
-        let mut chunks = Chunks::new();
+    fn key(number: u8) -> DataKey {
+        DataKey::new(&[number; 32])
+    }
+
+    fn file_of(call: CallId, blocks: u64) -> Vec<u8> {
+        let mut file = header(call).to_vec();
+        // Each recording has a key of its own, except for what these tests compare.
+        let mut chunks = Chunks::new(call, key(1));
         for n in 0..blocks {
             let octet = n as u8;
             let (caller, engine) = ([octet; BLOCK_SAMPLES], [!octet; BLOCK_SAMPLES]);
             chunks.push(&Block { start: n * BLOCK_SAMPLES as u64, caller, engine, secure: octet });
             if chunks.is_full() {
-                file.extend(chunks.close());
+                file.extend(chunks.close().unwrap());
             }
         }
         if !chunks.is_empty() {
-            file.extend(chunks.close());
+            file.extend(chunks.close().unwrap());
         }
-        file.extend(chunks.end(blocks * BLOCK_SAMPLES as u64 - 3));
+        file.extend(chunks.end((blocks * BLOCK_SAMPLES as u64).saturating_sub(3)).unwrap());
         file
     }
 
-    /// Places of all blocks, each checked to hold what `file_of` wrote there, and the end.
-    fn read_all(reader: &mut Reader<&[u8]>) -> (Vec<u64>, Option<u64>) {
-        let (mut starts, mut end) = (Vec::new(), None);
+    fn reader_of(file: &[u8], key: DataKey) -> Result<Reader<Cursor<Vec<u8>>>, ReadError> {
+        Reader::new(Cursor::new(file.to_vec()), CALL, key)
+    }
+
+    fn read_all(file: &[u8]) -> (u64, Option<u64>, Ending) {
+        read_with(file, key(1))
+    }
+
+    /// Blocks read, each checked to be the one that `file_of` wrote there; the end; the ending.
+    fn read_with(file: &[u8], key: DataKey) -> (u64, Option<u64>, Ending) {
+        let mut reader = reader_of(file, key).unwrap();
+        let (mut blocks, mut end) = (0, None);
         while let Some(chunk) = reader.next_chunk().unwrap() {
             match chunk {
-                Chunk::Audio(audio) => starts.extend(audio.blocks().map(|block| {
-                    let octet = (block.start / BLOCK_SAMPLES as u64) as u8;
+                Chunk::Audio(audio) => audio.blocks().for_each(|block| {
+                    let octet = blocks as u8;
+                    assert_eq!(block.start, blocks * BLOCK_SAMPLES as u64);
                     assert!(block.caller.iter().all(|sample| *sample == octet));
                     assert!(block.engine.iter().all(|sample| *sample == !octet));
                     assert_eq!(block.secure, octet);
-                    block.start
-                })),
+                    blocks += 1;
+                }),
                 Chunk::End { samples } => end = Some(samples),
             }
         }
-        (starts, end)
+        assert!(reader.next_chunk().unwrap().is_none());
+        (blocks, end, reader.ending().unwrap())
     }
 }

@@ -1,19 +1,18 @@
 //! Disk: a recording's file as the two recorder threads need it.
 
-use std::fs::{DirBuilder, File, OpenOptions};
+use std::fs::File;
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::export::path_of;
+use super::archive::{Archive, Created};
+use super::key_file::DataKey;
 use crate::switchboard::CallId;
 
 /// Where recordings are created.
 pub(super) trait Disk: Send + Sync + 'static {
-    /// A new, empty file for a call that has none.
-    fn create(&self, call: CallId) -> io::Result<Box<dyn Storage>>;
+    /// A new, empty file for a call that has none, and the key that seals it.
+    fn create(&self, call: CallId) -> io::Result<(Box<dyn Storage>, DataKey)>;
 }
 
 /// One recording's file, written by one thread and synced by another.
@@ -26,34 +25,34 @@ pub(super) trait Storage: Send + Sync {
     fn truncate(&self, length: u64) -> io::Result<()>;
 }
 
-/// A directory that only we may read.
+/// The archive's directory, which only we may read.
 pub(super) struct Directory {
-    path: PathBuf,
+    archive: Arc<Archive>,
     handle: Arc<File>,
 }
 
 impl Directory {
-    /// Opens the directory, creating it (mode 0700) where it is missing.
-    pub(super) fn open(path: PathBuf) -> io::Result<Directory> {
-        DirBuilder::new().recursive(true).mode(0o700).create(&path)?;
-        let handle = Arc::new(File::open(&path)?);
-        Ok(Directory { path, handle })
+    /// The disk under an archive.
+    pub(super) fn open(archive: Arc<Archive>) -> io::Result<Directory> {
+        let handle = Arc::new(File::open(archive.directory())?);
+        Ok(Directory { archive, handle })
     }
 }
 
 impl Disk for Directory {
-    fn create(&self, call: CallId) -> io::Result<Box<dyn Storage>> {
-        let path = path_of(&self.path, call);
-        let file = OpenOptions::new().append(true).create_new(true).mode(0o600).open(path)?;
+    fn create(&self, call: CallId) -> io::Result<(Box<dyn Storage>, DataKey)> {
+        let Created { file, key_file, key } = self.archive.create(call)?;
         let directory = Arc::clone(&self.handle);
-        Ok(Box::new(InDirectory { file, directory, is_named: AtomicBool::new(false) }))
+        let storage = InDirectory { file, key_file, directory, is_named: AtomicBool::new(false) };
+        Ok((Box::new(storage), key))
     }
 }
 
 struct InDirectory {
     file: File,
+    key_file: File,
     directory: Arc<File>,
-    /// The directory's entry is on the disk.
+    /// The key and both names are on the disk.
     is_named: AtomicBool,
 }
 
@@ -63,8 +62,14 @@ impl Storage for InDirectory {
     }
 
     fn sync(&self) -> io::Result<()> {
+        // The key first: nothing counts as kept that could not be opened. It is synced here and not
+        // where it is made, since the thread that makes it writes for every call.
+        let is_named = self.is_named.load(Ordering::Relaxed);
+        if !is_named {
+            self.key_file.sync_all()?;
+        }
         self.file.sync_data()?;
-        if !self.is_named.load(Ordering::Relaxed) {
+        if !is_named {
             self.directory.sync_all()?;
             self.is_named.store(true, Ordering::Relaxed);
         }

@@ -2,7 +2,6 @@
 
 use std::fmt;
 use std::io;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
@@ -11,6 +10,7 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
+use super::archive::Archive;
 use super::disk::{Directory, Disk};
 use super::tape::Block;
 use super::writer::{self, Writer};
@@ -100,10 +100,9 @@ pub struct RecorderCounts {
 }
 
 impl Recorder {
-    /// Begins to write into a directory, created with mode 0700 where it is missing; the files
-    /// have mode 0600.
-    pub fn spawn(dir: PathBuf) -> io::Result<Recorder> {
-        let directory = Directory::open(dir)?;
+    /// Begins to write into an archive; the files have mode 0600.
+    pub fn spawn(archive: Arc<Archive>) -> io::Result<Recorder> {
+        let directory = Directory::open(archive)?;
         Recorder::spawn_on(Box::new(directory))
     }
 
@@ -208,10 +207,11 @@ mod tests {
     use std::process::{Command, Stdio};
     use std::sync::{Condvar, Mutex};
 
+    use super::super::Summary;
     use super::super::disk::Storage;
-    use super::super::scratch::{Scratch, some_instant};
+    use super::super::key_file::DataKey;
+    use super::super::scratch::{Scratch, archive_in, some_instant};
     use super::super::tape::{BLOCK_SAMPLES, Tape};
-    use super::super::{export_wav, path_of, summary};
     use super::*;
     use crate::switchboard::Side;
     use dtmf::g711::Law;
@@ -224,18 +224,19 @@ mod tests {
     fn a_finished_call_is_complete_private_and_whole() {
         let scratch = Scratch::new();
         let dir = scratch.path().join("recordings");
-        let recorder = Recorder::spawn(dir.clone()).unwrap();
+        let recorder = Recorder::spawn(archive_in(&dir, &[1])).unwrap();
         let queue = recorder.queue();
         send_call(&queue, CALL, 0..13);
         queue.try_send(Job::Finish { call: CALL, samples: 13 * 800 - 5 }).unwrap();
         wait(&queue);
-        let path = path_of(&dir, CALL);
-        let summary = summary(&path).unwrap();
-        assert!(summary.is_complete);
+        let summary = summary(&dir, CALL);
+        assert!(summary.is_complete());
         assert_eq!((summary.samples, summary.gaps), (13 * 800 - 5, 0));
-        assert_eq!(wav_pairs(&path), 13 * 800 - 5);
+        assert_eq!(wav_pairs(&dir), 13 * 800 - 5);
         let mode = |path: &Path| path.metadata().unwrap().permissions().mode() & 0o777;
-        assert_eq!((mode(&dir), mode(&path)), (0o700, 0o600));
+        let archive = archive_in(&dir, &[1]);
+        let modes = [archive.path_of(CALL), archive.key_path_of(CALL)].map(|path| mode(&path));
+        assert_eq!((mode(&dir), modes), (0o700, [0o600, 0o600]));
         let expected = RecorderCounts { started: 1, completed: 1, ..RecorderCounts::default() };
         assert_eq!(recorder.counts(), expected);
     }
@@ -243,44 +244,63 @@ mod tests {
     #[test]
     fn a_growing_recording_can_be_exported() {
         let scratch = Scratch::new();
-        let recorder = Recorder::spawn(scratch.path().to_owned()).unwrap();
-        let path = path_of(scratch.path(), CALL);
+        let recorder = Recorder::spawn(scratch.archive()).unwrap();
         recorder.queue().try_send(Job::Start { call: CALL }).unwrap();
         for n in 0..40 {
             recorder.queue().try_send(block(CALL, n)).unwrap();
             wait(&recorder.queue());
             let whole_chunks = (n + 1) / 5 * 5;
-            assert_eq!(wav_pairs(&path), whole_chunks * BLOCK_SAMPLES as u64);
-            assert!(!summary(&path).unwrap().is_complete);
+            assert_eq!(wav_pairs(scratch.path()), whole_chunks * BLOCK_SAMPLES as u64);
+            assert!(!summary(scratch.path(), CALL).is_complete());
         }
     }
 
     #[test]
     fn dropping_the_recorder_writes_what_it_accepted() {
         let scratch = Scratch::new();
-        let recorder = Recorder::spawn(scratch.path().to_owned()).unwrap();
+        let recorder = Recorder::spawn(scratch.archive()).unwrap();
         let queue = recorder.queue();
         send_call(&queue, CALL, 0..7);
         send_call(&queue, OTHER, 0..3);
         queue.try_send(Job::Finish { call: OTHER, samples: 2400 }).unwrap();
         drop(recorder);
-        let open = summary(&path_of(scratch.path(), CALL)).unwrap();
-        assert_eq!((open.samples, open.is_complete), (5600, false));
-        assert!(summary(&path_of(scratch.path(), OTHER)).unwrap().is_complete);
+        let open = summary(scratch.path(), CALL);
+        assert_eq!((open.samples, open.is_complete()), (5600, false));
+        assert!(summary(scratch.path(), OTHER).is_complete());
         assert_eq!(queue.try_send(Job::Start { call: CALL }), Err(Full));
     }
 
     #[test]
     fn an_existing_recording_is_never_touched() {
         let scratch = Scratch::new();
-        let path = path_of(scratch.path(), CALL);
+        let path = scratch.archive().path_of(CALL);
         std::fs::write(&path, b"kept").unwrap();
-        let recorder = Recorder::spawn(scratch.path().to_owned()).unwrap();
+        let recorder = Recorder::spawn(scratch.archive()).unwrap();
         send_call(&recorder.queue(), CALL, 0..9);
         recorder.queue().try_send(Job::Finish { call: CALL, samples: 7200 }).unwrap();
         wait(&recorder.queue());
         assert_eq!(std::fs::read(&path).unwrap(), b"kept");
         let expected = RecorderCounts { started: 1, failed: 1, ..RecorderCounts::default() };
+        assert_eq!(recorder.counts(), expected);
+    }
+
+    #[test]
+    fn without_a_key_no_recording_begins() {
+        let scratch = Scratch::new();
+        let archive = scratch.archive();
+        // Where the key file is written first.
+        std::fs::create_dir(archive.key_path_of(CALL).with_extension("key.new")).unwrap();
+        let recorder = Recorder::spawn(Arc::clone(&archive)).unwrap();
+        let queue = recorder.queue();
+        for call in [CALL, OTHER] {
+            send_call(&queue, call, 0..9);
+            queue.try_send(Job::Finish { call, samples: 7200 }).unwrap();
+        }
+        wait(&queue);
+        assert!(!archive.has(CALL));
+        assert!(summary(scratch.path(), OTHER).is_complete());
+        let expected =
+            RecorderCounts { started: 2, failed: 1, completed: 1, ..RecorderCounts::default() };
         assert_eq!(recorder.counts(), expected);
     }
 
@@ -308,7 +328,7 @@ mod tests {
         queue.try_send(block(CALL, n + 2)).unwrap();
         queue.try_send(Job::Finish { call: CALL, samples: (n + 3) * 800 }).unwrap();
         wait(&queue);
-        let summary = summary(&path_of(scratch.path(), CALL)).unwrap();
+        let summary = summary(scratch.path(), CALL);
         assert_eq!((summary.samples, summary.gaps), ((n + 3) * 800, 1));
         assert_eq!((recorder.counts().gaps, recorder.counts().completed), (1, 1));
     }
@@ -322,8 +342,8 @@ mod tests {
             let recorder = recorder_with(&faults, scratch.path());
             let queue = recorder.queue();
             send_twelve_seconds(&queue);
-            let kept = summary(&path_of(scratch.path(), CALL)).unwrap();
-            assert!(!kept.is_complete, "sync {failing}");
+            let kept = summary(scratch.path(), CALL);
+            assert!(!kept.is_complete(), "sync {failing}");
             assert!(queue.has_disk_failed());
             let counts = recorder.counts();
             assert_eq!((counts.failed, counts.completed), (1, 0), "sync {failing}");
@@ -331,7 +351,7 @@ mod tests {
             send_call(&queue, OTHER, 0..5);
             wait(&queue);
             assert_eq!(recorder.counts().failed, 2);
-            assert!(!path_of(scratch.path(), OTHER).exists());
+            assert!(!scratch.archive().has(OTHER));
         }
     }
 
@@ -342,7 +362,7 @@ mod tests {
         let recorder = recorder_with(&faults, scratch.path());
         let queue = recorder.queue();
         send_twelve_seconds(&queue);
-        assert!(summary(&path_of(scratch.path(), CALL)).unwrap().is_complete);
+        assert!(summary(scratch.path(), CALL).is_complete());
         assert_eq!(faults.sync.load(Ordering::Relaxed), 1, "four syncs");
     }
 
@@ -358,9 +378,9 @@ mod tests {
         send_call(&queue, OTHER, 0..20);
         queue.try_send(Job::Finish { call: OTHER, samples: 16_000 }).unwrap();
         wait(&queue);
-        let failed = summary(&path_of(scratch.path(), CALL)).unwrap();
-        assert_eq!((failed.samples, failed.is_complete), (4000, false));
-        assert!(summary(&path_of(scratch.path(), OTHER)).unwrap().is_complete);
+        let failed = summary(scratch.path(), CALL);
+        assert_eq!((failed.samples, failed.is_complete()), (4000, false));
+        assert!(summary(scratch.path(), OTHER).is_complete());
         assert!(!queue.has_disk_failed());
         assert_eq!((recorder.counts().failed, recorder.counts().completed), (1, 1));
     }
@@ -388,12 +408,11 @@ mod tests {
         for line in lines.map_while(Result::ok) {
             laid = line.strip_prefix("laid ").and_then(|ms| ms.parse().ok()).unwrap_or(laid);
         }
-        let path = path_of(scratch.path(), CALL);
-        let kept = summary(&path).unwrap();
+        let kept = summary(scratch.path(), CALL);
         let lost = laid - kept.samples / 8;
         assert!((250..=1000).contains(&lost), "lost {lost} ms of {laid} ms");
-        assert!(!kept.is_complete);
-        assert_eq!(wav_pairs(&path), kept.samples);
+        assert!(!kept.is_complete());
+        assert_eq!(wav_pairs(scratch.path()), kept.samples);
     }
 
     /// Not a test: the process that `a_killed_process_loses_a_second_at_most` kills.
@@ -401,7 +420,7 @@ mod tests {
     #[ignore = "runs only as a child of another test"]
     fn child_that_is_killed() {
         let Some(dir) = std::env::var_os(CHILD_DIR) else { return };
-        let recorder = Recorder::spawn(dir.into()).unwrap();
+        let recorder = Recorder::spawn(archive_in(Path::new(&dir), &[1])).unwrap();
         let queue = recorder.queue();
         queue.try_send(Job::Start { call: CALL }).unwrap();
         let opened = some_instant();
@@ -458,9 +477,13 @@ mod tests {
         panic!("the queue stays full");
     }
 
-    fn wav_pairs(path: &Path) -> u64 {
+    fn summary(dir: &Path, call: CallId) -> Summary {
+        archive_in(dir, &[1]).summary(call).unwrap()
+    }
+
+    fn wav_pairs(dir: &Path) -> u64 {
         let mut wav = Vec::new();
-        export_wav(path, &mut wav).unwrap();
+        archive_in(dir, &[1]).export_wav(CALL, &mut wav, |_, _| ()).unwrap();
         u64::from(hound::WavReader::new(&wav[..]).unwrap().duration())
     }
 
@@ -490,7 +513,7 @@ mod tests {
     }
 
     fn recorder_with(faults: &Arc<Faults>, dir: &Path) -> Recorder {
-        let disk = Directory::open(dir.to_owned()).unwrap();
+        let disk = Directory::open(archive_in(dir, &[1])).unwrap();
         let faults = Arc::clone(faults);
         Recorder::spawn_on(Box::new(FaultyDisk { disk, faults })).unwrap()
     }
@@ -524,9 +547,9 @@ mod tests {
     }
 
     impl Disk for FaultyDisk {
-        fn create(&self, call: CallId) -> io::Result<Box<dyn Storage>> {
-            let storage = self.disk.create(call)?;
-            Ok(Box::new(FaultyStorage { storage, faults: Arc::clone(&self.faults) }))
+        fn create(&self, call: CallId) -> io::Result<(Box<dyn Storage>, DataKey)> {
+            let (storage, key) = self.disk.create(call)?;
+            Ok((Box::new(FaultyStorage { storage, faults: Arc::clone(&self.faults) }), key))
         }
     }
 

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use arrayvec::ArrayVec;
 use dtmf::g711::Law;
+use zeroize::Zeroize;
 
 use crate::switchboard::Side;
 
@@ -55,6 +56,14 @@ pub struct Block {
     pub engine: [u8; BLOCK_SAMPLES],
     /// Bit `n` is set where frame `n` (20 ms each) belongs to a secure span.
     pub secure: u8,
+}
+
+impl Block {
+    /// Leaves nothing of the voice behind in memory.
+    pub(super) fn wipe(&mut self) {
+        self.caller.zeroize();
+        self.engine.zeroize();
+    }
 }
 
 /// The media thread's half of a recording: a ring of fixed size, without I/O or a clock.

@@ -3,6 +3,7 @@
 //! Syncing takes milliseconds and would hold up every call, so it has a thread of its own.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,8 +12,9 @@ use std::thread::JoinHandle;
 
 use tokio::sync::oneshot;
 
-use super::chunk::{Chunks, header};
+use super::chunk::{Chunks, NotSealed, header};
 use super::disk::{Disk, Storage};
+use super::key_file::DataKey;
 use super::recorder::{Job, Message, State};
 use super::tape::{BLOCK_SAMPLES, Block};
 use crate::switchboard::CallId;
@@ -88,7 +90,10 @@ impl Writer {
     fn handle(&mut self, message: Message) {
         match message {
             Message::Job(Job::Start { call }) => self.start(call),
-            Message::Job(Job::Block { call, block }) => self.write(call, &block),
+            Message::Job(Job::Block { call, mut block }) => {
+                self.write(call, &block);
+                block.wipe();
+            }
             Message::Job(Job::Finish { call, samples }) => self.finish(call, samples),
             Message::Flush(done) => self.sync(SyncJob::Flush(done)),
             Message::Wake => {}
@@ -102,8 +107,8 @@ impl Writer {
             return;
         }
         match self.disk.create(call) {
-            Ok(storage) => {
-                let mut recording = Recording::new(call, storage);
+            Ok((storage, key)) => {
+                let mut recording = Recording::new(call, storage, key);
                 recording.append(&header(call), &self.state);
                 self.recordings.insert(call, recording);
             }
@@ -133,8 +138,13 @@ impl Writer {
         if samples > recording.next {
             self.state.gaps.fetch_add(1, Ordering::Relaxed);
         }
-        let end = recording.chunks.end(samples).to_vec();
-        self.sync(SyncJob::Finish { file: recording.file, written: recording.written, end });
+        match recording.chunks.end(samples).map(<[u8]>::to_vec) {
+            Ok(end) => {
+                let Recording { file, written, .. } = recording;
+                self.sync(SyncJob::Finish { file, written, end });
+            }
+            Err(NotSealed) => recording.file.fail(&NotSealed, &self.state),
+        }
     }
 
     /// Writes what is open without an end: those calls are not over, or were not said to be.
@@ -157,10 +167,11 @@ impl Writer {
 }
 
 impl Recording {
-    fn new(call: CallId, storage: Box<dyn Storage>) -> Recording {
+    fn new(call: CallId, storage: Box<dyn Storage>, key: DataKey) -> Recording {
         let (failed, sync_waits) = (AtomicBool::new(false), AtomicBool::new(false));
         let file = Arc::new(Spool { call, storage, failed, sync_waits });
-        Recording { file, chunks: Chunks::new(), next: 0, written: 0, unsynced_chunks: 0 }
+        let chunks = Chunks::new(call, key);
+        Recording { file, chunks, next: 0, written: 0, unsynced_chunks: 0 }
     }
 
     fn write(&mut self, block: &Block, state: &State) {
@@ -183,8 +194,10 @@ impl Recording {
         if self.chunks.is_empty() {
             return;
         }
-        let chunk = self.chunks.close();
-        self.written += self.file.append(chunk, state);
+        match self.chunks.close() {
+            Ok(chunk) => self.written += self.file.append(chunk, state),
+            Err(NotSealed) => self.file.fail(&NotSealed, state),
+        }
         self.unsynced_chunks += 1;
     }
 
@@ -229,7 +242,7 @@ impl Spool {
         })
     }
 
-    fn fail(&self, error: &io::Error, state: &State) {
+    fn fail(&self, error: &dyn fmt::Display, state: &State) {
         if !self.failed.swap(true, Ordering::AcqRel) {
             state.failed.fetch_add(1, Ordering::Relaxed);
             tracing::warn!(call = self.call.0, %error, "a recording has failed");

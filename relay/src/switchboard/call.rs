@@ -1,23 +1,22 @@
 //! Call: two legs and one routing, and every transition between its states.
 
-use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use dtmf::event_receiver::{EventPacket, EventReceiver};
-use dtmf::{Digit, Progress, SecurePlan, Verdict};
+use dtmf::event_receiver::EventReceiver;
+use dtmf::{Digit, FailReason, Progress, Step, Verdict};
 use rand::Rng;
-use zeroize::Zeroize;
 
-use super::command::{CutReceipt, OpenCall, Refusal};
+use super::command::{CutReceipt, OpenCall, Refusal, Reply, SessionRequest};
 use super::cut_memory::CutMemory;
-use super::egress::Position;
-use super::event::{Event, EventKind};
+use super::delivery::Delivery;
+use super::event::EventKind;
 use super::id::{CallId, PortPair, SessionId, Side};
-use super::leg::{Component, Heard, Leg};
-use super::limits::{DRAIN_LIMIT, DRAIN_TICK, LOOK_AHEAD, TAPE_TICK};
-use super::media::LegMedia;
-use super::routing::{DropReason, EngineAudio, Media, Phase, Route, route};
+use super::leg::Leg;
+use super::limits::{DRAIN_LIMIT, DRAIN_TICK, TAPE_TICK};
+use super::media::{LegMedia, LookAhead};
+use super::outbox::Outbox;
+use super::routing::{DropReason, EngineAudio, Phase};
 use super::secure_session::SecureSession;
 use super::snapshot::{CallSnapshot, SessionSnapshot};
 use super::transmit::Transmit;
@@ -26,6 +25,12 @@ use crate::wire::ntp::NtpTime;
 
 /// Clock of telephone-event on G.711 legs, in Hz.
 const EVENT_CLOCK: u32 = 8000;
+
+mod packet_path;
+mod state;
+
+use packet_path::sabotaged;
+use state::Routing;
 
 /// One call.
 pub(super) struct Call {
@@ -36,46 +41,13 @@ pub(super) struct Call {
     memory: CutMemory,
     tape: Option<Tape>,
     last_session: Option<SessionSnapshot>,
+    /// The engine has hung up during a session: the call ends with it.
+    engine_gone: bool,
     tape_look: Instant,
     silence_look: Instant,
     length: u64,
     media_timeout: Duration,
     opened: Instant,
-}
-
-/// The state of a call, holding exactly what is known in it.
-enum Routing {
-    Open,
-    Armed,
-    Secure(Box<SecureSession>),
-    Draining { session: Box<SecureSession>, since: Instant, look: Instant },
-    Held { session: Box<SecureSession> },
-    Closed,
-}
-
-/// What a call tells the control plane, in order.
-pub(super) type Events = VecDeque<Event>;
-
-impl Routing {
-    fn phase(&self) -> Phase {
-        match self {
-            Routing::Open => Phase::Open,
-            Routing::Armed => Phase::Armed,
-            Routing::Secure(session) => Phase::Secure(session.engine_audio()),
-            Routing::Draining { session, .. } => Phase::Draining(session.engine_audio()),
-            Routing::Held { session } => Phase::Held(session.engine_audio()),
-            Routing::Closed => Phase::Closed,
-        }
-    }
-
-    fn session(&mut self) -> Option<&mut SecureSession> {
-        match self {
-            Routing::Secure(session)
-            | Routing::Draining { session, .. }
-            | Routing::Held { session } => Some(session),
-            Routing::Open | Routing::Armed | Routing::Closed => None,
-        }
-    }
 }
 
 impl Call {
@@ -85,7 +57,7 @@ impl Call {
         request: OpenCall,
         media_timeout: Duration,
         random: &mut impl Rng,
-        events: &mut Events,
+        outbox: &mut Outbox,
     ) -> Call {
         let caller = Leg::new(now, request.caller_ports, request.caller, random);
         let engine = Leg::new(now, request.engine_ports, request.engine, random);
@@ -97,16 +69,17 @@ impl Call {
             memory: CutMemory::default(),
             tape: request.record.then(|| Tape::new(now)),
             last_session: None,
+            engine_gone: false,
             tape_look: now + TAPE_TICK,
             silence_look: now + media_timeout,
             length: 0,
             media_timeout,
             opened: now,
         };
-        call.tell(events, EventKind::Opened);
-        if request.armed {
+        call.tell(outbox, EventKind::Opened);
+        if let Some(look_ahead) = request.armed {
             // A call that has just begun cannot be cut already.
-            let _ = call.arm(now, events);
+            let _ = call.arm(now, look_ahead, outbox);
         }
         call
     }
@@ -150,7 +123,12 @@ impl Call {
     }
 
     /// Begins to delay the caller towards the engine.
-    pub(super) fn arm(&mut self, now: Instant, events: &mut Events) -> Result<(), Refusal> {
+    pub(super) fn arm(
+        &mut self,
+        now: Instant,
+        look_ahead: LookAhead,
+        outbox: &mut Outbox,
+    ) -> Result<(), Refusal> {
         match self.routing {
             Routing::Open => {}
             Routing::Armed => return Ok(()),
@@ -160,13 +138,13 @@ impl Call {
             Routing::Closed => return Err(Refusal::UnknownCall),
         }
         self.routing = Routing::Armed;
-        self.egress(Side::Engine).pace(now, LOOK_AHEAD);
-        self.tell(events, EventKind::Armed);
+        self.egress(Side::Engine).pace(now, look_ahead.delay());
+        self.tell(outbox, EventKind::Armed);
         Ok(())
     }
 
     /// Ends the delay without a session.
-    pub(super) fn disarm(&mut self, events: &mut Events) -> Result<(), Refusal> {
+    pub(super) fn disarm(&mut self, outbox: &mut Outbox) -> Result<(), Refusal> {
         match self.routing {
             Routing::Armed => {}
             Routing::Open => return Ok(()),
@@ -177,7 +155,7 @@ impl Call {
         }
         self.routing = Routing::Open;
         self.egress(Side::Engine).resume();
-        self.tell(events, EventKind::Disarmed);
+        self.tell(outbox, EventKind::Disarmed);
         Ok(())
     }
 
@@ -186,11 +164,10 @@ impl Call {
     pub(super) fn enter(
         &mut self,
         now: Instant,
-        id: SessionId,
-        plan: SecurePlan,
-        engine_audio: EngineAudio,
-        events: &mut Events,
+        request: SessionRequest,
+        outbox: &mut Outbox,
     ) -> Result<CutReceipt, Refusal> {
+        let (id, engine_audio) = (request.session, request.engine_audio);
         match &self.routing {
             Routing::Open | Routing::Armed => {}
             Routing::Secure(session) if session.id() == id => {
@@ -201,23 +178,77 @@ impl Call {
             }
             Routing::Closed => return Err(Refusal::UnknownCall),
         }
-        let session = SecureSession::new(now, id, plan, engine_audio, &self.keys_before)
+        let session = SecureSession::new(now, request, &self.keys_before)
             .map_err(|_| Refusal::NoLockedMemory)?;
         self.withhold(now, engine_audio);
         self.routing = Routing::Secure(Box::new(session));
         assert!(self.phase().is_cut(), "a receipt is given only for a call that is cut");
-        self.tell(events, EventKind::SecureStarted { session: id });
-        self.tell_progress(events);
+        self.tell(outbox, EventKind::SecureStarted { session: id });
+        self.tell_progress(now, outbox);
         Ok(CutReceipt::new(self.id, id, now))
     }
 
+    /// Has the caller key one field of a plan that is driven field by field.
+    pub(super) fn capture(
+        &mut self,
+        now: Instant,
+        step: Step,
+        outbox: &mut Outbox,
+    ) -> Result<(), Refusal> {
+        self.collecting()?.capture(now, step).map_err(Refusal::Capture)?;
+        self.conclude(now, outbox);
+        Ok(())
+    }
+
+    /// Ends a collection that is driven field by field.
+    pub(super) fn complete(&mut self, now: Instant, outbox: &mut Outbox) -> Result<(), Refusal> {
+        self.collecting()?.complete(now).map_err(Refusal::Capture)?;
+        self.conclude(now, outbox);
+        Ok(())
+    }
+
+    /// What was accepted has reached whoever may have it, or will not.
+    pub(super) fn delivered(
+        &mut self,
+        now: Instant,
+        id: SessionId,
+        outcome: Result<(), FailReason>,
+        outbox: &mut Outbox,
+    ) -> Result<(), Refusal> {
+        let session = self.collecting()?;
+        if session.id() != id {
+            return Err(Refusal::NoSession);
+        }
+        session.delivered(now, outcome);
+        self.conclude(now, outbox);
+        Ok(())
+    }
+
+    /// A script ends a collection that it drives field by field. Never within a field: a caller who
+    /// is keying would go on, and be heard.
+    pub(super) fn abandon(&mut self, now: Instant, outbox: &mut Outbox) -> Result<(), Refusal> {
+        self.collecting()?.abandon(now).map_err(Refusal::Capture)?;
+        self.conclude(now, outbox);
+        Ok(())
+    }
+
+    fn collecting(&mut self) -> Result<&mut SecureSession, Refusal> {
+        match &mut self.routing {
+            Routing::Secure(session) => Ok(session),
+            Routing::Open | Routing::Armed | Routing::Draining { .. } | Routing::Held { .. } => {
+                Err(Refusal::NoSession)
+            }
+            Routing::Closed => Err(Refusal::UnknownCall),
+        }
+    }
+
     /// An operator ends a collection, or has a held call drained once more.
-    pub(super) fn cancel(&mut self, now: Instant, events: &mut Events) -> Result<(), Refusal> {
+    pub(super) fn cancel(&mut self, now: Instant, outbox: &mut Outbox) -> Result<(), Refusal> {
         match std::mem::replace(&mut self.routing, Routing::Closed) {
             Routing::Secure(mut session) => {
                 session.cancel(now);
                 self.routing = Routing::Secure(session);
-                self.conclude(now, events);
+                self.conclude(now, outbox);
                 Ok(())
             }
             Routing::Held { mut session } | Routing::Draining { mut session, .. } => {
@@ -234,19 +265,30 @@ impl Call {
     }
 
     /// A key that came by signalling: to the collector, or nowhere.
-    pub(super) fn key(&mut self, now: Instant, digit: Digit, events: &mut Events) {
+    pub(super) fn key(&mut self, now: Instant, digit: Digit, outbox: &mut Outbox) {
         if let Some(session) = self.routing.session() {
             session.hear_signalled(now, digit);
-            self.conclude(now, events);
+            self.conclude(now, outbox);
         }
     }
 
+    /// The engine hangs up. A collection in progress is none of its business: the caller stays,
+    /// and the call ends when the session does.
+    pub(super) fn hang_up(&mut self, now: Instant, outbox: &mut Outbox) -> Reply {
+        if self.phase().is_cut() {
+            self.engine_gone = true;
+            return Reply::HeldBack;
+        }
+        self.close(now, outbox);
+        Reply::Done
+    }
+
     /// Ends the call. What was keyed is wiped, a collection ends as hung up.
-    pub(super) fn close(&mut self, now: Instant, events: &mut Events) {
+    pub(super) fn close(&mut self, now: Instant, outbox: &mut Outbox) {
         if let Some(session) = self.routing.session() {
             session.hang_up(now);
         }
-        self.conclude(now, events);
+        self.conclude(now, outbox);
         self.routing = Routing::Closed;
         for leg in &mut self.legs {
             leg.egress().silence(now);
@@ -254,78 +296,21 @@ impl Call {
         if let Some(tape) = &mut self.tape {
             self.length = tape.finish(now);
         }
-        self.tell(events, EventKind::Closed);
-    }
-
-    /// Handles a datagram that came to one of the call's ports. What has to be sent at once is
-    /// returned; it lies in `buffer`.
-    #[expect(clippy::too_many_arguments, reason = "the parts of one datagram, on the packet path")]
-    pub(super) fn handle_packet(
-        &mut self,
-        now: Instant,
-        now_ntp: NtpTime,
-        side: Side,
-        component: Component,
-        from: SocketAddr,
-        buffer: &mut [u8],
-        len: usize,
-        events: &mut Events,
-    ) -> Option<Transmit> {
-        let phase = self.phase();
-        let leg = &mut self.legs[side.index()];
-        let heard = leg.hear(now, component, from, &mut buffer[..len], !phase.is_cut());
-        let heard = heard.and_then(|heard| self.refuse_straggler(now, side, heard));
-        if let (Side::Caller, false, Ok(Heard::Rtp { media: Media::TelephoneEvent, at, payload })) =
-            (side, phase.is_cut(), &heard)
-        {
-            // Known in the open as well, so that a key held over the flip is no key of the session.
-            // Not in the cut: whatever knows a key of a session lies in the session's locked page.
-            let packet = event_packet(now, *at, &buffer[payload.clone()]);
-            self.keys_before.hear(packet, &mut |_| {});
-        }
-        let outcome = match heard {
-            Err(reason) => Err(reason),
-            Ok(Heard::Rtcp(len)) => match route(phase, side, Media::Rtcp) {
-                Route::Terminate => {
-                    self.legs[side.index()].read_rtcp(now, now_ntp, &buffer[..len]);
-                    Ok(None)
-                }
-                Route::Drop(reason) => Err(reason),
-                Route::Forward | Route::Collect => unreachable!("reports end at the leg"),
-            },
-            Ok(Heard::Rtp { media, at, payload }) => match route(phase, side, media) {
-                Route::Forward => self.forward(now, side, media, at, payload, buffer),
-                Route::Collect => {
-                    self.collect(now, media, at, &buffer[payload.clone()], events);
-                    self.leak_if_sabotaged(now, side, media, at, payload, buffer)
-                }
-                Route::Drop(reason) => Err(reason),
-                Route::Terminate => unreachable!("only reports are terminated"),
-            },
-        };
-        let transmit = outcome.unwrap_or_else(|reason| {
-            self.legs[side.index()].count_drop(reason);
-            None
-        });
-        if transmit.is_none() && phase.is_cut() {
-            // Whatever it was, the caller's part of it must not linger in a reused buffer.
-            buffer[..len].zeroize();
-        }
-        transmit
+        self.tell(outbox, EventKind::Closed);
     }
 
     /// Runs the timers that are due, those of generated packets aside.
-    pub(super) fn handle_timeout(&mut self, now: Instant, events: &mut Events) {
+    pub(super) fn handle_timeout(&mut self, now: Instant, outbox: &mut Outbox) {
         if let Some(session) = self.routing.session() {
             session.handle_timeout(now);
         }
-        self.conclude(now, events);
-        self.drain(now, events);
+        self.conclude(now, outbox);
+        self.drain(now, outbox);
         if self.tape_look <= now {
             self.tape_look = now + TAPE_TICK;
         }
         if self.silence_look <= now {
-            self.look_for_silence(now, events);
+            self.look_for_silence(now, outbox);
         }
     }
 
@@ -336,7 +321,14 @@ impl Call {
         now_ntp: NtpTime,
         buffer: &mut [u8],
     ) -> Option<Transmit> {
-        self.legs.iter_mut().find_map(|leg| leg.generate(now, now_ntp, buffer))
+        let [caller, engine] = &mut self.legs;
+        let mut session = self.routing.session();
+        // The caller alone is spoken to: what is said may be a read-back of what was keyed.
+        caller
+            .generate(now, now_ntp, buffer, &mut |law, frame| {
+                session.as_mut().is_some_and(|session| session.speak(law, frame))
+            })
+            .or_else(|| engine.generate(now, now_ntp, buffer, &mut |_, _| false))
     }
 
     /// The next part of the recording that can no longer be taken back.
@@ -373,7 +365,7 @@ impl Call {
                 Routing::Secure(session)
                 | Routing::Draining { session, .. }
                 | Routing::Held { session } => Some(snapshot_of(session)),
-                Routing::Open | Routing::Armed | Routing::Closed => self.last_session,
+                Routing::Open | Routing::Armed | Routing::Closed => self.last_session.clone(),
             },
             legs: [self.legs[0].snapshot(), self.legs[1].snapshot()],
             recording: self.tape.is_some(),
@@ -382,79 +374,14 @@ impl Call {
     }
 
     /// Ends a call whose caller should send and has not for too long.
-    fn look_for_silence(&mut self, now: Instant, events: &mut Events) {
+    fn look_for_silence(&mut self, now: Instant, outbox: &mut Outbox) {
         let caller = &self.legs[Side::Caller.index()];
         let heard = if caller.media().they_send { caller.last_heard() } else { now };
         self.silence_look = heard + self.media_timeout;
         if self.silence_look <= now {
-            self.tell(events, EventKind::MediaTimeout { side: Side::Caller });
-            self.close(now, events);
+            self.tell(outbox, EventKind::MediaTimeout { side: Side::Caller });
+            self.close(now, outbox);
         }
-    }
-
-    /// Stops what the caller sent during a cut that is over: it is neither for the engine nor for
-    /// the next session.
-    fn refuse_straggler(
-        &self,
-        now: Instant,
-        side: Side,
-        heard: Heard,
-    ) -> Result<Heard, DropReason> {
-        match (side, &heard) {
-            (Side::Caller, Heard::Rtp { media, at, .. })
-                if self.memory.is_straggler(now, self.phase().is_cut(), *media, *at) =>
-            {
-                Err(DropReason::Straggler)
-            }
-            (Side::Caller | Side::Engine, Heard::Rtp { .. } | Heard::Rtcp(_)) => Ok(heard),
-        }
-    }
-
-    /// The only way of a party's media to the other party and onto the tape.
-    fn forward(
-        &mut self,
-        now: Instant,
-        side: Side,
-        media: Media,
-        at: Position,
-        payload: std::ops::Range<usize>,
-        buffer: &mut [u8],
-    ) -> Result<Option<Transmit>, DropReason> {
-        // In every build: a way past the table is worth more than the nanosecond this takes.
-        assert!(sabotaged() || route(self.phase(), side, media) == Route::Forward);
-        let law = self.legs[side.index()].media().law;
-        match media {
-            Media::Audio => {
-                if let Some(tape) = &mut self.tape {
-                    tape.lay(now, side, at.timestamp, law, &buffer[payload.clone()]);
-                }
-                let to = self.legs[side.other().index()].media().law;
-                law.transcode(to, &mut buffer[payload.clone()]);
-            }
-            Media::TelephoneEvent => {}
-            Media::Rtcp | Media::Unknown => unreachable!("never forwarded"),
-        }
-        self.legs[side.other().index()].pass(now, media, at, payload, buffer)
-    }
-
-    /// Takes caller media to the session, the only one who may hear it.
-    fn collect(
-        &mut self,
-        now: Instant,
-        media: Media,
-        at: Position,
-        payload: &[u8],
-        events: &mut Events,
-    ) {
-        self.memory.note(media, at);
-        let law = self.legs[Side::Caller.index()].media().law;
-        let session = self.routing.session().expect("caller media is collected only in a session");
-        match media {
-            Media::Audio => session.hear_audio(now, law, at, payload),
-            Media::TelephoneEvent => session.hear_event(now, at, payload),
-            Media::Rtcp | Media::Unknown => unreachable!("never collected"),
-        }
-        self.conclude(now, events);
     }
 
     /// Puts our own silence in place of the caller (and of the engine, unless the plan lets it
@@ -473,15 +400,21 @@ impl Call {
         }
     }
 
-    /// Tells what the collector has got to; on a verdict, wipes the digits and starts to drain.
-    fn conclude(&mut self, now: Instant, events: &mut Events) {
-        self.tell_progress(events);
+    /// Tells what the collector has got to, and hands over what it has accepted; on a verdict,
+    /// wipes the digits and starts to drain.
+    fn conclude(&mut self, now: Instant, outbox: &mut Outbox) {
+        self.tell_progress(now, outbox);
+        let call = self.id;
         let Routing::Secure(session) = &mut self.routing else { return };
+        if let Some(accepted) = session.take_accepted(now) {
+            outbox.deliveries.push_back(Delivery { call, session: session.id(), accepted });
+        }
         let Some(verdict) = session.verdict() else { return };
         session.wipe_digits();
+        session.end(verdict);
         self.last_session = Some(snapshot_of(session));
         let id = session.id();
-        self.tell(events, EventKind::SecureConcluded { session: id, verdict });
+        self.tell(outbox, EventKind::SecureConcluded { session: id, verdict });
         if let Routing::Secure(mut session) = std::mem::replace(&mut self.routing, Routing::Closed)
         {
             session.begin_drain(now);
@@ -490,11 +423,12 @@ impl Call {
     }
 
     /// Reopens a drained call once it is quiet; holds it if that takes too long.
-    fn drain(&mut self, now: Instant, events: &mut Events) {
+    fn drain(&mut self, now: Instant, outbox: &mut Outbox) {
         let Routing::Draining { session, since, look } = &mut self.routing else { return };
         *look = now + DRAIN_TICK;
         let id = session.id();
-        if session.is_quiet(now) {
+        let is_late = now.saturating_duration_since(*since) >= DRAIN_LIMIT;
+        if session.is_quiet(now) && (is_late || !session.is_speaking()) {
             // What the session heard is wiped with it; its late packets are known as stragglers.
             self.keys_before.wipe();
             self.routing = Routing::Open;
@@ -505,77 +439,46 @@ impl Call {
             for leg in &mut self.legs {
                 leg.egress().resume();
             }
-            self.tell(events, EventKind::Reopened { session: id });
-        } else if now.saturating_duration_since(*since) >= DRAIN_LIMIT
+            self.tell(outbox, EventKind::Reopened { session: id });
+            if self.engine_gone {
+                self.close(now, outbox);
+            }
+        } else if is_late
             && let Routing::Draining { session, .. } =
                 std::mem::replace(&mut self.routing, Routing::Closed)
         {
             self.routing = Routing::Held { session };
-            self.tell(events, EventKind::DrainHeld { session: id });
+            self.tell(outbox, EventKind::DrainHeld { session: id });
         }
     }
 
-    fn tell_progress(&mut self, events: &mut Events) {
+    fn tell_progress(&mut self, now: Instant, outbox: &mut Outbox) {
         let call = self.id;
         let Some(session) = self.routing.session() else { return };
-        while let Some(progress) = session.poll_progress() {
+        while let Some(progress) = session.poll_progress(now) {
             let kind = match progress {
-                Progress::FieldStarted { step, attempt } => {
+                Progress::FieldStarted { step, attempt, .. } => {
                     EventKind::FieldStarted { step, attempt }
                 }
                 Progress::FieldRejected { step, attempt, error } => {
                     EventKind::FieldRejected { step, attempt, error }
                 }
+                Progress::FieldRepeat { step, attempt } => {
+                    EventKind::FieldRepeated { step, attempt }
+                }
                 Progress::FieldAccepted { step } => EventKind::FieldAccepted { step },
+                Progress::Processing => EventKind::Processing,
             };
-            events.push_back(Event { call, kind });
+            outbox.tell(call, kind);
         }
     }
 
-    fn tell(&self, events: &mut Events, kind: EventKind) {
-        events.push_back(Event { call: self.id, kind });
+    fn tell(&self, outbox: &mut Outbox, kind: EventKind) {
+        outbox.tell(self.id, kind);
     }
 
     fn egress(&mut self, side: Side) -> &mut super::egress::Egress {
         self.legs[side.index()].egress()
-    }
-
-    /// Shows that the checks can fail: with the protection broken on purpose, what the collector
-    /// heard goes on to the engine and the tape as well. Always `Ok(None)` in a normal build.
-    fn leak_if_sabotaged(
-        &mut self,
-        now: Instant,
-        side: Side,
-        media: Media,
-        at: Position,
-        payload: std::ops::Range<usize>,
-        buffer: &mut [u8],
-    ) -> Result<Option<Transmit>, DropReason> {
-        if !sabotaged() {
-            return Ok(None);
-        }
-        self.forward(now, side, media, at, payload, buffer)
-    }
-}
-
-#[cfg(feature = "sabotage")]
-fn sabotaged() -> bool {
-    crate::sabotage::masking_is_broken()
-}
-
-#[cfg(not(feature = "sabotage"))]
-const fn sabotaged() -> bool {
-    false
-}
-
-fn event_packet(now: Instant, at: Position, payload: &[u8]) -> EventPacket<'_> {
-    EventPacket {
-        arrival: now,
-        ssrc: at.ssrc,
-        sequence: at.sequence,
-        timestamp: at.timestamp,
-        marker: at.marker,
-        payload,
     }
 }
 
@@ -586,6 +489,7 @@ fn snapshot_of(session: &SecureSession) -> SessionSnapshot {
         step: current.map(|(step, _)| step),
         attempt: current.map_or(0, |(_, attempt)| attempt),
         verdict: session.verdict().map(|verdict: Verdict| verdict),
+        required: session.required(),
         progress: session.masked_progress(),
     }
 }
@@ -595,11 +499,15 @@ fn snapshot_of(session: &SecureSession) -> SessionSnapshot {
 mod tests {
     use std::time::{Duration, Instant};
 
+    use dtmf::expiry::Date;
     use dtmf::g711::Law;
-    use dtmf::{Field, FieldKind, SecurePlan, expiry::Date, keys::Keys};
+    use dtmf::{CardMode, Field, FieldKind, PlanRequest, SecurePlan};
     use rand::{SeedableRng, rngs::StdRng};
 
+    use super::super::egress::Position;
+    use super::super::leg::Component;
     use super::super::media::SourceRule;
+    use super::super::routing::Media;
     use super::*;
 
     const MS: Duration = Duration::from_millis(1);
@@ -611,32 +519,62 @@ mod tests {
         press(&mut call, start, 1, 8000);
         assert!(call.keys_before.is_sounding(start), "the control: a key of the open is known");
         let later = start + 1000 * MS;
-        let plan = SecurePlan::new(
-            &[Field::new(FieldKind::ExpirationDate)],
-            Keys::default(),
-            60_000 * MS,
-            Date::new(2026, 11, 24).unwrap(),
-        );
-        let id = SessionId(1);
-        let mut events = Events::new();
-        call.enter(later, id, plan.unwrap(), EngineAudio::Drop, &mut events).unwrap();
+        let fields = [Field::new(FieldKind::ExpirationDate)];
+        let today = Date::new(2026, 11, 24).unwrap();
+        let plan = SecurePlan::new(PlanRequest::new(&fields, today, CardMode::Test)).unwrap();
+        let request = SessionRequest {
+            session: SessionId(1),
+            plan,
+            engine_audio: EngineAudio::Drop,
+            announcer: None,
+        };
+        call.enter(later, request, &mut Outbox::default()).unwrap();
         press(&mut call, later, 2, 16_000);
         let session = call.routing.session().unwrap();
         assert_eq!(session.masked_progress(), 1, "the control: the session has heard it");
         assert!(!call.keys_before.is_sounding(later));
     }
 
+    #[test]
+    fn a_copy_of_a_key_of_a_session_is_not_known_in_the_open() {
+        let start = Instant::now();
+        for (age, is_known) in [(3200_u32, false), (800, true)] {
+            let mut call = call(start);
+            let heard =
+                Position { ssrc: 9, sequence: 1, timestamp: 8000, samples: 160, marker: false };
+            call.memory.note(Media::Audio, heard);
+            call.memory.reopen(start);
+            // A copy without end, so that it can be seen, before a key that has ended.
+            let older = (0x80_u32 | 101) << 24 | age << 10 | 4;
+            let blocks = [&older.to_be_bytes()[..], &[101, 5, 10, 0, 160, 6, 0x8a, 0, 160]];
+            send(&mut call, start, 121, 2, 10_000, &blocks.concat());
+            assert_eq!(call.keys_before.is_sounding(start), is_known, "{age} ticks ago");
+        }
+    }
+
     /// A key goes down, by event.
     fn press(call: &mut Call, now: Instant, sequence: u16, timestamp: u32) {
+        send(call, now, 101, sequence, timestamp, &[5, 10, 0, 160]);
+    }
+
+    fn send(
+        call: &mut Call,
+        now: Instant,
+        payload_type: u8,
+        sequence: u16,
+        timestamp: u32,
+        payload: &[u8],
+    ) {
         let mut buffer = [0; 64];
-        buffer[..12].copy_from_slice(&[0x80, 0xe5, 0, 0, 0, 0, 0, 0, 0, 0, 0, 9]);
+        buffer[..12].copy_from_slice(&[0x80, 0x80 | payload_type, 0, 0, 0, 0, 0, 0, 0, 0, 0, 9]);
         buffer[2..4].copy_from_slice(&sequence.to_be_bytes());
         buffer[4..8].copy_from_slice(&timestamp.to_be_bytes());
-        buffer[12..16].copy_from_slice(&[5, 10, 0, 160]);
+        let len = 12 + payload.len();
+        buffer[12..len].copy_from_slice(payload);
         let (ntp, from) = (NtpTime::from_unix(Duration::ZERO), call.legs[0].media().remote_rtp);
         let (side, component) = (Side::Caller, Component::Rtp);
-        let events = &mut Events::new();
-        call.handle_packet(now, ntp, side, component, from, &mut buffer, 16, events);
+        let events = &mut Outbox::default();
+        call.handle_packet(now, ntp, side, component, from, &mut buffer, len, events);
     }
 
     fn call(now: Instant) -> Call {
@@ -649,6 +587,8 @@ mod tests {
                 law: Law::Mu,
                 payload_type: 0,
                 telephone_event: Some(101),
+                redundancy: Some(121),
+                wants_events: true,
                 ptime: 20 * MS,
                 they_send: true,
                 they_receive: true,
@@ -662,10 +602,10 @@ mod tests {
             caller: media(40000),
             engine_ports: PortPair::new(10002).unwrap(),
             engine: media(50000),
-            armed: false,
+            armed: None,
             record: false,
         };
         let mut random = StdRng::from_seed([1; 32]);
-        Call::open(now, request, 60_000 * MS, &mut random, &mut Events::new())
+        Call::open(now, request, 60_000 * MS, &mut random, &mut Outbox::default())
     }
 }

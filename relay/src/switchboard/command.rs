@@ -2,10 +2,11 @@
 
 use std::time::Instant;
 
-use dtmf::{Digit, SecurePlan};
+use dtmf::{CaptureError, Digit, FailReason, SecurePlan, Step};
 
+use super::announcer::Announcer;
 use super::id::{CallId, PortPair, SessionId, Side};
-use super::media::LegMedia;
+use super::media::{LegMedia, LookAhead};
 use super::routing::EngineAudio;
 use super::snapshot::CallSnapshot;
 pub use crate::wire::sdp::LocalMedia;
@@ -27,6 +28,8 @@ pub enum Command {
     Arm {
         /// The call.
         call: CallId,
+        /// By how much.
+        look_ahead: LookAhead,
     },
     /// Ends the delay without a session.
     Disarm {
@@ -37,12 +40,34 @@ pub enum Command {
     Enter {
         /// The call.
         call: CallId,
-        /// The new session; the same id twice is the same session.
+        /// The session.
+        request: Box<SessionRequest>,
+    },
+    /// Has the caller key one field of a plan that is driven field by field.
+    Capture {
+        /// The call.
+        call: CallId,
+        /// The field.
+        step: Step,
+    },
+    /// Ends a collection that is driven field by field, and has every field.
+    Complete {
+        /// The call.
+        call: CallId,
+    },
+    /// What was accepted has been delivered, or could not be.
+    Delivered {
+        /// The call.
+        call: CallId,
+        /// The session; of another one than is in progress it is too late.
         session: SessionId,
-        /// What to collect.
-        plan: Box<SecurePlan>,
-        /// Whether the engine may talk meanwhile.
-        engine_audio: EngineAudio,
+        /// Why the session fails, if it does.
+        outcome: Result<(), FailReason>,
+    },
+    /// A script ends a collection that it drives field by field, between two fields.
+    Abandon {
+        /// The call.
+        call: CallId,
     },
     /// An operator's way out: ends a collection, or drains a held call once more.
     Cancel {
@@ -56,6 +81,11 @@ pub enum Command {
         /// The key; it goes to the collector or nowhere.
         digit: Digit,
     },
+    /// The engine hangs up: ends the call, but not before its secure session is over.
+    HangUp {
+        /// The call.
+        call: CallId,
+    },
     /// Ends the call.
     Close {
         /// The call.
@@ -66,6 +96,18 @@ pub enum Command {
         /// The call.
         call: CallId,
     },
+}
+
+/// All that a secure session needs to begin.
+pub struct SessionRequest {
+    /// The new session; the same id twice is the same session.
+    pub session: SessionId,
+    /// What to collect.
+    pub plan: SecurePlan,
+    /// Whether the engine may talk meanwhile.
+    pub engine_audio: EngineAudio,
+    /// What the caller is told meanwhile; without it, nothing.
+    pub announcer: Option<Announcer>,
 }
 
 /// All that a call needs to begin.
@@ -80,8 +122,8 @@ pub struct OpenCall {
     pub engine_ports: PortPair,
     /// What the engine speaks.
     pub engine: LegMedia,
-    /// Begin armed.
-    pub armed: bool,
+    /// Begin armed, by this much.
+    pub armed: Option<LookAhead>,
     /// Keep a recording.
     pub record: bool,
 }
@@ -90,6 +132,8 @@ pub struct OpenCall {
 pub enum Reply {
     /// Done, nothing to say.
     Done,
+    /// It will be done when the secure session is over.
+    HeldBack,
     /// The cut is in force.
     Secured(CutReceipt),
     /// The state asked for.
@@ -140,6 +184,9 @@ pub enum Refusal {
     /// There is no session to end.
     #[error("no secure session is in progress on this call")]
     NoSession,
+    /// The session takes no such step now.
+    #[error(transparent)]
+    Capture(CaptureError),
     /// The call is cut, and arming would have no meaning.
     #[error("the call is cut")]
     CallIsCut,

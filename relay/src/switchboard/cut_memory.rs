@@ -89,7 +89,7 @@ impl Streams {
         stream.sequence = at.sequence;
         match media {
             Media::Audio => stream.audio = Some(at.timestamp),
-            Media::TelephoneEvent => stream.event = Some(at.timestamp),
+            Media::TelephoneEvent | Media::Redundancy => stream.event = Some(at.timestamp),
             Media::Rtcp | Media::Unknown => {}
         }
     }
@@ -104,7 +104,7 @@ impl Streams {
     fn have_heard(&self, media: Media, at: Position) -> bool {
         match self.known.iter().flatten().find(|stream| stream.ssrc == at.ssrc) {
             Some(stream) if sequence_newer(at.sequence, stream.sequence) => {
-                media == Media::TelephoneEvent && stream.saw_begin(at.timestamp)
+                media.is_of_keys() && stream.saw_begin(at.timestamp)
             }
             Some(_) => true,
             None => self.forgotten,

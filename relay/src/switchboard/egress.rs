@@ -52,6 +52,10 @@ pub(super) enum Passage {
     Unwanted,
 }
 
+/// What the relay itself says on a stream that nobody else fills: writes a frame of the codec, or
+/// has nothing to say.
+pub(super) type Speech<'a> = dyn FnMut(Law, &mut [u8]) -> bool + 'a;
+
 /// One outgoing stream. SSRC, sequence and timestamp go on unbroken over every change of source.
 pub(super) struct Egress {
     ssrc: u32,
@@ -70,7 +74,7 @@ enum Source {
     Direct(Option<Follow>),
     /// The other party's audio, on our clock: frames of another size, or the look-ahead.
     Paced { due: Instant, line: Box<DelayLine> },
-    /// Silence of our own, on our clock. Nothing of the other party.
+    /// What the relay says, or silence, on our clock. Nothing of the other party.
     Silent { due: Instant },
     /// Silence until the other party's first packet takes over.
     Resuming { due: Instant },
@@ -201,7 +205,12 @@ impl Egress {
 
     /// Writes the frame that is due into `packet` and says how long it is. `None` if none is due,
     /// or if the peer does not want to receive.
-    pub(super) fn generate(&mut self, now: Instant, packet: &mut [u8]) -> Option<usize> {
+    pub(super) fn generate(
+        &mut self,
+        now: Instant,
+        packet: &mut [u8],
+        speech: &mut Speech<'_>,
+    ) -> Option<usize> {
         let due = self.due().filter(|&due| due <= now)?;
         let next = self.skip_backlog(now, due);
         self.set_due(next);
@@ -209,7 +218,8 @@ impl Egress {
         let (header, frame) = packet[..end].split_first_chunk_mut()?;
         let voiced = match &mut self.source {
             Source::Paced { line, .. } => line.pop(now, frame),
-            Source::Silent { .. } | Source::Resuming { .. } | Source::Direct(_) => false,
+            Source::Silent { .. } => speech(self.format.law, frame),
+            Source::Resuming { .. } | Source::Direct(_) => false,
         };
         if !voiced {
             frame.fill(self.format.law.silence());
@@ -287,11 +297,15 @@ impl Egress {
         Duration::from_micros(self.format.frame_len as u64 * 125)
     }
 
-    /// The next frame follows the last packet by one frame time, or comes at once if that is past.
+    /// The next frame follows the last packet by half a frame time, or comes at once if that is past.
+    ///
+    /// The other party's packets come when the last one did, a whole number of frame times later:
+    /// a frame that is due midway between two of them is not made sooner or later by the work that
+    /// they take, which is more when a key is pressed.
     fn next_due(&self, now: Instant) -> Instant {
         match self.due() {
             Some(due) => due,
-            None => self.last_sent.map_or(now, |at| now.max(at + self.frame_time())),
+            None => self.last_sent.map_or(now, |at| now.max(at + self.frame_time() / 2)),
         }
     }
 

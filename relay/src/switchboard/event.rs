@@ -48,6 +48,15 @@ pub enum EventKind {
         /// The field.
         step: Step,
     },
+    /// The caller is to key a field once more, to be sure.
+    FieldRepeated {
+        /// The field.
+        step: Step,
+        /// Which attempt, from 1.
+        attempt: u8,
+    },
+    /// Every field is accepted, and on its way to whoever may have it.
+    Processing,
     /// The collection has ended; the cut still holds.
     SecureConcluded {
         /// The session.

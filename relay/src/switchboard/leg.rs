@@ -4,9 +4,11 @@ use std::net::SocketAddr;
 use std::ops::Range;
 use std::time::Instant;
 
+use dtmf::redundancy::Redundancy;
+use dtmf::telephone_event::REPORT_LENGTH;
 use rand::{Rng, RngExt};
 
-use super::egress::{Egress, EgressFormat, Passage, Position};
+use super::egress::{Egress, EgressFormat, Passage, Position, Speech};
 use super::gate::{Admission, Gate};
 use super::id::{LocalPort, PortPair};
 use super::limits::RTCP_INTERVAL;
@@ -174,10 +176,11 @@ impl Leg {
     ) -> Result<Option<Transmit>, DropReason> {
         let passage = match (media, self.media.telephone_event) {
             (Media::Audio, _) => self.egress.pass_audio(now, from, &buffer[payload.clone()]),
-            (Media::TelephoneEvent, Some(payload_type)) => {
+            (Media::TelephoneEvent, Some(payload_type)) if self.media.wants_events => {
                 self.egress.pass_event(now, from, payload_type)
             }
-            (Media::TelephoneEvent, None) | (Media::Rtcp | Media::Unknown, _) => Passage::Unwanted,
+            (Media::TelephoneEvent, Some(_) | None)
+            | (Media::Redundancy | Media::Rtcp | Media::Unknown, _) => Passage::Unwanted,
         };
         match passage {
             Passage::Now(header) => self.send(now, header, payload, buffer).map(Some),
@@ -187,15 +190,34 @@ impl Leg {
         }
     }
 
+    /// The newest key event of a redundant packet of this leg, as the packet that it would be alone.
+    pub(super) fn unpack(
+        &self,
+        at: Position,
+        payload: Range<usize>,
+        buffer: &[u8],
+    ) -> Result<(Position, Range<usize>), DropReason> {
+        let blocks =
+            Redundancy::parse(&buffer[payload.clone()]).map_err(|_| DropReason::Malformed)?;
+        let newest = blocks
+            .last()
+            .filter(|block| Some(block.payload_type) == self.media.telephone_event)
+            .filter(|block| block.payload.len() >= REPORT_LENGTH)
+            .ok_or(DropReason::UnknownPayload)?;
+        let samples = event_samples(newest.payload);
+        Ok((Position { samples, ..at }, payload.end - newest.payload.len()..payload.end))
+    }
+
     /// Writes a generated frame or report that is due into `buffer`.
     pub(super) fn generate(
         &mut self,
         now: Instant,
         now_ntp: NtpTime,
         buffer: &mut [u8],
+        speech: &mut Speech<'_>,
     ) -> Option<Transmit> {
         while self.egress.due().is_some_and(|due| due <= now) {
-            if let Some(len) = self.egress.generate(now, buffer) {
+            if let Some(len) = self.egress.generate(now, buffer, speech) {
                 return self.protected(0, len, buffer).ok();
             }
         }
@@ -320,6 +342,8 @@ impl Leg {
             Media::Audio
         } else if Some(payload_type) == self.media.telephone_event {
             Media::TelephoneEvent
+        } else if Some(payload_type) == self.media.redundancy {
+            Media::Redundancy
         } else {
             Media::Unknown
         }
@@ -408,16 +432,21 @@ fn format_of(media: &LegMedia) -> EgressFormat {
     }
 }
 
-/// Where a packet stands in its stream. An event lasts as long as it says (RFC 4733 section 2.3.5).
+/// Where a packet stands in its stream.
 fn position(media: Media, packet: &RtpPacket, payload: &[u8]) -> Position {
     let samples = match media {
-        Media::TelephoneEvent => match payload {
-            [_, _, high, low, ..] => u32::from(u16::from_be_bytes([*high, *low])),
-            _ => 0,
-        },
+        Media::TelephoneEvent => event_samples(payload),
         Media::Audio => payload.len() as u32,
-        Media::Rtcp | Media::Unknown => 0,
+        Media::Redundancy | Media::Rtcp | Media::Unknown => 0,
     };
     let Header { marker, sequence, timestamp, ssrc, .. } = packet.header;
     Position { ssrc, sequence, timestamp, samples, marker }
+}
+
+/// An event lasts as long as it says (RFC 4733 section 2.3.5).
+fn event_samples(payload: &[u8]) -> u32 {
+    match payload {
+        [_, _, high, low, ..] => u32::from(u16::from_be_bytes([*high, *low])),
+        _ => 0,
+    }
 }

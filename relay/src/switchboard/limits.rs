@@ -26,6 +26,10 @@ pub const COMMAND_QUEUE: usize = 256;
 /// always readable by snapshot, so nothing depends on an event arriving.
 pub const EVENT_QUEUE: usize = 4096;
 
+/// Accepted entries waiting to be delivered, each in a page of its own: more than all workers can
+/// conclude before the control plane looks; beyond it a session fails.
+pub const DELIVERY_QUEUE: usize = 1024;
+
 /// Recording blocks waiting for the disk, over all calls of a worker (100 ms each).
 pub const RECORD_QUEUE: usize = 4096;
 
@@ -41,9 +45,13 @@ pub const FRAME_SAMPLES: usize = 160;
 /// Largest audio payload of one packet: 60 ms of G.711.
 pub const MAX_FRAME: usize = 480;
 
-/// Delay of caller-to-engine audio while armed: a detector needs up to 38 ms and one packet more
-/// before it can know of a key.
+/// Delay of caller-to-engine audio while armed, unless a request says otherwise: a detector needs
+/// up to 38 ms and one packet more before it can know of a key.
 pub const LOOK_AHEAD: Duration = Duration::from_millis(60);
+
+/// The longest delay while armed: with more the parties talk over each other (ITU-T G.114 has
+/// 400 ms for the whole way), and the delay line holds no more.
+pub const MAX_LOOK_AHEAD: Duration = Duration::from_millis(200);
 
 /// Audio a delay line holds before it drops the oldest.
 pub const DELAY_LINE: usize = 1920;
@@ -55,12 +63,23 @@ pub const MAX_BACKLOG: Duration = Duration::from_millis(200);
 /// pause inside a keyed sequence of end packets or an interrupted tone.
 pub const DRAIN_QUIET: Duration = Duration::from_millis(500);
 
+/// The same after a failure: the caller may be in the middle of an entry that was cut short by a
+/// deadline or an operator, and go on keying after a pause.
+pub const DRAIN_QUIET_UNFINISHED: Duration = Duration::from_millis(2_000);
+
 /// Audio that must really have been heard in that quiet (half of it: 10 % loss and more is normal).
 pub const DRAIN_HEARD: Duration = Duration::from_millis(250);
 
 /// A pause between two packets of audio that is taken for a stall of the network, in which keys may
 /// be on their way: longer than the longest packet time with the jitter of a bad line.
 pub const DRAIN_STALL: Duration = Duration::from_millis(100);
+
+/// Mean amplitude of 16-bit audio above which a caller is taken to talk: about -33 dBm0, between
+/// the noise of a bad line and a quiet voice.
+pub const TALK_LEVEL: u16 = 500;
+
+/// Samples of talk after which a caller is told to use the keypad: 2 s, longer than "hello?".
+pub const TALK_ENOUGH: u32 = 16_000;
 
 /// Draining longer than this raises an alarm and needs an operator.
 pub const DRAIN_LIMIT: Duration = Duration::from_secs(5);
@@ -91,6 +110,8 @@ pub const BIND_ATTEMPTS: usize = 32;
 
 const _: () = assert!(FRAME_SAMPLES as u128 == FRAME.as_millis() * 8);
 const _: () = assert!(MAX_FRAME >= FRAME_SAMPLES && DELAY_LINE >= 2 * MAX_FRAME);
+const _: () = assert!(DELAY_LINE as u128 >= MAX_LOOK_AHEAD.as_millis() * 8 + 240);
 const _: () = assert!(DRAIN_HEARD.as_millis() <= DRAIN_QUIET.as_millis());
-const _: () = assert!(DRAIN_QUIET.as_millis() < DRAIN_LIMIT.as_millis());
+const _: () = assert!(DRAIN_QUIET.as_millis() < DRAIN_QUIET_UNFINISHED.as_millis());
+const _: () = assert!(DRAIN_QUIET_UNFINISHED.as_millis() < DRAIN_LIMIT.as_millis());
 const _: () = assert!(BUFFER > 12 + MAX_FRAME + TAG_ROOM);

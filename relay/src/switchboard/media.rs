@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use dtmf::g711::Law;
 
+use super::limits::{LOOK_AHEAD, MAX_LOOK_AHEAD};
 use crate::wire::srtp::MasterKey;
 
 /// Which sources a leg accepts.
@@ -14,6 +15,30 @@ pub enum SourceRule {
     Signalled,
     /// A peer behind NAT: the first source that proves itself. Closes once found.
     Latch,
+}
+
+/// How much later the engine hears the caller while a call is armed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct LookAhead(Duration);
+
+impl LookAhead {
+    /// A look-ahead of up to [`MAX_LOOK_AHEAD`]; with none, what has left cannot be taken back.
+    #[must_use]
+    pub fn new(delay: Duration) -> Option<LookAhead> {
+        (delay <= MAX_LOOK_AHEAD).then_some(LookAhead(delay))
+    }
+
+    /// The delay.
+    #[must_use]
+    pub const fn delay(self) -> Duration {
+        self.0
+    }
+}
+
+impl Default for LookAhead {
+    fn default() -> LookAhead {
+        LookAhead(LOOK_AHEAD)
+    }
 }
 
 /// Keys of one SRTP leg, one a direction (RFC 4568 section 6.1).
@@ -38,6 +63,10 @@ pub struct LegMedia {
     pub payload_type: u8,
     /// Payload type of telephone-event at 8000 Hz, if key events are exchanged on this leg.
     pub telephone_event: Option<u8>,
+    /// Payload type of redundant key events (RFC 2198), which may carry `telephone_event` alone.
+    pub redundancy: Option<u8>,
+    /// The peer wants the other party's key events, where [`LegMedia::telephone_event`] says how.
+    pub wants_events: bool,
     /// Packet time we send with.
     pub ptime: Duration,
     /// The peer may send (RFC 3264 direction).

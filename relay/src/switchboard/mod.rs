@@ -13,10 +13,12 @@ use rand::SeedableRng;
 use rand::rngs::StdRng;
 use zeroize::Zeroize;
 
+mod announcer;
 mod call;
 mod command;
 mod cut_memory;
 mod delay_line;
+mod delivery;
 mod egress;
 mod event;
 mod gate;
@@ -24,18 +26,22 @@ mod id;
 mod leg;
 pub mod limits;
 mod media;
+mod outbox;
 mod ports;
 mod reception;
 mod routing;
 mod secure_session;
 mod snapshot;
+mod talk_gauge;
 mod timers;
 mod transmit;
 
-pub use command::{Command, CutReceipt, LocalMedia, OpenCall, Refusal, Reply};
+pub use announcer::Announcer;
+pub use command::{Command, CutReceipt, LocalMedia, OpenCall, Refusal, Reply, SessionRequest};
+pub use delivery::Delivery;
 pub use event::{Event, EventKind};
 pub use id::{CallId, LocalPort, PortPair, SessionId, Side, WorkerIndex};
-pub use media::{LegMedia, SourceRule, SrtpKeys};
+pub use media::{LegMedia, LookAhead, SourceRule, SrtpKeys};
 pub use ports::PortPool;
 pub use routing::{DropReason, EngineAudio, Media, Phase, Route, route};
 pub use snapshot::{CallSnapshot, LegSnapshot, SessionSnapshot};
@@ -43,9 +49,10 @@ pub use transmit::Transmit;
 
 use crate::recording::Job;
 use crate::wire::ntp::NtpTime;
-use call::{Call, Events};
+use call::Call;
 use leg::Component;
 use limits::MAX_CALLS;
+use outbox::Outbox;
 use timers::Timers;
 
 /// What a switchboard is made with.
@@ -69,7 +76,7 @@ pub struct Switchboard {
     by_port: Vec<Option<Target>>,
     timers: Timers,
     ready: VecDeque<usize>,
-    events: Events,
+    outbox: Outbox,
     records: VecDeque<Job>,
     released: VecDeque<PortPair>,
     random: StdRng,
@@ -97,7 +104,7 @@ impl Switchboard {
             by_id: HashMap::new(),
             timers: Timers::default(),
             ready: VecDeque::new(),
-            events: VecDeque::new(),
+            outbox: Outbox::default(),
             records: VecDeque::new(),
             released: VecDeque::new(),
             strays: 0,
@@ -112,26 +119,40 @@ impl Switchboard {
                 call.reoffer(now, side, *media);
                 Ok(Reply::Done)
             }),
-            Command::Arm { call } => {
-                self.with(now, call, |call, events| call.arm(now, events).map(|()| Reply::Done))
-            }
+            Command::Arm { call, look_ahead } => self.with(now, call, |call, outbox| {
+                call.arm(now, look_ahead, outbox).map(|()| Reply::Done)
+            }),
             Command::Disarm { call } => {
-                self.with(now, call, |call, events| call.disarm(events).map(|()| Reply::Done))
+                self.with(now, call, |call, outbox| call.disarm(outbox).map(|()| Reply::Done))
             }
-            Command::Enter { call, session, plan, engine_audio } => {
-                self.with(now, call, |call, events| {
-                    call.enter(now, session, *plan, engine_audio, events).map(Reply::Secured)
+            Command::Enter { call, request } => self.with(now, call, |call, outbox| {
+                call.enter(now, *request, outbox).map(Reply::Secured)
+            }),
+            Command::Capture { call, step } => self.with(now, call, |call, outbox| {
+                call.capture(now, step, outbox).map(|()| Reply::Done)
+            }),
+            Command::Complete { call } => self
+                .with(now, call, |call, outbox| call.complete(now, outbox).map(|()| Reply::Done)),
+            Command::Delivered { call, session, outcome } => {
+                self.with(now, call, |call, outbox| {
+                    call.delivered(now, session, outcome, outbox).map(|()| Reply::Done)
                 })
             }
-            Command::Cancel { call } => {
-                self.with(now, call, |call, events| call.cancel(now, events).map(|()| Reply::Done))
+            Command::Abandon { call } => {
+                self.with(now, call, |call, outbox| call.abandon(now, outbox).map(|()| Reply::Done))
             }
-            Command::Key { call, digit } => self.with(now, call, |call, events| {
-                call.key(now, digit, events);
+            Command::Cancel { call } => {
+                self.with(now, call, |call, outbox| call.cancel(now, outbox).map(|()| Reply::Done))
+            }
+            Command::Key { call, digit } => self.with(now, call, |call, outbox| {
+                call.key(now, digit, outbox);
                 Ok(Reply::Done)
             }),
-            Command::Close { call } => self.with(now, call, |call, events| {
-                call.close(now, events);
+            Command::HangUp { call } => {
+                self.with(now, call, |call, outbox| Ok(call.hang_up(now, outbox)))
+            }
+            Command::Close { call } => self.with(now, call, |call, outbox| {
+                call.close(now, outbox);
                 Ok(Reply::Done)
             }),
             Command::Snapshot { call } => {
@@ -162,7 +183,7 @@ impl Switchboard {
         let call = self.calls[slot].as_mut().expect("a port in the table belongs to a call");
         let Target { side, component, .. } = target;
         let transmit =
-            call.handle_packet(now, now_ntp, side, component, from, buffer, len, &mut self.events);
+            call.handle_packet(now, now_ntp, side, component, from, buffer, len, &mut self.outbox);
         let due = call.due();
         self.timers.set(slot, due);
         transmit
@@ -172,7 +193,7 @@ impl Switchboard {
     pub fn handle_timeout(&mut self, now: Instant) {
         while let Some(slot) = self.timers.pop_due(now) {
             if let Some(call) = self.calls[slot].as_mut() {
-                call.handle_timeout(now, &mut self.events);
+                call.handle_timeout(now, &mut self.outbox);
                 self.ready.push_back(slot);
             }
         }
@@ -195,7 +216,12 @@ impl Switchboard {
 
     /// The next event for control.
     pub fn poll_event(&mut self) -> Option<Event> {
-        self.events.pop_front()
+        self.outbox.events.pop_front()
+    }
+
+    /// The next accepted entries to be delivered.
+    pub fn poll_delivery(&mut self) -> Option<Delivery> {
+        self.outbox.deliveries.pop_front()
     }
 
     /// The next job for the recorder.
@@ -235,14 +261,14 @@ impl Switchboard {
 
     /// The recorder could not take a job: what it held is lost, and that is told.
     pub fn handle_record_lost(&mut self, call: CallId) {
-        self.events.push_back(Event { call, kind: EventKind::RecordingGap });
+        self.outbox.tell(call, EventKind::RecordingGap);
     }
 
     /// Ends all calls.
     pub fn close_all(&mut self, now: Instant) {
         for slot in 0..self.calls.len() {
             if let Some(call) = self.calls[slot].as_mut() {
-                call.close(now, &mut self.events);
+                call.close(now, &mut self.outbox);
                 self.settle(now, slot);
             }
         }
@@ -257,7 +283,7 @@ impl Switchboard {
         }
         let (id, pairs) = (request.call, [request.caller_ports, request.engine_ports]);
         let media_timeout = self.config.media_timeout;
-        let call = Call::open(now, request, media_timeout, &mut self.random, &mut self.events);
+        let call = Call::open(now, request, media_timeout, &mut self.random, &mut self.outbox);
         if call.is_recorded() {
             self.records.push_back(Job::Start { call: id });
         }
@@ -278,11 +304,11 @@ impl Switchboard {
         &mut self,
         now: Instant,
         call: CallId,
-        obey: impl FnOnce(&mut Call, &mut Events) -> Result<Reply, Refusal>,
+        obey: impl FnOnce(&mut Call, &mut Outbox) -> Result<Reply, Refusal>,
     ) -> Result<Reply, Refusal> {
         let &slot = self.by_id.get(&call).ok_or(Refusal::UnknownCall)?;
         let call = self.calls[slot].as_mut().expect("an id in the table belongs to a call");
-        let reply = obey(call, &mut self.events);
+        let reply = obey(call, &mut self.outbox);
         self.settle(now, slot);
         reply
     }

@@ -37,8 +37,20 @@ pub enum Media {
     TelephoneEvent,
     /// Reports (RFC 3550 section 6).
     Rtcp,
-    /// A payload type nobody agreed to, comfort noise and redundancy among them.
+    /// Key events with copies of those before (RFC 2198).
+    Redundancy,
+    /// A payload type nobody agreed to, comfort noise and redundant audio among them.
     Unknown,
+}
+
+impl Media {
+    /// Whether its packets carry the time at which a key went down, not their own.
+    pub(super) const fn is_of_keys(self) -> bool {
+        match self {
+            Media::TelephoneEvent | Media::Redundancy => true,
+            Media::Audio | Media::Rtcp | Media::Unknown => false,
+        }
+    }
 }
 
 /// Why a packet went nowhere.
@@ -112,6 +124,8 @@ pub enum Route {
     Collect,
     /// Ends here: statistics only.
     Terminate,
+    /// The newest of its key events goes where a key event goes, the copies and the packet nowhere.
+    Unpack,
     /// Nowhere.
     Drop(DropReason),
 }
@@ -122,12 +136,11 @@ pub enum Route {
 /// decided. Every sink other than the collector is cut by default.
 pub const fn route(phase: Phase, side: Side, media: Media) -> Route {
     match (phase, side, media) {
-        (Phase::Closed, Side::Caller | Side::Engine, Media::Audio)
-        | (Phase::Closed, Side::Caller | Side::Engine, Media::TelephoneEvent)
-        | (Phase::Closed, Side::Caller | Side::Engine, Media::Rtcp)
-        | (Phase::Closed, Side::Caller | Side::Engine, Media::Unknown) => {
-            Route::Drop(DropReason::Closed)
-        }
+        (
+            Phase::Closed,
+            Side::Caller | Side::Engine,
+            Media::Audio | Media::TelephoneEvent | Media::Redundancy | Media::Rtcp | Media::Unknown,
+        ) => Route::Drop(DropReason::Closed),
         (
             Phase::Open
             | Phase::Armed
@@ -136,7 +149,11 @@ pub const fn route(phase: Phase, side: Side, media: Media) -> Route {
             | Phase::Held(EngineAudio::Drop | EngineAudio::Pass),
             Side::Caller | Side::Engine,
             Media::Unknown,
-        ) => Route::Drop(DropReason::UnknownPayload),
+        )
+        // No engine is offered redundancy.
+        | (Phase::Open | Phase::Armed, Side::Engine, Media::Redundancy) => {
+            Route::Drop(DropReason::UnknownPayload)
+        }
         (
             Phase::Open
             | Phase::Armed
@@ -146,16 +163,19 @@ pub const fn route(phase: Phase, side: Side, media: Media) -> Route {
             Side::Caller | Side::Engine,
             Media::Rtcp,
         ) => Route::Terminate,
-        (Phase::Open | Phase::Armed, Side::Caller | Side::Engine, Media::Audio) => Route::Forward,
-        (Phase::Open, Side::Caller | Side::Engine, Media::TelephoneEvent) => Route::Forward,
-        (Phase::Armed, Side::Caller, Media::TelephoneEvent) => Route::Drop(DropReason::Armed),
-        (Phase::Armed, Side::Engine, Media::TelephoneEvent) => Route::Forward,
+        (Phase::Open | Phase::Armed, Side::Caller | Side::Engine, Media::Audio)
+        | (Phase::Open, Side::Caller | Side::Engine, Media::TelephoneEvent)
+        | (Phase::Armed, Side::Engine, Media::TelephoneEvent) => Route::Forward,
+        (Phase::Open, Side::Caller, Media::Redundancy) => Route::Unpack,
+        (Phase::Armed, Side::Caller, Media::TelephoneEvent | Media::Redundancy) => {
+            Route::Drop(DropReason::Armed)
+        }
         (
             Phase::Secure(EngineAudio::Drop | EngineAudio::Pass)
             | Phase::Draining(EngineAudio::Drop | EngineAudio::Pass)
             | Phase::Held(EngineAudio::Drop | EngineAudio::Pass),
             Side::Caller,
-            Media::Audio | Media::TelephoneEvent,
+            Media::Audio | Media::TelephoneEvent | Media::Redundancy,
         ) => Route::Collect,
         (
             Phase::Secure(EngineAudio::Pass)
@@ -176,7 +196,7 @@ pub const fn route(phase: Phase, side: Side, media: Media) -> Route {
             | Phase::Draining(EngineAudio::Drop | EngineAudio::Pass)
             | Phase::Held(EngineAudio::Drop | EngineAudio::Pass),
             Side::Engine,
-            Media::TelephoneEvent,
+            Media::TelephoneEvent | Media::Redundancy,
         ) => Route::Drop(DropReason::Cut),
     }
 }
@@ -218,7 +238,8 @@ mod tests {
         Phase::Held(EngineAudio::Pass),
         Phase::Closed,
     ];
-    const MEDIA: [Media; 4] = [Media::Audio, Media::TelephoneEvent, Media::Rtcp, Media::Unknown];
+    const MEDIA: [Media; 5] =
+        [Media::Audio, Media::TelephoneEvent, Media::Redundancy, Media::Rtcp, Media::Unknown];
 
     #[test]
     fn the_table() {
@@ -237,10 +258,10 @@ mod tests {
     fn nothing_of_the_caller_is_forwarded_while_cut() {
         for phase in PHASES.into_iter().filter(|phase| phase.is_cut()) {
             for media in MEDIA {
-                assert_ne!(
-                    route(phase, Side::Caller, media),
-                    Route::Forward,
-                    "{phase:?} {media:?}"
+                let route = route(phase, Side::Caller, media);
+                assert!(
+                    !matches!(route, Route::Forward | Route::Unpack),
+                    "{phase:?} {media:?} {route:?}"
                 );
             }
         }
@@ -250,6 +271,16 @@ mod tests {
     fn the_check_above_can_fail() {
         assert_eq!(route(Phase::Open, Side::Caller, Media::Audio), Route::Forward);
         assert_eq!(route(Phase::Armed, Side::Caller, Media::Audio), Route::Forward);
+        assert_eq!(route(Phase::Open, Side::Caller, Media::Redundancy), Route::Unpack);
+    }
+
+    #[test]
+    fn redundancy_is_never_forwarded() {
+        for phase in PHASES {
+            for side in Side::ALL {
+                assert_ne!(route(phase, side, Media::Redundancy), Route::Forward);
+            }
+        }
     }
 
     #[test]

@@ -2,16 +2,28 @@
 
 use std::time::{Duration, Instant};
 
+use arrayvec::ArrayVec;
 use dtmf::event_receiver::{EventPacket, EventReceiver};
+use dtmf::expiry::DateOrder;
 use dtmf::g711::Law;
-use dtmf::{Collector, Detector, Digit, Progress, SecurePlan, Step, Verdict};
+use dtmf::plan::MAX_FIELDS;
+use dtmf::redundancy::MalformedRedundancy;
+use dtmf::{
+    Accepted, CaptureError, Collector, Detector, Digit, Drive, FailReason, Progress, Step, Verdict,
+};
 use locked_page::Locked;
 use zeroize::Zeroize;
 
+use super::announcer::Announcer;
+use super::command::SessionRequest;
 use super::egress::Position;
 use super::id::SessionId;
-use super::limits::{DRAIN_HEARD, DRAIN_QUIET, DRAIN_STALL, FRAME_SAMPLES};
+use super::limits::{
+    DRAIN_HEARD, DRAIN_QUIET, DRAIN_QUIET_UNFINISHED, DRAIN_STALL, FRAME_SAMPLES, MAX_FRAME,
+};
 use super::routing::EngineAudio;
+use super::talk_gauge::TalkGauge;
+use crate::prompts::{Cue, Phrase, Player, Voice};
 
 /// Longest hole in the audio that is told to the detector sample by sample; a longer one is as
 /// good as a new stream.
@@ -23,17 +35,34 @@ pub(super) struct SecureSession {
     engine_audio: EngineAudio,
     entered: Instant,
     current: Option<(Step, u8)>,
+    announcer: Option<Announcer>,
+    /// A script says which field is next.
+    is_driven: bool,
+    /// How a date of birth is keyed, if one is.
+    date_order: Option<DateOrder>,
+    /// Quiet that must be heard before the route reopens.
+    quiet_needed: Duration,
     room: Locked<Room>,
 }
 
 /// All that could tell a key: the one thing inside the page.
 struct Room {
     detector: Detector,
-    collector: Collector,
+    desk: Desk,
     stream: Option<(u32, u32)>,
     quiet_samples: u32,
     quiet_since: Instant,
     audio_at: Instant,
+}
+
+/// Where keys are taken in, and what is said across it.
+struct Desk {
+    collector: Collector,
+    /// What is being said: it may be a read-back of what was keyed.
+    player: Player,
+    talk: TalkGauge,
+    /// Each key is confirmed by a beep.
+    beeps: bool,
 }
 
 impl SecureSession {
@@ -41,20 +70,37 @@ impl SecureSession {
     /// event begun before the cut is not taken for a key of the session.
     pub(super) fn new(
         now: Instant,
-        id: SessionId,
-        plan: SecurePlan,
-        engine_audio: EngineAudio,
+        request: SessionRequest,
         before: &EventReceiver,
     ) -> Result<SecureSession, locked_page::LockError> {
+        let SessionRequest { session: id, plan, engine_audio, announcer } = request;
+        let beeps = announcer.as_ref().is_some_and(|announcer| announcer.key_beep);
+        let is_driven = plan.drive() == Drive::FieldAtATime;
+        let date_order = plan.fields().iter().find_map(|field| field.kind.date_order());
         let room = Locked::new(|| Room {
             detector: Detector::new(now, before),
-            collector: Collector::new(plan, now),
+            desk: Desk {
+                collector: Collector::new(plan, now),
+                player: Player::new(),
+                talk: TalkGauge::default(),
+                beeps,
+            },
             stream: None,
             quiet_samples: 0,
             quiet_since: now,
             audio_at: now,
         })?;
-        Ok(SecureSession { id, engine_audio, entered: now, current: None, room })
+        Ok(SecureSession {
+            id,
+            engine_audio,
+            entered: now,
+            current: None,
+            announcer,
+            is_driven,
+            date_order,
+            quiet_needed: DRAIN_QUIET_UNFINISHED,
+            room,
+        })
     }
 
     /// The session's id.
@@ -79,6 +125,7 @@ impl SecureSession {
             return;
         }
         room.note_arrival(now);
+        let mut is_talking = false;
         let mut pcm = [0i16; FRAME_SAMPLES];
         for codes in payload.chunks(FRAME_SAMPLES) {
             let pcm = &mut pcm[..codes.len()];
@@ -86,12 +133,14 @@ impl SecureSession {
                 *sample = law.decode(code);
             }
             room.quiet_samples = room.quiet_samples.saturating_add(codes.len() as u32);
+            is_talking |= room.desk.player.is_idle() && room.desk.talk.hear(pcm);
             room.detector.hear_audio(now, pcm, &mut |press| {
-                room.collector.handle_key(now, press.digit);
+                room.desk.press(now, press.digit);
             });
         }
         pcm.zeroize();
         room.note_quiet();
+        self.hint(now, is_talking);
     }
 
     /// Listens to a key event of the caller.
@@ -106,42 +155,178 @@ impl SecureSession {
             payload,
         };
         room.detector.hear_event(packet, &mut |press| {
-            room.collector.handle_key(now, press.digit);
+            room.desk.press(now, press.digit);
         });
         room.note_quiet();
+    }
+
+    /// Listens to the key events of a redundant packet, its blocks of type `event_type`; the other
+    /// blocks are heard by nobody.
+    pub(super) fn hear_redundant(
+        &mut self,
+        packet: EventPacket<'_>,
+        event_type: u8,
+    ) -> Result<(), MalformedRedundancy> {
+        let room = &mut *self.room;
+        room.detector.hear_redundant(packet, event_type, &mut |press| {
+            room.desk.press(packet.arrival, press.digit);
+        })?;
+        room.note_quiet();
+        Ok(())
     }
 
     /// A key that came by signalling.
     pub(super) fn hear_signalled(&mut self, now: Instant, digit: Digit) {
         let room = &mut *self.room;
         room.detector.hear_signalled(now, digit, &mut |press| {
-            room.collector.handle_key(now, press.digit);
+            room.desk.press(now, press.digit);
         });
         room.note_quiet();
     }
 
     /// Runs the collector's timers.
     pub(super) fn handle_timeout(&mut self, now: Instant) {
-        self.room.collector.handle_timeout(now);
+        self.room.desk.collector.handle_timeout(now);
     }
 
     /// When the collector's next timer is due.
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
-        self.room.collector.poll_timeout()
+        self.room.desk.collector.poll_timeout()
     }
 
-    /// What the script may be told next.
-    pub(super) fn poll_progress(&mut self) -> Option<Progress> {
-        let progress = self.room.collector.poll_progress()?;
-        if let Progress::FieldStarted { step, attempt } = progress {
-            self.current = Some((step, attempt));
+    /// Has the caller key one field of a plan that is driven field by field.
+    pub(super) fn capture(&mut self, now: Instant, step: Step) -> Result<(), CaptureError> {
+        self.room.desk.collector.capture(now, step)
+    }
+
+    /// Ends a collection that is driven field by field.
+    pub(super) fn complete(&mut self, now: Instant) -> Result<(), CaptureError> {
+        self.room.desk.collector.complete(now)
+    }
+
+    /// A script ends a collection that it drives field by field, between two fields.
+    pub(super) fn abandon(&mut self, now: Instant) -> Result<(), CaptureError> {
+        match self.room.desk.collector.phase() {
+            dtmf::Phase::Waiting => {
+                self.room.desk.collector.cancel(now);
+                Ok(())
+            }
+            dtmf::Phase::Collecting { .. } if self.is_driven => Err(CaptureError::Busy),
+            dtmf::Phase::Collecting { .. } => Err(CaptureError::WholePlan),
+            dtmf::Phase::Processing => Err(CaptureError::Processing),
+            dtmf::Phase::Concluded(_) => Err(CaptureError::Ended),
         }
+    }
+
+    /// The fields that are still missing, where a script drives the session.
+    pub(super) fn required(&self) -> Option<ArrayVec<Step, MAX_FIELDS>> {
+        self.is_driven.then(|| self.room.desk.collector.required().collect())
+    }
+
+    /// What was accepted, once, for whoever delivers it. Without a page of its own for it the
+    /// session fails.
+    pub(super) fn take_accepted(&mut self, now: Instant) -> Option<Locked<Accepted>> {
+        match self.room.desk.collector.take_accepted()? {
+            Ok(accepted) => Some(accepted),
+            Err(_) => {
+                self.room.desk.collector.abort(now);
+                None
+            }
+        }
+    }
+
+    /// What was accepted has reached whoever may have it, or will not.
+    pub(super) fn delivered(&mut self, now: Instant, outcome: Result<(), FailReason>) {
+        self.room.desk.collector.delivered(now, outcome);
+    }
+
+    /// What the script may be told next; the caller is told as well, in words.
+    pub(super) fn poll_progress(&mut self, now: Instant) -> Option<Progress> {
+        let progress = self.room.desk.collector.poll_progress()?;
+        match progress {
+            Progress::FieldStarted { step, attempt, .. } => self.current = Some((step, attempt)),
+            Progress::FieldRepeat { .. }
+            | Progress::FieldRejected { .. }
+            | Progress::FieldAccepted { .. }
+            | Progress::Processing => {}
+        }
+        self.announce(now, progress);
         Some(progress)
+    }
+
+    /// Settles how long the caller must be quiet, and tells the caller how it ended.
+    pub(super) fn end(&mut self, verdict: Verdict) {
+        let (quiet_needed, cue) = match verdict {
+            Verdict::Passed => (DRAIN_QUIET, Cue::Passed),
+            Verdict::Failed(reason) => (DRAIN_QUIET_UNFINISHED, Cue::Failed(reason)),
+        };
+        self.quiet_needed = quiet_needed;
+        let Some(announcer) = &self.announcer else { return };
+        self.room.desk.player.play(&announcer.voice.phrase(cue));
+    }
+
+    /// Whether the caller is being told something.
+    pub(super) fn is_speaking(&self) -> bool {
+        !self.room.desk.player.is_idle()
+    }
+
+    /// Writes the next frame of what the caller is told; false if that is nothing.
+    pub(super) fn speak(&mut self, law: Law, frame: &mut [u8]) -> bool {
+        let Some(announcer) = &self.announcer else { return false };
+        let mut pcm = [0i16; MAX_FRAME];
+        let pcm = &mut pcm[..frame.len()];
+        let is_voiced = self.room.desk.player.fill(&announcer.voice, pcm);
+        if is_voiced {
+            for (code, &sample) in frame.iter_mut().zip(&*pcm) {
+                *code = law.encode(sample);
+            }
+        }
+        // It may have said digits.
+        pcm.zeroize();
+        is_voiced
+    }
+
+    /// Tells a caller who talks instead of keying to use the keypad.
+    fn hint(&mut self, now: Instant, is_talking: bool) {
+        let room = &mut *self.room;
+        let is_asked = room.desk.is_listening();
+        if let (Some(announcer), true, true) = (&self.announcer, is_talking, is_asked) {
+            let voice = &announcer.voice;
+            room.desk.say(now, voice, &voice.phrase(Cue::UseKeypad));
+        }
+    }
+
+    /// Says what has become of a field, and asks for the next; the time for the first key counts
+    /// from the end of it.
+    fn announce(&mut self, now: Instant, progress: Progress) {
+        let Some(announcer) = &self.announcer else { return };
+        let (room, voice) = (&mut *self.room, &announcer.voice);
+        match progress {
+            Progress::FieldStarted { step, attempt, error } => {
+                let (brand, date_order) = (room.desk.collector.issuer(), self.date_order);
+                room.desk.talk.restart();
+                room.desk.say(
+                    now,
+                    voice,
+                    &voice.phrase(Cue::Ask { step, attempt, error, brand, date_order }),
+                );
+            }
+            Progress::FieldRepeat { step, .. } => {
+                room.desk.say(now, voice, &voice.phrase(Cue::Repeat { step }));
+            }
+            Progress::FieldAccepted { step: Step::PaymentCardNumber } if announcer.read_back => {
+                if let Some(last_four) = room.desk.collector.last_four() {
+                    room.desk.say(now, voice, &voice.last_four(&last_four));
+                }
+            }
+            Progress::Processing => room.desk.say(now, voice, &voice.phrase(Cue::Processing)),
+            Progress::FieldAccepted { .. } | Progress::FieldRejected { .. } => {}
+        }
     }
 
     /// How the collection ended, once it has.
     pub(super) fn verdict(&self) -> Option<Verdict> {
-        self.room.collector.verdict()
+        self.room.desk.collector.verdict()
     }
 
     /// The field in progress and its attempt, from 1.
@@ -151,22 +336,22 @@ impl SecureSession {
 
     /// How far the field is, quantised: groups of four keys begun.
     pub(super) fn masked_progress(&self) -> u8 {
-        self.room.collector.masked_progress().groups()
+        self.room.desk.collector.masked_progress().groups()
     }
 
     /// An operator ends the collection.
     pub(super) fn cancel(&mut self, now: Instant) {
-        self.room.collector.cancel(now);
+        self.room.desk.collector.cancel(now);
     }
 
     /// The caller is gone.
     pub(super) fn hang_up(&mut self, now: Instant) {
-        self.room.collector.hang_up(now);
+        self.room.desk.collector.hang_up(now);
     }
 
     /// Wipes what was keyed. Only the detector goes on, to guard the drain.
     pub(super) fn wipe_digits(&mut self) {
-        self.room.collector.wipe();
+        self.room.desk.collector.wipe();
     }
 
     /// The drain begins, or begins anew: quiet counts from now on.
@@ -174,13 +359,40 @@ impl SecureSession {
         self.room.restart_quiet(now);
     }
 
-    /// Whether no key or tone has been heard for [`DRAIN_QUIET`], while audio came all along, and
+    /// Whether no key or tone has been heard for long enough, while audio came all along, and
     /// enough of it to have heard one.
     pub(super) fn is_quiet(&self, now: Instant) -> bool {
         let room = &*self.room;
-        now.saturating_duration_since(room.quiet_since) >= DRAIN_QUIET
+        now.saturating_duration_since(room.quiet_since) >= self.quiet_needed
             && Duration::from_micros(u64::from(room.quiet_samples) * 125) >= DRAIN_HEARD
             && now.saturating_duration_since(room.audio_at) <= DRAIN_STALL
+    }
+}
+
+impl Desk {
+    /// A key was heard. One that counts interrupts whatever is being said.
+    fn press(&mut self, now: Instant, digit: Digit) {
+        self.talk.restart();
+        if self.is_listening() {
+            self.player.stop();
+            if self.beeps {
+                self.player.beep();
+            }
+        }
+        self.collector.handle_key(now, digit);
+    }
+
+    /// Says something after what is being said. The first key may take its time from the end of
+    /// it.
+    fn say(&mut self, now: Instant, voice: &Voice, phrase: &Phrase) {
+        // Nothing is said twice for one step, so a full queue is one that nobody listens to.
+        let _ = self.player.append(phrase);
+        self.collector.handle_prompt(now, self.player.remaining(voice));
+    }
+
+    /// Whether the caller is to key something.
+    fn is_listening(&self) -> bool {
+        matches!(self.collector.phase(), dtmf::Phase::Collecting { .. })
     }
 }
 
@@ -195,7 +407,7 @@ impl Room {
         }
         if (1..=MAX_HOLE).contains(&hole) {
             self.detector.hear_lost(now, hole as usize, &mut |press| {
-                self.collector.handle_key(now, press.digit);
+                self.desk.press(now, press.digit);
             });
         }
         self.stream = Some((at.ssrc, at.timestamp.wrapping_add(at.samples)));

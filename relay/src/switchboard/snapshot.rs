@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use arrayvec::ArrayVec;
+use dtmf::plan::MAX_FIELDS;
 use dtmf::{Step, Verdict};
 
 use super::id::SessionId;
@@ -23,7 +25,7 @@ pub struct CallSnapshot {
 }
 
 /// One secure session, without anything of what was keyed.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub struct SessionSnapshot {
     /// The session.
     pub session: SessionId,
@@ -33,6 +35,8 @@ pub struct SessionSnapshot {
     pub attempt: u8,
     /// How the collection ended, once it has.
     pub verdict: Option<Verdict>,
+    /// The fields still missing, where a script drives the session.
+    pub required: Option<ArrayVec<Step, MAX_FIELDS>>,
     /// Quantised progress for operators: groups of four keys begun, 0 to 5.
     pub progress: u8,
 }

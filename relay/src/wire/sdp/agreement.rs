@@ -36,6 +36,8 @@ pub struct Agreement {
     pub payload_type: u8,
     /// Payload type both ways of telephone-event at 8000 Hz.
     pub telephone_event: Option<u8>,
+    /// Payload type of redundant key events (RFC 2198); only with `telephone_event`.
+    pub redundancy: Option<u8>,
     /// Length of the packets we send: 10, 20, 30, 40 or 60 ms.
     pub ptime_ms: u8,
     /// The caller may send.
@@ -106,6 +108,7 @@ impl Offer {
             law: terms.law,
             payload_type: terms.payload_type,
             telephone_event: terms.telephone_event,
+            redundancy: terms.redundancy,
             ptime_ms: terms.ptime_ms,
             they_send: terms.they_send,
             they_receive: terms.they_receive,
@@ -135,6 +138,7 @@ struct Terms {
     law: Law,
     payload_type: u8,
     telephone_event: Option<u8>,
+    redundancy: Option<u8>,
     ptime_ms: u8,
     they_send: bool,
     they_receive: bool,
@@ -160,8 +164,9 @@ impl Terms {
         let (payload_type, law) =
             choose_law(&audio, policy.preferred_law).ok_or(SdpRefusal::NoCodec)?;
         let telephone_event = find_telephone_event(&audio);
+        let redundancy = telephone_event.and_then(|event| find_redundancy(&audio, event));
         let rtcp_mux = audio.rtcp_mux
-            && ![Some(payload_type), telephone_event]
+            && ![Some(payload_type), telephone_event, redundancy]
                 .into_iter()
                 .flatten()
                 .any(|payload_type| TYPES_TAKEN_BY_RTCP.contains(&payload_type));
@@ -177,6 +182,7 @@ impl Terms {
             law,
             payload_type,
             telephone_event,
+            redundancy,
             ptime_ms: choose_ptime(audio.ptime_ms, audio.max_ptime_ms)
                 .ok_or(SdpRefusal::PacketTime)?,
             they_send: audio.direction.sends,
@@ -192,7 +198,7 @@ fn choose_law(audio: &Audio, preferred: Option<Law>) -> Option<(u8, Law)> {
     let laws = || {
         audio.formats.iter().filter_map(|(payload_type, codec)| match codec {
             Codec::Pcm(law) => Some((*payload_type, *law)),
-            Codec::TelephoneEvent | Codec::Other => None,
+            Codec::TelephoneEvent | Codec::Redundancy | Codec::Other => None,
         })
     };
     laws().find(|(_, law)| Some(*law) == preferred).or_else(|| laws().next())
@@ -201,6 +207,14 @@ fn choose_law(audio: &Audio, preferred: Option<Law>) -> Option<(u8, Law)> {
 fn find_telephone_event(audio: &Audio) -> Option<u8> {
     let mut events = audio.formats.iter().filter(|(_, codec)| *codec == Codec::TelephoneEvent);
     events.next().map(|(payload_type, _)| *payload_type)
+}
+
+/// The first redundancy that may carry `event`. Redundant audio is of no use to us.
+fn find_redundancy(audio: &Audio, event: u8) -> Option<u8> {
+    let mut offered = audio.formats.iter().filter(|(_, codec)| *codec == Codec::Redundancy);
+    offered
+        .find(|(payload_type, _)| audio.redundancy.contains(&(*payload_type, event)))
+        .map(|(payload_type, _)| *payload_type)
 }
 
 /// RTP goes where `c=` and `m=` say; RTCP goes to the same port if multiplexed, to `a=rtcp` if

@@ -112,7 +112,8 @@ impl Agreement {
     fn write_audio(&self, local: LocalMedia, text: &mut String) {
         let formats = [(self.payload_type, Codec::Pcm(self.law))]
             .into_iter()
-            .chain(self.telephone_event.map(|event| (event, Codec::TelephoneEvent)));
+            .chain(self.telephone_event.map(|event| (event, Codec::TelephoneEvent)))
+            .chain(self.redundancy.map(|redundancy| (redundancy, Codec::Redundancy)));
         let _ = write!(text, "m=audio {} {}", local.rtp.port(), self.transport.name());
         formats.clone().for_each(|(payload_type, _)| text.push_str(&format!(" {payload_type}")));
         line(text, format_args!(""));
@@ -122,6 +123,10 @@ impl Agreement {
         if let Some(event) = self.telephone_event {
             // The sixteen keys (RFC 4733 section 3.2); no other event means anything to us.
             line(text, format_args!("a=fmtp:{event} 0-15"));
+            if let Some(redundancy) = self.redundancy {
+                // Key events alone (RFC 2198 section 4): a copy of audio would be one more way out.
+                line(text, format_args!("a=fmtp:{redundancy} {event}/{event}"));
+            }
         }
         line(text, format_args!("a=ptime:{}", self.ptime_ms));
         let theirs = Direction { sends: self.they_send, receives: self.they_receive };

@@ -2,7 +2,7 @@
 
 use dtmf::g711::Law;
 
-/// Clock of G.711 and of the one telephone-event we answer, in Hz.
+/// Clock of G.711 and of the one telephone-event and redundancy we answer, in Hz.
 const CLOCK_HZ: &str = "8000";
 
 /// What a payload type carries.
@@ -12,6 +12,8 @@ pub(super) enum Codec {
     Pcm(Law),
     /// Named telephone events on the 8000 Hz clock (RFC 4733).
     TelephoneEvent,
+    /// Packets that repeat what earlier ones carried (RFC 2198), on the 8000 Hz clock.
+    Redundancy,
     /// Anything else.
     Other,
 }
@@ -35,7 +37,7 @@ impl Codec {
         if clock != Some(CLOCK_HZ) || channels != "1" || parts.next().is_some() {
             return Self::Other;
         }
-        [Self::Pcm(Law::Mu), Self::Pcm(Law::A), Self::TelephoneEvent]
+        [Self::Pcm(Law::Mu), Self::Pcm(Law::A), Self::TelephoneEvent, Self::Redundancy]
             .into_iter()
             .find(|codec| codec.encoding_name().eq_ignore_ascii_case(name))
             .unwrap_or(Self::Other)
@@ -47,6 +49,7 @@ impl Codec {
             Self::Pcm(Law::Mu) => "PCMU",
             Self::Pcm(Law::A) => "PCMA",
             Self::TelephoneEvent => "telephone-event",
+            Self::Redundancy => "red",
             Self::Other => "",
         }
     }
@@ -65,6 +68,9 @@ mod tests {
             ("pcma/8000/1", Codec::Pcm(Law::A)),
             ("Telephone-Event/8000", Codec::TelephoneEvent),
             ("telephone-event/48000", Codec::Other),
+            ("RED/8000/1", Codec::Redundancy),
+            ("red/1000", Codec::Other),
+            ("red", Codec::Other),
             ("telephone-event", Codec::Other),
             ("PCMU/8000/2", Codec::Other),
             ("PCMU/16000", Codec::Other),

@@ -29,7 +29,8 @@
 //! The offer is hostile input: its size, lines, streams, formats and keys are bounded, and what it
 //! says is never repeated in an error, because a `a=crypto` line carries a key.
 //! Sources: RFC 8866 (SDP), RFC 3264 (offer/answer), RFC 3551 (static payload types), RFC 3605
-//! (`a=rtcp`), RFC 4568 (`a=crypto`), RFC 4733 (telephone-event), RFC 5761 (`a=rtcp-mux`).
+//! (`a=rtcp`), RFC 4568 (`a=crypto`), RFC 4733 (telephone-event), RFC 2198 (`red`), RFC 5761
+//! (`a=rtcp-mux`).
 
 mod address;
 mod agreement;

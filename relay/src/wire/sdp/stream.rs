@@ -8,6 +8,10 @@ use super::offer::Session;
 use super::{MAX_FORMATS, MAX_KEYS, MAX_TOKEN_LEN, SdpError, SdpRefusal};
 use crate::wire::sdes::CryptoAttribute;
 
+/// Payload types read of one redundancy list: the packet itself and its copies, of which senders
+/// make one to five.
+const MAX_REDUNDANT_TYPES: usize = 17;
+
 /// The RTP profiles we speak; feedback (the F) is optional for both sides (RFC 4585 section 4.2),
 /// and an answer without `a=rtcp-fb` uses none.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -72,6 +76,8 @@ pub(super) struct Audio {
     pub(super) transport: Transport,
     /// Payload types in the offer's order of preference, and what they stand for.
     pub(super) formats: Vec<(u8, Codec)>,
+    /// Payload types of redundancy, each with one that its packets may carry.
+    pub(super) redundancy: Vec<(u8, u8)>,
     pub(super) direction: Direction,
     /// Packet time the offerer would like to receive, in ms.
     pub(super) ptime_ms: Option<u16>,
@@ -115,6 +121,7 @@ impl Stream {
                 port,
                 transport,
                 formats: parse_formats(line, &formats, section)?,
+                redundancy: parse_redundancy(section),
                 direction: last_direction(section).unwrap_or(session.direction),
                 ptime_ms: attributes(section, "ptime").find_map(|(_, value)| whole_ms(value)),
                 max_ptime_ms: attributes(section, "maxptime")
@@ -209,6 +216,19 @@ fn parse_formats(
             let payload_type = parse_payload_type(line, format)?;
             let mapped = maps[usize::from(payload_type)];
             Ok((payload_type, mapped.unwrap_or(Codec::of_static_type(payload_type))))
+        })
+        .collect()
+}
+
+/// The lists of `a=fmtp:121 101/101` and its like (RFC 2198 section 4). Which payload types are
+/// redundancy is not looked at here, so what is no such list is left out, not refused.
+fn parse_redundancy(section: &[(usize, Line<'_>)]) -> Vec<(u8, u8)> {
+    let lists = attributes(section, "fmtp").filter_map(|(_, value)| value.trim().split_once(' '));
+    lists
+        .filter_map(|(payload_type, list)| Some((decimal(payload_type)?, list)))
+        .flat_map(|(payload_type, list)| {
+            let carried = list.split('/').take(MAX_REDUNDANT_TYPES);
+            carried.filter_map(move |carried| Some((payload_type, decimal(carried.trim())?)))
         })
         .collect()
 }

@@ -1,0 +1,235 @@
+//! Packet path: what a call does with one datagram. Caller media leaves through
+//! [`Call::forward`] and nowhere else.
+
+use std::net::SocketAddr;
+use std::ops::Range;
+use std::time::Instant;
+
+use dtmf::event_receiver::EventPacket;
+use dtmf::redundancy::Redundancy;
+use zeroize::Zeroize;
+
+use super::Call;
+use crate::switchboard::egress::Position;
+use crate::switchboard::id::Side;
+use crate::switchboard::leg::{Component, Heard};
+use crate::switchboard::outbox::Outbox;
+use crate::switchboard::routing::{DropReason, Media, Route, route};
+use crate::switchboard::transmit::Transmit;
+use crate::wire::ntp::NtpTime;
+
+impl Call {
+    /// Handles a datagram that came to one of the call's ports. What has to be sent at once is
+    /// returned; it lies in `buffer`.
+    #[expect(clippy::too_many_arguments, reason = "the parts of one datagram, on the packet path")]
+    pub(in crate::switchboard) fn handle_packet(
+        &mut self,
+        now: Instant,
+        now_ntp: NtpTime,
+        side: Side,
+        component: Component,
+        from: SocketAddr,
+        buffer: &mut [u8],
+        len: usize,
+        outbox: &mut Outbox,
+    ) -> Option<Transmit> {
+        let phase = self.phase();
+        let leg = &mut self.legs[side.index()];
+        let heard = leg.hear(now, component, from, &mut buffer[..len], !phase.is_cut());
+        let heard = heard.and_then(|heard| self.refuse_straggler(now, side, heard));
+        if let (Side::Caller, false, Ok(Heard::Rtp { media, at, payload })) =
+            (side, phase.is_cut(), &heard)
+        {
+            self.know(now, *media, *at, &buffer[payload.clone()]);
+        }
+        let outcome = match heard {
+            Err(reason) => Err(reason),
+            Ok(Heard::Rtcp(len)) => match route(phase, side, Media::Rtcp) {
+                Route::Terminate => {
+                    self.legs[side.index()].read_rtcp(now, now_ntp, &buffer[..len]);
+                    Ok(None)
+                }
+                Route::Drop(reason) => Err(reason),
+                Route::Forward | Route::Collect | Route::Unpack => {
+                    unreachable!("reports end at the leg")
+                }
+            },
+            Ok(Heard::Rtp { media, at, payload }) => match route(phase, side, media) {
+                Route::Forward => self.forward(now, side, media, at, payload, buffer),
+                Route::Unpack => self.forward_newest(now, side, at, payload, buffer),
+                Route::Collect => self
+                    .collect(now, media, at, &buffer[payload.clone()], outbox)
+                    .and_then(|()| self.leak_if_sabotaged(now, side, media, at, payload, buffer)),
+                Route::Drop(reason) => Err(reason),
+                Route::Terminate => unreachable!("only reports are terminated"),
+            },
+        };
+        let transmit = outcome.unwrap_or_else(|reason| {
+            self.legs[side.index()].count_drop(reason);
+            None
+        });
+        if transmit.is_none() && phase.is_cut() {
+            // Whatever it was, the caller's part of it must not linger in a reused buffer.
+            buffer[..len].zeroize();
+        }
+        transmit
+    }
+
+    /// Stops what the caller sent during a cut that is over: it is neither for the engine nor for
+    /// the next session.
+    fn refuse_straggler(
+        &self,
+        now: Instant,
+        side: Side,
+        heard: Heard,
+    ) -> Result<Heard, DropReason> {
+        match (side, &heard) {
+            (Side::Caller, Heard::Rtp { media, at, .. })
+                if self.memory.is_straggler(now, self.phase().is_cut(), *media, *at) =>
+            {
+                Err(DropReason::Straggler)
+            }
+            (Side::Caller | Side::Engine, Heard::Rtp { .. } | Heard::Rtcp(_)) => Ok(heard),
+        }
+    }
+
+    /// Knows of the keys of the open, so that one held over the flip is no key of the session. Never
+    /// of a key of a session, not even by a copy sent after it: what knows one lies in the session's
+    /// locked page.
+    fn know(&mut self, now: Instant, media: Media, at: Position, payload: &[u8]) {
+        let Self { keys_before, memory, legs, .. } = self;
+        match media {
+            Media::TelephoneEvent => {
+                keys_before.hear(event_packet(now, at, payload), &mut |_| {});
+            }
+            Media::Redundancy => {
+                let agreed = legs[Side::Caller.index()].media().telephone_event;
+                let blocks = Redundancy::parse(payload).into_iter().flatten();
+                for block in blocks.filter(|block| Some(block.payload_type) == agreed) {
+                    let timestamp = at.timestamp.wrapping_sub(block.age);
+                    let marker = at.marker && !block.is_copy;
+                    let at = Position { timestamp, marker, ..at };
+                    if !memory.is_straggler(now, false, Media::TelephoneEvent, at) {
+                        keys_before.hear(event_packet(now, at, block.payload), &mut |_| {});
+                    }
+                }
+            }
+            Media::Audio | Media::Rtcp | Media::Unknown => {}
+        }
+    }
+
+    /// Passes the newest key event of a redundant packet on as if it had come alone. The copies are
+    /// overwritten: they may be of a session that is over.
+    fn forward_newest(
+        &mut self,
+        now: Instant,
+        side: Side,
+        at: Position,
+        payload: Range<usize>,
+        buffer: &mut [u8],
+    ) -> Result<Option<Transmit>, DropReason> {
+        let newest = self.legs[side.index()].unpack(at, payload.clone(), buffer);
+        let kept = newest.as_ref().map_or(payload.end, |(_, newest)| newest.start);
+        buffer[payload.start..kept].zeroize();
+        let (at, newest) = newest?;
+        self.forward(now, side, Media::TelephoneEvent, at, newest, buffer)
+    }
+
+    /// The only way of a party's media to the other party and onto the tape.
+    fn forward(
+        &mut self,
+        now: Instant,
+        side: Side,
+        media: Media,
+        at: Position,
+        payload: Range<usize>,
+        buffer: &mut [u8],
+    ) -> Result<Option<Transmit>, DropReason> {
+        // In every build: a way past the table is worth more than the nanosecond this takes.
+        assert!(sabotaged() || route(self.phase(), side, media) == Route::Forward);
+        let law = self.legs[side.index()].media().law;
+        match media {
+            Media::Audio => {
+                if let Some(tape) = &mut self.tape {
+                    tape.lay(now, side, at.timestamp, law, &buffer[payload.clone()]);
+                }
+                let to = self.legs[side.other().index()].media().law;
+                law.transcode(to, &mut buffer[payload.clone()]);
+            }
+            Media::TelephoneEvent => {}
+            Media::Redundancy | Media::Rtcp | Media::Unknown => unreachable!("never forwarded"),
+        }
+        self.legs[side.other().index()].pass(now, media, at, payload, buffer)
+    }
+
+    /// Takes caller media to the session, the only one who may hear it.
+    fn collect(
+        &mut self,
+        now: Instant,
+        media: Media,
+        at: Position,
+        payload: &[u8],
+        outbox: &mut Outbox,
+    ) -> Result<(), DropReason> {
+        self.memory.note(media, at);
+        let agreed = self.legs[Side::Caller.index()].media();
+        let (law, event_type) = (agreed.law, agreed.telephone_event);
+        let session = self.routing.session().expect("caller media is collected only in a session");
+        match media {
+            Media::Audio => session.hear_audio(now, law, at, payload),
+            Media::TelephoneEvent => session.hear_event(now, at, payload),
+            Media::Redundancy => session
+                .hear_redundant(
+                    event_packet(now, at, payload),
+                    event_type.ok_or(DropReason::NotAgreed)?,
+                )
+                .map_err(|_| DropReason::Malformed)?,
+            Media::Rtcp | Media::Unknown => unreachable!("never collected"),
+        }
+        self.conclude(now, outbox);
+        Ok(())
+    }
+
+    /// Shows that the checks can fail: with the protection broken on purpose, what the collector
+    /// heard goes on to the engine and the tape as well. Always `Ok(None)` in a normal build.
+    fn leak_if_sabotaged(
+        &mut self,
+        now: Instant,
+        side: Side,
+        media: Media,
+        at: Position,
+        payload: Range<usize>,
+        buffer: &mut [u8],
+    ) -> Result<Option<Transmit>, DropReason> {
+        if !sabotaged() {
+            return Ok(None);
+        }
+        match media {
+            Media::Redundancy => self.forward_newest(now, side, at, payload, buffer),
+            Media::Audio | Media::TelephoneEvent | Media::Rtcp | Media::Unknown => {
+                self.forward(now, side, media, at, payload, buffer)
+            }
+        }
+    }
+}
+
+#[cfg(feature = "sabotage")]
+pub(super) fn sabotaged() -> bool {
+    crate::sabotage::masking_is_broken()
+}
+
+#[cfg(not(feature = "sabotage"))]
+pub(super) const fn sabotaged() -> bool {
+    false
+}
+
+fn event_packet(now: Instant, at: Position, payload: &[u8]) -> EventPacket<'_> {
+    EventPacket {
+        arrival: now,
+        ssrc: at.ssrc,
+        sequence: at.sequence,
+        timestamp: at.timestamp,
+        marker: at.marker,
+        payload,
+    }
+}

@@ -1,0 +1,315 @@
+"""Canary: secure sessions of every kind, each with digits of its own, and what is left of them.
+
+A session keys random digits, a published test card and more; afterwards they are looked for in
+whatever came out of the relay or stayed behind in it.
+"""
+
+import base64
+import random
+import re
+import time
+from dataclasses import dataclass, field
+
+import checks
+import g711
+import keyer
+import rtp
+import scan
+import sotto
+import srtp
+
+# Published test numbers whose runs of digits are unlike anything else's.
+CARDS = (
+    ("4012888888881881", 3), ("5200828282828210", 3), ("6011000990139424", 3),
+    ("378282246310005", 4), ("3566002020360505", 3), ("371449635398431", 4),
+)  # fmt: skip
+WAYS = ("event", "tone", "rest", "event and rest")
+LEVELS = (-6, -12, -18, -24, -30)  # dBm0 of each frequency
+TWISTS = (0, 3, -3)  # dB by which the high frequency is louder, as far as the decoder follows
+SUITES = (None, *srtp.SUITES)
+ENDINGS = ("pass", "pass", "pass", "pass", "pass", "pass", "retry", "early")  # by turns
+EARLY = ("hang-up", "cancel", "star")
+PLAN = {
+    "fields": [
+        {"type": "postal-code", "min_digits": 10, "max_digits": 10},
+        {"type": "payment-card-number"},
+        {"type": "expiration-date"},
+        {"type": "security-code"},
+    ]
+}
+# What an engine may be told.
+ENGINE_EVENTS = [b"secure_session.started", b"secure_session.ended"]
+# Packets that were on their way at an edge of the window belong to either side of it.
+EDGE = 0.02
+
+
+@dataclass
+class Kind:
+    """What sort of session the one of this number is, and what is keyed in it."""
+
+    number: int
+
+    def __post_init__(self):
+        pick = random.Random(f"kind {self.number}")
+        self.way = WAYS[self.number % len(WAYS)]
+        self.caller_suite = SUITES[self.number % len(SUITES)]
+        self.engine_suite = SUITES[self.number // len(SUITES) % len(SUITES)]
+        self.caller_law, self.engine_law = pick.choice((0, 8)), pick.choice((0, 8))
+        self.level, self.twist = pick.choice(LEVELS), pick.choice(TWISTS)
+        ending = ENDINGS[self.number // len(WAYS) % len(ENDINGS)]
+        turn = self.number // len(WAYS) // len(ENDINGS)
+        self.ending = EARLY[(turn + self.number) % len(EARLY)] if ending == "early" else ending
+        self.stays_open = self.number % 2 == 1
+        self._draw()
+
+    def _draw(self):
+        """The entries: in front of the card one that is random from end to end."""
+        card, length = CARDS[self.number % len(CARDS)]
+        postal, code = (scan.draw(f"{self.number} {what}", 10) for what in ("postal", "code"))
+        # The last digit is not the check digit.
+        wrong = "4" + scan.draw(f"{self.number} wrong", 14)
+        wrong += next(digit for digit in "0123456789" if not sotto._luhn(wrong + digit))
+        retried = [wrong] if self.ending == "retry" else []
+        self.entries = [postal, *retried, card, sotto.EXPIRY, code[:length]]
+        self.keys = "".join([postal, *(one + "#" for one in [*retried, card]), *self.entries[-2:]])
+        if self.ending in EARLY:
+            # In the middle of the card number.
+            self.keys = self.keys[:22] + ("**" if self.ending == "star" else "")
+
+    @property
+    def result(self):
+        """The verdict that this must come to."""
+        return "fail" if self.ending in EARLY else "pass"
+
+
+@dataclass
+class Found:
+    """What a session left, and what was found of it; plain data, since it crosses processes."""
+
+    kind: Kind
+    cut: float
+    still_cut: float
+    result: str
+    call_id: str
+    pressed: list
+    released: list
+    # Packets of the engine's leg while the cut held, without what is in them.
+    stream: list = field(default_factory=list)
+    reports: list = field(default_factory=list)
+    # What the engine heard meanwhile, 16-bit samples at 8 kHz.
+    audio: bytes = b""
+    # By sink: octets or occurrences that should not be there.
+    hits: dict = field(default_factory=dict)
+    told: dict = field(default_factory=dict)
+    loud: list = field(default_factory=list)
+    secret: int = 0
+    # Whether the engine heard the caller before the cut, and after it.
+    open_heard: tuple = (False, False)
+
+
+class Session:
+    """One call with one secure session."""
+
+    def __init__(self, relay, number, keys, listeners):
+        self.relay, self.kind, self._keys = relay, Kind(number), keys
+        kind, self._listeners, self._told = self.kind, listeners, []
+        self.caller = keyer.Keyer(number, kind.caller_law, kind.level, kind.twist)
+        self.engine = keyer.Engine(kind.engine_law)
+        self.caller.prepare(kind.keys, kind.way)
+
+    def play(self):
+        """Talks, keys inside a secure session, talks again; the call stays."""
+        self.call = call = self._open()
+        opened = time.time()
+        self._events = self._listeners.follow(call)
+        self.caller.target, self.engine.target = call.caller_port, call.engine_port
+        self.caller.start()
+        self.engine.start()
+        time.sleep(0.4)
+        call.enter(PLAN)
+        self.cut = time.time()
+        self.begin = self.cut - opened
+        time.sleep(0.2)
+        self.caller.press_all()
+        self._post_keys()
+        self._look()
+        self._end()
+        self.result, self.still_cut = call.see_through(30)
+        self._look()
+        time.sleep(0.5)
+        self.stayed = time.time()
+        if not self.kind.stays_open:
+            self.close()
+        return self
+
+    def close(self):
+        """Ends the call and fetches its recording."""
+        self.call.close()
+        self.caller.stop()
+        self.engine.stop()
+        self.recorded = self.call.recording()
+
+    def find(self, canaries):
+        """What there is of the session in all that came out of the relay for it."""
+        found = Found(
+            self.kind, self.cut, self.still_cut, self.result, self.call.id,
+            self.caller.pressed, self.caller.released,
+        )  # fmt: skip
+        during = [one for one in self.engine.heard
+                  if self.cut + EDGE <= one.at <= self.still_cut - EDGE]  # fmt: skip
+        found.stream = [
+            (one.at, one.sequence, one.timestamp, one.ssrc, one.payload_type, one.marker,
+             len(one.payload)) for one in during
+        ]  # fmt: skip
+        found.reports = [(at, len(octets)) for at, octets, _ in self.engine.reports]
+        law = self.kind.engine_law
+        samples = [sample.to_bytes(2, "little", signed=True) for sample in g711.PCM[law]]
+        found.audio = b"".join(
+            samples[octet] for one in during if one.payload_type == law for octet in one.payload
+        )
+        found.told = self._told_by_role()
+        found.secret = sum(len(payload) for _, payload in self._secret_frames())
+        found.open_heard = self._is_heard_when_open()
+        found.hits = self._hits(during, canaries)
+        silence = g711.SILENCE[law]
+        # When what was not silent came, from the cut on and until the reopening.
+        found.loud = [
+            (round(one.at - self.cut, 3), round(self.still_cut - one.at, 3)) for one in during
+            if one.payload.count(silence) < len(one.payload)
+        ]  # fmt: skip
+        return found
+
+    def _hits(self, during, canaries):
+        law, number = self.kind.engine_law, self.kind.number
+        silence = g711.SILENCE[law]
+        heard = {one.payload for one in self.engine.heard}
+        secret = [self._as_sent(payload) for at, payload in self._secret_frames()]
+        told = b"\n".join(octets for octets in self._octets_told())
+        whole = b"".join(one.payload for one in self.engine.heard)
+        channels = [g711.encode(channel) for channel in self.recorded]
+        taped = [g711.transcode(payload, self.kind.caller_law, 0)
+                 for _, payload in self._secret_frames()]  # fmt: skip
+        return {
+            "caller's frames at the engine": sum(frame in heard for frame in secret),
+            "octets at the engine that are not silence": sum(
+                len(one.payload) - one.payload.count(silence) for one in during
+            ),
+            "key events at the engine": sum(one.payload_type != law for one in during),
+            "caller's frames in the recording": sum(
+                any(frame in channel for channel in channels) for frame in taped
+            ),
+            "digits in engine packets": _of(number, canaries.find(whole)),
+            "digits in events and answers": _of(number, canaries.find(told)),
+        }
+
+    def _as_sent(self, payload):
+        """The caller's frame in the engine's codec."""
+        law, to = self.kind.caller_law, self.kind.engine_law
+        return payload if law == to else g711.transcode(payload, law, to)
+
+    def _secret_frames(self):
+        """Audio that the caller sent while the cut was in force."""
+        return [
+            (at, payload)
+            for at, kind, payload in self.caller.sent
+            if self.cut <= at <= self.still_cut - EDGE and kind != rtp.EVENT_TYPE
+        ]
+
+    def _is_heard_when_open(self):
+        """Whether the engine has the caller's voice from before the cut, and from after it."""
+        heard = {one.payload for one in self.engine.heard}
+        before = [at < self.cut - 0.1 for at, _, _ in self.caller.sent]
+        after = [self.still_cut + 0.2 < at < self.stayed - 0.1 for at, _, _ in self.caller.sent]
+        both = []
+        for wanted in (before, after):
+            sent = [one for one, is_wanted in zip(self.caller.sent, wanted, strict=True)
+                    if is_wanted and one[1] != rtp.EVENT_TYPE]  # fmt: skip
+            both.append(2 * sum(self._as_sent(one[2]) in heard for one in sent) >= len(sent) > 0)
+        return tuple(both)
+
+    def _told_by_role(self):
+        """By role, when and what its event stream told."""
+        told = {}
+        for role, heard in self._events.items():
+            told[role] = [
+                (at, kind) for at, octets in heard for kind in re.findall(rb"event: ?(\S+)", octets)
+            ]
+        return told
+
+    def _octets_told(self):
+        streams = [b"".join(octets for _, octets in heard) for heard in self._events.values()]
+        return [*streams, *self._told]
+
+    def _open(self):
+        offered, extra = sotto.offer(self.caller), {}
+        kind = self.kind
+        if kind.caller_suite:
+            key = srtp.new_key(kind.caller_suite)
+            self.caller.sealer = srtp.Stream(kind.caller_suite, key, outbound=True)
+            inline = base64.b64encode(key).decode()
+            line = f"a=crypto:1 {kind.caller_suite} inline:{inline}"
+            offered = sotto.offer(self.caller, "RTP/SAVP", line)
+        if kind.caller_law == 8:
+            offered = offered.replace(" 0 8 101", " 8 0 101")
+        if kind.engine_suite:
+            ours, theirs = (srtp.new_key(kind.engine_suite) for _ in range(2))
+            self.engine.opener = srtp.Stream(kind.engine_suite, ours, outbound=False)
+            self.engine.sealer = srtp.Stream(kind.engine_suite, theirs, outbound=True)
+            extra["srtp"] = {
+                "suite": kind.engine_suite,
+                "send_key": base64.b64encode(ours).decode(),
+                "receive_key": base64.b64encode(theirs).decode(),
+            }
+        # While the line is open the engine may have key events; inside a session it may not.
+        extra["telephone_event_payload_type"] = rtp.EVENT_TYPE
+        return self.relay.open_call(
+            offered, self.engine.address, kind.engine_law, engine_options=extra
+        )
+
+    @staticmethod
+    def post(call, key):
+        """Hands in one key by REST."""
+        call.do("POST", "/dtmf", {"digit": key})
+
+    def _post_keys(self):
+        """Hands in by REST what is due, until the whole script is keyed."""
+        while key := self.caller.to_post.get(timeout=60):
+            if self.kind.way == "rest":
+                self.caller.pressed.append(time.time())
+            self.post(self.call, key)
+
+    def _end(self):
+        """Leaves a session whose script ends in the middle."""
+        if self.kind.ending == "cancel":
+            self.call.do("DELETE", "/secure-session")
+        elif self.kind.ending == "hang-up":
+            self.call.close()
+
+    def _look(self):
+        """What each role is told of the session and the call at this moment."""
+        for key in self._keys.values():
+            for path in ("", "/secure-session"):
+                self._told.append(self.relay.ask_as(key, "GET", f"/v1/calls/{self.call.id}{path}"))
+
+
+def _of(number, found):
+    """How many hits are of one session."""
+    return sum(owner == number for owner, _ in found)
+
+
+def canaries_of(count):
+    """The canaries of so many sessions."""
+    return scan.Canaries({number: Kind(number).entries for number in range(count)})
+
+
+def check(found, count):
+    """Ends the scenario unless all sessions went as meant, so that nothing found means something."""
+    strange = [(one.kind.number, one.kind.way, one.kind.level, one.kind.ending, one.result)
+               for one in found if one.result != one.kind.result]  # fmt: skip
+    checks.equal(len(found), count, "sessions")
+    checks.equal(strange, [], "sessions with another verdict than they should have")
+    unheard = [one.kind.number for one in found if not one.open_heard[0]]
+    checks.equal(unheard, [], "sessions whose caller was not heard before the cut")
+    # The moment behind the cut is short, and a stall of the machine may swallow it.
+    stayed = [one.open_heard[1] for one in found if one.kind.ending != "hang-up"]
+    checks.expect(sum(stayed) > 0.9 * len(stayed), f"callers heard after the cut: {sum(stayed)}")
