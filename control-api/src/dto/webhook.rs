@@ -57,7 +57,7 @@ impl DeliveryView {
             call_id: delivery.call_id.clone(),
             state: card.state.as_str(),
             attempts: delivery.attempts,
-            created_at: Timestamp::from_unix_ms(delivery.created_ms).whole_seconds(),
+            created_at: Timestamp::from_unix_ms(delivery.created_ms),
             next_attempt_at: waits.then(|| Timestamp::from_unix_ms(delivery.next_ms)),
             failure: delivery.failure.clone(),
         }

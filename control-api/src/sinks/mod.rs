@@ -292,7 +292,11 @@ impl Sinks {
         };
         let (call, name) = (id::call(call), id::session(session));
         match &outcome {
-            Outcome::Delivered(_) => tracing::info!(call, session = name, "delivered"),
+            // Told when it is fetched: it was sealed at the moment of the last key.
+            Outcome::Delivered(Receipt::Sealed { .. } | Receipt::Discarded) => {}
+            Outcome::Delivered(Receipt::Charged(_) | Receipt::Tokenized(_)) => {
+                tracing::info!(call, session = name, "delivered");
+            }
             Outcome::NotSealed => {
                 tracing::error!(call, session = name, "what was keyed could not be sealed");
             }

@@ -1,11 +1,12 @@
 //! Delivery: one event on its way to one webhook, and when it is tried again.
 
+use std::sync::Mutex;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use uuid::Uuid;
+use uuid::{ContextV7, Uuid};
 
-use crate::clock::Timestamp;
+use crate::clock::{self, Timestamp};
 
 /// What an id begins with, as in Standard Webhooks.
 const PREFIX: &str = "msg_";
@@ -29,7 +30,7 @@ pub struct Delivery {
     pub kind: String,
     /// The call.
     pub call_id: String,
-    /// When the event was told, in ms since 1970.
+    /// The whole second in which the event was told, in ms since 1970.
     pub created_ms: u64,
     /// Attempts that failed.
     pub attempts: u32,
@@ -48,10 +49,13 @@ pub struct Schedule {
 }
 
 impl DeliveryId {
-    /// A new id.
+    /// A new id. Its time is in whole seconds, as that of every event: it goes to the receiver, and
+    /// a field is done when its last key is pressed. Within a second ids count on.
     #[must_use]
     pub fn new() -> DeliveryId {
-        DeliveryId(Uuid::now_v7().as_u128())
+        static SEQUENCE: Mutex<ContextV7> = Mutex::new(ContextV7::new());
+        let seconds = clock::now().unix_ms() / 1000;
+        DeliveryId(Uuid::new_v7(uuid::Timestamp::from_unix(&SEQUENCE, seconds, 0)).as_u128())
     }
 
     /// The id as text.
@@ -119,6 +123,19 @@ mod tests {
         {
             assert_eq!(DeliveryId::parse(bad), None, "{bad}");
         }
+    }
+
+    /// A control beside it: ids of calls do tell the millisecond.
+    #[test]
+    fn no_id_tells_the_millisecond_of_its_event_and_all_sort_by_time() {
+        let ids: Vec<_> = (0..100).map(|_| DeliveryId::new()).collect();
+        assert!(ids.iter().all(|id| (id.0 >> 80) % 1000 == 0));
+        assert!(ids.is_sorted() && ids.windows(2).all(|pair| pair[0] != pair[1]));
+        let calls = (0..20).map(|_| {
+            std::thread::sleep(Duration::from_millis(1));
+            crate::dto::id::new_call().0
+        });
+        assert!(calls.map(|id| (id >> 80) % 1000).any(|ms| ms != 0));
     }
 
     #[test]

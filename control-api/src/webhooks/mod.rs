@@ -215,7 +215,7 @@ impl Webhooks {
     fn tell(&self, call: CallId, event: &EventBody, audience: Audience) {
         let wants = |webhook: &&Arc<Webhook>| webhook.wants(audience, event.kind);
         let Ok(body) = serde_json::to_string(event) else { return };
-        let now = clock::now().unix_ms();
+        let now = clock::now().whole_seconds().unix_ms();
         for webhook in self.webhooks.iter().filter(wants) {
             let delivery = Delivery {
                 webhook: webhook.config.name.clone(),
