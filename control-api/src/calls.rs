@@ -7,8 +7,8 @@ use std::time::Duration;
 use axum::Json;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{FromRequestParts, Path, Query, State};
+use axum::http::StatusCode;
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use relay::switchboard::{CallId, LegMedia, Refusal, Side, SourceRule, SrtpKeys};
 use relay::wire::sdp::{Agreement, Offer, PreviousAnswer};
@@ -27,7 +27,7 @@ use crate::dto::call::{
 use crate::dto::id;
 use crate::dto::json::JsonBytes;
 use crate::engines::EngineProfile;
-use crate::idempotency::{Answer, PostedRequest};
+use crate::idempotency::{Answer, Posted};
 use crate::index::CallEntry;
 use crate::keys::Scope;
 use crate::problem::{Code, Problem, ProblemBody};
@@ -92,15 +92,11 @@ fn no_such_call() -> Problem {
 pub async fn open(
     State(control): State<Arc<Control>>,
     permit: Permit<Calls>,
-    uri: Uri,
-    headers: HeaderMap,
+    posted: Posted,
     body: JsonBytes,
 ) -> Result<Response, Problem> {
-    let principal = &permit.principal.key;
-    let posted =
-        PostedRequest { principal, headers: &headers, path: uri.path(), body: body.octets() };
     let work = async { open_call(&control, body.read()?).await };
-    control.idempotency.once(&posted, clock::monotonic(), work).await
+    posted.once(&control, &permit, body.octets(), work).await
 }
 
 async fn open_call(control: &Control, request: CallRequest) -> Result<Answer, Problem> {
@@ -110,6 +106,7 @@ async fn open_call(control: &Control, request: CallRequest) -> Result<Answer, Pr
     let profile = engine_profile(control, request.engine.profile.as_deref(), "/engine/profile")?;
     let engine = request.engine.into_media(&control.policy.addresses, profile, "/engine")?;
     reachable(control, "/engine/address", engine.remote_rtp)?;
+    let armed = request.armed.then(|| look_ahead(request.look_ahead_ms)).transpose()?;
     let record = request.record.unwrap_or(control.recordings.is_some());
     if record && control.recordings.is_none() {
         return Err(Problem::invalid("/record", "this relay has no place for recordings"));
@@ -117,7 +114,6 @@ async fn open_call(control: &Control, request: CallRequest) -> Result<Answer, Pr
     let caller = caller_media(&mut agreement, source);
     let call = id::new_call();
     let entry = control.calls.expect(CallEntry::new(call, clock::now(), record, source, profile));
-    let armed = request.armed.then(|| look_ahead(request.look_ahead_ms)).transpose()?;
     let opened = control.relay.open_call(MediaRequest { call, caller, engine, armed, record });
     let OpenedCall { at, caller, engine } = opened.await.inspect_err(|_| {
         control.calls.forget(call);

@@ -4,17 +4,15 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
-use axum::http::{HeaderMap, Uri};
 use axum::response::Response;
 
 use crate::Control;
 use crate::auth::{Permit, SecureRead};
 use crate::calls::CallPath;
-use crate::clock;
 use crate::dto::capture::CaptureRequest;
 use crate::dto::json::JsonBytes;
 use crate::dto::secure_session::SessionView;
-use crate::idempotency::{Answer, PostedRequest};
+use crate::idempotency::{Answer, Posted};
 use crate::keys::Role;
 use crate::problem::{Problem, ProblemBody};
 use crate::secure_sessions::view;
@@ -38,19 +36,15 @@ pub async fn capture(
     State(control): State<Arc<Control>>,
     permit: Permit<SecureRead>,
     call: CallPath,
-    uri: Uri,
-    headers: HeaderMap,
+    posted: Posted,
     body: JsonBytes,
 ) -> Result<Response, Problem> {
-    let principal = &permit.principal.key;
-    let posted =
-        PostedRequest { principal, headers: &headers, path: uri.path(), body: body.octets() };
     let work = async {
         let step = body.read::<CaptureRequest>()?.step()?;
         control.relay.capture(call.live()?, step).await?;
         answer(&control, &call, permit.role()).await
     };
-    control.idempotency.once(&posted, clock::monotonic(), work).await
+    posted.once(&control, &permit, body.octets(), work).await
 }
 
 /// Ends a session that is driven field by field and has every field: what was keyed goes to the
@@ -69,16 +63,13 @@ pub async fn complete(
     State(control): State<Arc<Control>>,
     permit: Permit<SecureRead>,
     call: CallPath,
-    uri: Uri,
-    headers: HeaderMap,
+    posted: Posted,
 ) -> Result<Response, Problem> {
-    let principal = &permit.principal.key;
-    let posted = PostedRequest { principal, headers: &headers, path: uri.path(), body: &[] };
     let work = async {
         control.relay.complete(call.live()?).await?;
         answer(&control, &call, permit.role()).await
     };
-    control.idempotency.once(&posted, clock::monotonic(), work).await
+    posted.once(&control, &permit, &[], work).await
 }
 
 async fn answer(control: &Control, call: &CallPath, role: Role) -> Result<Answer, Problem> {

@@ -6,18 +6,23 @@
 
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, VecDeque};
+use std::convert::Infallible;
 use std::future::Future;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use axum::body::{Body, Bytes};
+use axum::extract::FromRequestParts;
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use ring::digest::{Context, SHA256};
 use serde::Serialize;
 
+use crate::auth::{Needs, Permit};
 use crate::keys::KeyId;
 use crate::problem::{Code, Problem};
+use crate::{Control, clock};
 
 /// How long an answer is kept.
 pub const KEPT_FOR: Duration = Duration::from_secs(24 * 60 * 60);
@@ -107,11 +112,7 @@ pub struct Idempotency {
 
 impl Idempotency {
     /// Does `work` unless a request with the same key has had its effect, and answers alike.
-    ///
-    /// # Errors
-    /// What `work` refuses; and [`Code::IdempotencyKeyReused`], [`Code::IdempotencyKeyInUse`] or
-    /// [`Code::MalformedParameter`] for the key itself.
-    pub async fn once(
+    async fn once(
         &self,
         request: &PostedRequest<'_>,
         now: Instant,
@@ -207,16 +208,47 @@ impl Drop for Claim<'_> {
     }
 }
 
+/// The head of a POST that may be repeated: its path, and the idempotency key among its headers.
+pub struct Posted {
+    path: String,
+    headers: HeaderMap,
+}
+
+impl<S: Sync> FromRequestParts<S> for Posted {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
+        Ok(Posted { path: parts.uri.path().to_owned(), headers: parts.headers.clone() })
+    }
+}
+
+impl Posted {
+    /// Does `work` for whom the permit names unless the same request with this `body` has had its
+    /// effect, and answers alike.
+    ///
+    /// # Errors
+    /// What `work` refuses; and [`Code::IdempotencyKeyReused`], [`Code::IdempotencyKeyInUse`] or
+    /// [`Code::MalformedParameter`] for the key itself.
+    pub async fn once<N: Needs>(
+        &self,
+        control: &Control,
+        permit: &Permit<N>,
+        body: &[u8],
+        work: impl Future<Output = Result<Answer, Problem>>,
+    ) -> Result<Response, Problem> {
+        let Posted { path, headers } = self;
+        let request = PostedRequest { principal: &permit.principal.key, headers, path, body };
+        control.idempotency.once(&request, clock::monotonic(), work).await
+    }
+}
+
 /// A POST, as far as telling it from another one goes.
-pub struct PostedRequest<'a> {
+struct PostedRequest<'a> {
     /// Who sent it; keys of different principals never meet.
-    pub principal: &'a KeyId,
-    /// Its headers.
-    pub headers: &'a HeaderMap,
-    /// Its path.
-    pub path: &'a str,
-    /// Its body.
-    pub body: &'a [u8],
+    principal: &'a KeyId,
+    headers: &'a HeaderMap,
+    path: &'a str,
+    body: &'a [u8],
 }
 
 impl PostedRequest<'_> {

@@ -18,6 +18,10 @@ use crate::story::Story;
 /// Calls that are over and still answered for, so that their outcome can be read.
 pub const MAX_ENDED: usize = 4096;
 
+/// Orders kept for one call. There is one session at a time; the others are of sessions that failed,
+/// or were refused after their script had gone away, and the oldest makes room.
+const MAX_ORDERS: usize = 8;
+
 /// One call, as the control plane knows it.
 pub struct CallEntry {
     /// The call.
@@ -36,34 +40,11 @@ pub struct CallEntry {
     pub answered: tokio::sync::Mutex<Option<PreviousAnswer>>,
     /// What lets the call's model in.
     pub models: ModelTokens,
-    /// What becomes of what its secure session accepts.
-    order: Mutex<Option<(SessionId, SinkOrder)>>,
+    /// What becomes of what its secure sessions accept: the one in progress, and those that are
+    /// being asked for.
+    orders: Mutex<VecDeque<(SessionId, SinkOrder)>>,
     at: OnceLock<CallAt>,
     seen: Mutex<Option<CallSnapshot>>,
-}
-
-/// An order that is taken back unless its session is entered.
-pub struct KeptOrder<'a> {
-    entry: &'a CallEntry,
-    session: SessionId,
-    before: Option<(SessionId, SinkOrder)>,
-    is_kept: bool,
-}
-
-impl KeptOrder<'_> {
-    /// The session was entered.
-    pub fn keep(mut self) {
-        self.is_kept = true;
-    }
-}
-
-impl Drop for KeptOrder<'_> {
-    fn drop(&mut self) {
-        let mut order = self.entry.lock_order();
-        if !self.is_kept && order.as_ref().is_some_and(|(session, _)| *session == self.session) {
-            *order = self.before.take();
-        }
-    }
 }
 
 impl CallEntry {
@@ -85,29 +66,34 @@ impl CallEntry {
             story: Story::default(),
             answered: tokio::sync::Mutex::new(None),
             models: ModelTokens::default(),
-            order: Mutex::new(None),
+            orders: Mutex::default(),
             at: OnceLock::new(),
             seen: Mutex::new(None),
         }
     }
 
-    /// What is to become of what a session will accept. A session that is refused leaves the one
-    /// in progress as it was.
-    pub fn order(&self, session: SessionId, sink: SinkOrder) -> KeptOrder<'_> {
-        let before = self.lock_order().replace((session, sink));
-        KeptOrder { entry: self, session, before, is_kept: false }
+    /// What is to become of what a session will accept, if anything is. Each session has its own: one
+    /// that is refused changes nothing for the one in progress.
+    pub fn order(&self, session: SessionId, sink: SinkOrder) {
+        if !sink.delivers() {
+            return;
+        }
+        let mut orders = self.lock_orders();
+        if orders.len() == MAX_ORDERS {
+            orders.pop_front();
+        }
+        orders.push_back((session, sink));
     }
 
     /// The order of a session, once.
-    #[must_use]
     pub fn take_order(&self, session: SessionId) -> Option<SinkOrder> {
-        let mut order = self.lock_order();
-        let (_, sink) = order.take_if(|(ordered, _)| *ordered == session)?;
-        Some(sink)
+        let mut orders = self.lock_orders();
+        let place = orders.iter().position(|(ordered, _)| *ordered == session)?;
+        orders.remove(place).map(|(_, sink)| sink)
     }
 
-    fn lock_order(&self) -> MutexGuard<'_, Option<(SessionId, SinkOrder)>> {
-        self.order.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock_orders(&self) -> MutexGuard<'_, VecDeque<(SessionId, SinkOrder)>> {
+        self.orders.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What is known of the call's engine.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode, Uri};
+use axum::http::StatusCode;
 use axum::response::Response;
 use relay::switchboard::SessionRequest;
 
@@ -17,7 +17,7 @@ use crate::dto::json::JsonBytes;
 use crate::dto::named_plan::{EnterRequest, NamedPlanRequest};
 use crate::dto::plan::{PlanContext, PlanRequest, SessionOrder};
 use crate::dto::secure_session::{SessionEntered, SessionView, SilenceWarning};
-use crate::idempotency::{Answer, PostedRequest};
+use crate::idempotency::{Answer, Posted};
 use crate::index::CallEntry;
 use crate::keys::{Role, Scope};
 use crate::problem::{Code, Problem, ProblemBody};
@@ -41,15 +41,11 @@ pub async fn enter(
     State(control): State<Arc<Control>>,
     permit: Permit<SecureEnter>,
     call: CallPath,
-    uri: Uri,
-    headers: HeaderMap,
+    posted: Posted,
     body: JsonBytes,
 ) -> Result<Response, Problem> {
-    let principal = &permit.principal.key;
-    let posted =
-        PostedRequest { principal, headers: &headers, path: uri.path(), body: body.octets() };
     let work = async { enter_session(&control, &call, plan_of(&control, &body)?).await };
-    control.idempotency.once(&posted, clock::monotonic(), work).await
+    posted.once(&control, &permit, body.octets(), work).await
 }
 
 /// The plan that was sent, or that of the name that was sent.
@@ -83,9 +79,9 @@ pub(crate) async fn enter_session(
     let warning = SilenceWarning::of(plan.deadline(), call.0.profile().silence_budget());
     let request = SessionRequest { session, plan, engine_audio, announcer };
     // Before the cut, since what is accepted may be handed over before the receipt is read here.
-    let order = call.0.order(session, sink);
-    let receipt = control.relay.enter_secure(at, request).await?;
-    order.keep();
+    call.0.order(session, sink);
+    let entered = control.relay.enter_secure(at, request).await;
+    let receipt = entered.inspect_err(|_| drop(call.0.take_order(session)))?;
     assert!(receipt.call() == at.call && receipt.session() == session, "the receipt is for this");
     let cut_at = clock::at(receipt.since());
     call.0.story.session_started(cut_at, session);

@@ -215,3 +215,17 @@ async fn a_recording_is_exported_as_wav() {
     let none = rig.get(Role::Operator, &path).await.expect(404).json();
     assert_eq!(none["code"], "recording-not-found");
 }
+
+/// What is refused leaves no half-made call behind.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_look_ahead_that_is_too_long_opens_nothing() {
+    let rig = Rig::new("look-ahead");
+    let mut body = open_body(9, 40_000);
+    body["armed"] = json!(true);
+    for (look_ahead, status) in [(201, 422), (200, 201)] {
+        body["look_ahead_ms"] = json!(look_ahead);
+        rig.post(Role::Script, "/v1/calls", body.clone()).await.expect(status);
+        let known = rig.control.calls.live().len();
+        assert_eq!(known, usize::from(status == 201), "{look_ahead}");
+    }
+}

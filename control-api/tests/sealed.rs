@@ -14,7 +14,6 @@ use std::time::Duration;
 use axum::http::Method;
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD as BASE64URL;
-use control_api::clock;
 use control_api::dto::id;
 use control_api::dto::sink::SinkBody;
 use control_api::keys::Role;
@@ -22,12 +21,13 @@ use control_api::sinks::clear::Keyed;
 use control_api::sinks::config::RawSinks;
 use control_api::sinks::sealed::Sealed;
 use control_api::sinks::{Outcome, Receipt, Sinks};
+use control_api::{Outward, clock};
 use dtmf::card_mode::CardMode;
 use dtmf::secret::SecretDigits;
 use dtmf::{Digit, Step};
 use far_side::{outbound, scratch};
 use relay::switchboard::{CallId, SessionId};
-use rig::Rig;
+use rig::{Rig, Talker, card_plan, open_body};
 use ring::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 use ring::agreement::{ECDH_P256, EphemeralPrivateKey, UnparsedPublicKey, agree_ephemeral};
 use rsa::pkcs8::EncodePublicKey;
@@ -142,6 +142,47 @@ async fn data_sealed_by_agreement_is_opened_by_the_merchant() {
     let sealed = seal(&sinks, json!({ "type": "seal", "key_id": "second" }), NUMBER).await;
     let key = agreed(second, &parts(&sealed.jwe).0);
     assert_eq!((sealed.key_id.as_str(), open(&sealed.jwe, &key)), ("second", Some(content())));
+}
+
+/// The whole way: keyed by a caller, accepted, handed over, sealed, fetched once, opened. A second
+/// session that is refused meanwhile does not take the first one's order with it.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_caller_keys_reaches_the_merchant_and_nobody_else() {
+    let (private, file) = p256(&scratch("whole-way"), "merchant.jwk");
+    let sinks = Arc::new(sinks(&[("merchant", file)]));
+    let rig = Rig::with("whole-way", Outward { sinks, ..Outward::default() });
+    let talker = Talker::new();
+    let opened = rig.post(Role::Script, "/v1/calls", open_body(talker.port, 40_000)).await;
+    let opened = opened.expect(201).json();
+    talker.talk(opened["caller"]["sdp"].as_str().unwrap());
+    let call = format!("/v1/calls/{}", opened["id"].as_str().unwrap());
+    let session = format!("{call}/secure-session");
+    let mut plan = card_plan();
+    plan["sink"] = json!({ "type": "seal" });
+    rig.post(Role::Script, &session, plan.clone()).await.expect(201);
+    rig.key(&call, NUMBER).await;
+    rig.post(Role::Script, &session, plan).await.expect(409);
+    rig.key(&call, "#1230123").await;
+    let mut ended = Value::Null;
+    for _ in 0..300 {
+        ended = rig.get(Role::Script, &session).await.expect(200).json();
+        if ended["state"] == "ended" {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert_eq!(
+        (&ended["result"], &ended["delivery"]["key_id"]),
+        (&json!("pass"), &json!("merchant"))
+    );
+    let engine = rig.get(Role::Engine, &session).await.json();
+    assert_eq!(engine, json!({ "id": ended["id"], "state": "ended", "result": "pass" }));
+    let fetched = rig.ask(Role::Payment, Method::POST, &format!("{session}/sealed"), None).await;
+    let jwe = fetched.expect(200).json()["jwe"].as_str().unwrap().to_owned();
+    let content = open(&jwe, &agreed(private, &parts(&jwe).0)).unwrap();
+    let card = (&content["payment-card-number"], &content["security-code"]);
+    assert_eq!(card, (&json!(NUMBER), &json!("123")));
+    assert_eq!(content["expiration-date"], "1230");
 }
 
 #[tokio::test]
