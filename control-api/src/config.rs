@@ -160,7 +160,9 @@ pub enum RawCardMode {
 }
 
 impl RawCardMode {
-    const fn card_mode(self) -> CardMode {
+    /// The mode that is meant.
+    #[must_use]
+    pub const fn card_mode(self) -> CardMode {
         match self {
             RawCardMode::Test => CardMode::Test,
             RawCardMode::Live => CardMode::Live,

@@ -6,13 +6,12 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod far_side;
+mod log;
 
 use std::fs::{self, File};
-use std::io::{self, Write};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use control_api::clock;
@@ -26,6 +25,7 @@ use dtmf::secret::SecretDigits;
 use dtmf::{Digit, Step};
 use far_side::{Authority, NAME, outbound, read_request, scratch};
 use locked_page::Locked;
+use log::Log;
 use relay::switchboard::CallId;
 use serde_json::json;
 use tokio::io::AsyncWriteExt;
@@ -42,20 +42,6 @@ const NUMBER: [u8; 16] = [
 const FOLDER: &str = "SOTTO_TEST_CONNECTOR";
 /// Deliveries: one that leaves something behind leaves it more surely many times.
 const DELIVERIES: usize = 20;
-
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl Write for Log {
-    fn write(&mut self, octets: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(octets);
-        Ok(octets.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
 
 /// The connector, when this binary is run again for it: it answers with a token if the body holds
 /// the number.
@@ -125,7 +111,7 @@ async fn a_number_that_was_posted_is_nowhere_afterwards() {
         deliver(&sinks).await;
     }
     assert_eq!(copies(), 0, "in memory");
-    let text = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+    let text = log.text();
     assert!(text.contains("delivered"), "something was logged");
     let logged = |text: &[u8]| text.windows(16).any(|it| it.iter().map(|b| b ^ VEIL).eq(NUMBER));
     assert!(!logged(text.as_bytes()), "in the log");

@@ -2,14 +2,13 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod log;
 mod rig;
-
-use std::io::{self, Write};
-use std::sync::{Arc, Mutex};
 
 use axum::body::{Body, to_bytes};
 use axum::http::{Method, Request};
 use control_api::keys::Role;
+use log::Log;
 use rig::{Rig, card_plan, open_body};
 use serde_json::json;
 use tower::ServiceExt;
@@ -17,26 +16,6 @@ use tower::ServiceExt;
 /// What a log must not hold: what is keyed, and a key of an SDP offer.
 const NUMBER: &str = "4242424242424242";
 const SRTP_KEY: &str = "WVNfX19zZW1jdGwgKCkgewkyMjA7fQp9CnVubGVz";
-
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl Write for Log {
-    fn write(&mut self, octets: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(octets);
-        Ok(octets.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-impl Log {
-    fn text(&self) -> String {
-        String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
-    }
-}
 
 /// No trace, error, metric, event or answer holds what was keyed, not even where a request does.
 #[tokio::test(flavor = "multi_thread")]

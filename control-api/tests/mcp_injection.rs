@@ -2,15 +2,14 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod log;
 mod rig;
-
-use std::io::{self, Write};
-use std::sync::{Arc, Mutex};
 
 use axum::body::Body;
 use axum::http::Request;
 use control_api::keys::Role;
 use control_api::process::is_ours;
+use log::Log;
 use rig::Rig;
 use serde_json::{Value, json};
 use tracing_subscriber::filter::filter_fn;
@@ -28,26 +27,6 @@ const FIXED: [&str; 4] = [
     "wait_for_secure_result takes `timeout_s`, a whole number from 1 to 55, or nothing.",
     "read_secure_state takes no arguments.",
 ];
-
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl Write for Log {
-    fn write(&mut self, octets: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(octets);
-        Ok(octets.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-impl Log {
-    fn text(&self) -> String {
-        String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
-    }
-}
 
 /// Calls of tools that a model could be talked into.
 fn hostile() -> Vec<Value> {

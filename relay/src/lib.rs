@@ -17,6 +17,8 @@ pub mod prompts;
 pub mod recording;
 #[cfg(feature = "sabotage")]
 pub mod sabotage;
+#[cfg(test)]
+mod scratch;
 pub mod switchboard;
 pub mod wire;
 

@@ -1,5 +1,7 @@
 //! FieldRequest: one datum that a plan asks for, as REST and the configuration write it.
 
+use std::time::Duration;
+
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use dtmf::brand::{Brand, BrandSet};
@@ -14,7 +16,7 @@ use utoipa::ToSchema;
 use zeroize::Zeroizing;
 
 use super::call::Secret;
-use super::plan::{KeysRequest, milliseconds};
+use super::keys::KeysRequest;
 use crate::problem::Problem;
 
 /// What a card's PIN is asked for by; it is refused by name.
@@ -316,6 +318,10 @@ const BASE64_32: &str = "must be Base64 of 32 octets";
 fn octets(text: Option<&Secret>) -> Option<[u8; 32]> {
     let octets = BASE64_STANDARD.decode(text?.reveal()).map(Zeroizing::new).ok()?;
     octets.as_slice().try_into().ok()
+}
+
+pub(super) fn milliseconds(number: u32) -> Duration {
+    Duration::from_millis(number.into())
 }
 
 /// The place of a field in its plan.

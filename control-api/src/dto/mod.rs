@@ -8,6 +8,7 @@ pub mod event;
 pub mod field;
 pub mod id;
 pub mod json;
+pub mod keys;
 pub mod model;
 pub mod named_plan;
 pub mod plan;

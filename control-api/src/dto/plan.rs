@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use dtmf::expiry::Date;
 use dtmf::field::{Field, MAX_ATTEMPTS};
-use dtmf::keys::{Keys, PoundKey, StarKey};
 use dtmf::plan::{
     DEFAULT_DEADLINE, Delivery, Drive, MAX_DEADLINE, MAX_FIELD_TIMEOUT, MAX_FIELDS,
     MAX_KEY_TIMEOUT, MIN_DEADLINE, MIN_FIELD_TIMEOUT, MIN_KEY_TIMEOUT, PlanError, SecurePlan,
@@ -13,7 +12,8 @@ use relay::switchboard::{Announcer, EngineAudio};
 use serde::Deserialize;
 use utoipa::ToSchema;
 
-use super::field::FieldRequest;
+use super::field::{FieldRequest, milliseconds};
+use super::keys::KeysRequest;
 use super::sink::SinkBody;
 use crate::clock::Day;
 use crate::problem::Problem;
@@ -56,46 +56,6 @@ pub enum EngineAudioRequest {
     Drop,
     /// It does.
     Pass,
-}
-
-/// What the keys that are no numerals do.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct KeysRequest {
-    /// What `#` does; `submit` unless said otherwise.
-    #[serde(default)]
-    pub pound: PoundRequest,
-    /// What `*` does; `clear_then_cancel` unless said otherwise.
-    #[serde(default)]
-    pub star: StarRequest,
-}
-
-/// What `#` does.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Deserialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum PoundRequest {
-    /// It finishes the entry.
-    #[default]
-    Submit,
-    /// Nothing.
-    Ignore,
-}
-
-/// What `*` does.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Deserialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum StarRequest {
-    /// One clears the entry; a second one at once cancels the session.
-    #[default]
-    ClearThenCancel,
-    /// It clears the entry.
-    Clear,
-    /// It cancels the session.
-    Cancel,
-    /// It is the decimal point of an amount.
-    DecimalPoint,
-    /// Nothing.
-    Ignore,
 }
 
 /// Who says which field is next.
@@ -221,24 +181,6 @@ impl DriveRequest {
     }
 }
 
-impl KeysRequest {
-    pub(super) fn to_keys(self) -> Keys {
-        Keys {
-            pound: match self.pound {
-                PoundRequest::Submit => PoundKey::Submit,
-                PoundRequest::Ignore => PoundKey::Ignore,
-            },
-            star: match self.star {
-                StarRequest::ClearThenCancel => StarKey::ClearThenCancel,
-                StarRequest::Clear => StarKey::Clear,
-                StarRequest::Cancel => StarKey::Cancel,
-                StarRequest::DecimalPoint => StarKey::DecimalPoint,
-                StarRequest::Ignore => StarKey::Ignore,
-            },
-        }
-    }
-}
-
 /// A refused plan, pointing at the member at fault and saying what it may be.
 fn refused(error: PlanError, fields: &[Field]) -> Problem {
     let at = |field: usize, member: &str| format!("/fields/{field}/{member}");
@@ -275,10 +217,6 @@ fn refused(error: PlanError, fields: &[Field]) -> Problem {
         }
     };
     Problem::invalid(pointer, format!("{word}: {allowed}"))
-}
-
-pub(super) fn milliseconds(number: u32) -> Duration {
-    Duration::from_millis(number.into())
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use dtmf::card_mode::CardMode;
 use ipnet::IpNet;
 use serde::Deserialize;
 
-use crate::config::ConfigError;
+use crate::config::{ConfigError, RawCardMode};
 use crate::outbound::address::{AddressRules, MAX_ALLOWED};
 use crate::outbound::endpoint::{Endpoint, EndpointError, Scheme};
 use crate::outbound::tls::{Identity, TlsFiles};
@@ -67,7 +67,7 @@ pub struct RawConnector {
     /// Where it is.
     pub url: String,
     /// `test` or `live`.
-    pub mode: Option<RawMode>,
+    pub mode: Option<RawCardMode>,
     /// How long it may take.
     pub timeout_ms: Option<u64>,
     /// A user for HTTP Basic, with `password_file`.
@@ -82,16 +82,6 @@ pub struct RawConnector {
     pub client_key: Option<PathBuf>,
     /// The authorities trusted.
     pub ca_file: Option<PathBuf>,
-}
-
-/// Whether real money moves.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum RawMode {
-    /// Published test numbers only.
-    Test,
-    /// Real cards.
-    Live,
 }
 
 /// Where what was keyed may be delivered to.
@@ -200,11 +190,8 @@ impl RawConnector {
         if endpoint.scheme != Scheme::Https {
             return Err(invalid(&format!("url {}", EndpointError::Scheme)));
         }
-        let mode = match self.mode {
-            Some(RawMode::Test) => CardMode::Test,
-            Some(RawMode::Live) => CardMode::Live,
-            None => return Err(invalid(&"mode must be \"test\" or \"live\"")),
-        };
+        let mode = self.mode.map(RawCardMode::card_mode);
+        let mode = mode.ok_or_else(|| invalid(&"mode must be \"test\" or \"live\""))?;
         let timeout = self.timeout_ms.unwrap_or(DEFAULT_TIMEOUT_MS);
         if !TIMEOUT_MS.contains(&timeout) {
             let (least, most) = (TIMEOUT_MS.start(), TIMEOUT_MS.end());

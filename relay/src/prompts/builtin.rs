@@ -92,8 +92,8 @@ mod tests {
     use super::{ASSETS, files};
     use crate::prompts::folder::{is_heard_as_a_key, survey};
     use crate::prompts::name::ClipName;
-    use crate::prompts::scratch::Scratch;
     use crate::prompts::{Cue, LanguageTag, Player, PromptError, Prompts, Voice};
+    use crate::scratch::Scratch;
 
     const LANGUAGES: [&str; 5] = ["ar", "de", "en", "es", "fr"];
 

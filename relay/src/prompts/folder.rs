@@ -280,8 +280,8 @@ mod tests {
     use dtmf::synth::tone::dial;
 
     use super::{PromptError, Survey, survey};
-    use crate::prompts::scratch::Scratch;
     use crate::prompts::{Cue, LanguageTag, Player, Prompts, WavError, export};
+    use crate::scratch::Scratch;
 
     /// Mu-law at 8 kHz.
     fn wav(codes: &[u8]) -> Vec<u8> {

@@ -37,8 +37,6 @@ mod phrase;
 mod player;
 mod resample;
 #[cfg(test)]
-mod scratch;
-#[cfg(test)]
 mod testing;
 mod voice;
 mod wav;

@@ -120,6 +120,8 @@ impl SecureSession {
 
     /// Listens to voice of the caller for tones.
     pub(super) fn hear_audio(&mut self, now: Instant, law: Law, at: Position, payload: &[u8]) {
+        // A caller who is asked for nothing, or told nothing, is not listened to for talk.
+        let is_guided = self.announcer.is_some() && self.room.desk.is_listening();
         let room = &mut *self.room;
         if !room.follows(now, at) {
             return;
@@ -133,29 +135,23 @@ impl SecureSession {
                 *sample = law.decode(code);
             }
             room.quiet_samples = room.quiet_samples.saturating_add(codes.len() as u32);
-            is_talking |= room.desk.player.is_idle() && room.desk.talk.hear(pcm);
+            is_talking |= is_guided && room.desk.player.is_idle() && room.desk.talk.hear(pcm);
             room.detector.hear_audio(now, pcm, &mut |press| {
                 room.desk.press(now, press.digit);
             });
         }
         pcm.zeroize();
         room.note_quiet();
-        self.hint(now, is_talking);
+        if is_talking {
+            self.hint(now);
+        }
     }
 
     /// Listens to a key event of the caller.
-    pub(super) fn hear_event(&mut self, now: Instant, at: Position, payload: &[u8]) {
+    pub(super) fn hear_event(&mut self, packet: EventPacket<'_>) {
         let room = &mut *self.room;
-        let packet = EventPacket {
-            arrival: now,
-            ssrc: at.ssrc,
-            sequence: at.sequence,
-            timestamp: at.timestamp,
-            marker: at.marker,
-            payload,
-        };
         room.detector.hear_event(packet, &mut |press| {
-            room.desk.press(now, press.digit);
+            room.desk.press(packet.arrival, press.digit);
         });
         room.note_quiet();
     }
@@ -287,10 +283,10 @@ impl SecureSession {
     }
 
     /// Tells a caller who talks instead of keying to use the keypad.
-    fn hint(&mut self, now: Instant, is_talking: bool) {
+    fn hint(&mut self, now: Instant) {
         let room = &mut *self.room;
-        let is_asked = room.desk.is_listening();
-        if let (Some(announcer), true, true) = (&self.announcer, is_talking, is_asked) {
+        // A key of the same packet may have ended the field.
+        if let (Some(announcer), true) = (&self.announcer, room.desk.is_listening()) {
             let voice = &announcer.voice;
             room.desk.say(now, voice, &voice.phrase(Cue::UseKeypad));
         }

@@ -177,7 +177,7 @@ impl Call {
         let session = self.routing.session().expect("caller media is collected only in a session");
         match media {
             Media::Audio => session.hear_audio(now, law, at, payload),
-            Media::TelephoneEvent => session.hear_event(now, at, payload),
+            Media::TelephoneEvent => session.hear_event(event_packet(now, at, payload)),
             Media::Redundancy => session
                 .hear_redundant(
                     event_packet(now, at, payload),
