@@ -33,7 +33,8 @@ class Session:
         self.caller.start()
         self.engine.start()
         try:
-            time.sleep(0.5)
+            # Four times what the recording takes back at the cut, so that half is never near.
+            time.sleep(1)
             call.enter()
             self.cut = time.time()
             self._key(call)
@@ -86,8 +87,8 @@ class Session:
         secret = (frame for frame in self.secret_frames() if len(frame) == g711.FRAME)
         return sum(len(frame) for frame in secret if any(frame in one for one in channels))
 
-    def hears_before_and_after(self):
-        """Whether the engine and the recording have the caller's voice outside of the cut."""
+    def not_heard(self):
+        """Where the caller's voice outside of the cut is missing: frames found and frames sent."""
         heard = {packet.payload for packet in self.engine.heard}
         before = [frame in heard for frame in self.open_frames()]
         after = [
@@ -97,7 +98,12 @@ class Session:
         ]
         recorded = g711.encode(self.recorded[0])
         found = [frame in recorded for frame in self.open_frames()]
-        return all(sum(part) > len(part) // 2 for part in (before, after, found))
+        parts = {"before": before, "after": after, "recorded": found}
+        return {
+            (self.number, name): (sum(part), len(part))
+            for name, part in parts.items()
+            if sum(part) <= len(part) // 2
+        }
 
 
 def play_all(relay):
@@ -116,14 +122,15 @@ def fifty_sessions(binary):
     recorded = sum(session.octets_in_recording() for session in sessions)
     sent = sum(len(frame) for session in sessions for frame in session.secret_frames())
     passed = sum(session.result == "pass" for session in sessions)
-    heard = sum(session.hears_before_and_after() for session in sessions)
+    missing = [session.not_heard() for session in sessions]
+    missing = {where: count for one in missing for where, count in one.items()}
     checks.figure(
         f"{COUNT} sessions, half by events, half in-band: {sent} caller octets sent between 201 "
         f"and reopening; {at_engine} of them at the engine, {recorded} in the recording, "
         f"{unsilent} octets at the engine that are not silence; {passed} verdicts pass"
     )
     checks.equal((at_engine, recorded, unsilent), (0, 0, 0), "octets that came through the cut")
-    checks.equal((passed, heard), (COUNT, COUNT), "verdicts that pass, calls heard when open")
+    checks.equal((passed, missing), (COUNT, {}), "verdicts that pass, calls not heard when open")
 
 
 def control(binary):
