@@ -114,6 +114,21 @@ impl Ear {
         &self.audio
     }
 
+    /// The packets of audio, each with its octets.
+    pub fn frames(&self) -> impl Iterator<Item = (&Hearing, &[u8])> {
+        let audible = self.heard.iter().filter(|hearing| hearing.sound != Sound::Other);
+        audible.scan(0, |start, hearing| {
+            let from = *start;
+            *start += hearing.len;
+            Some((hearing, &self.audio[from..*start]))
+        })
+    }
+
+    /// When anything but silence was heard last.
+    pub fn last_sound(&self) -> Option<Instant> {
+        self.heard.iter().rev().find(|hearing| hearing.sound != Sound::Silence).map(|it| it.at)
+    }
+
     /// Keypad tones recognised in the audio.
     pub fn keys_heard(&self) -> usize {
         self.keys_heard

@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 use dtmf::g711::Law;
 use dtmf::tone::{ToneDetector, ToneEdge};
 
-use super::story::{CARD, Told};
+use super::interpreter::Understood;
+use super::story::{self, CARD, CODE, MISTYPED, Told};
 
 /// Digits in a row of the card number that count as a find; shorter runs occur in any timestamp.
 const TELLING_RUN: usize = 8;
@@ -22,7 +23,7 @@ pub(super) struct Finding {
 }
 
 /// Judges every promise.
-pub(super) fn examine(told: &Told) -> Vec<Finding> {
+pub(super) fn examine(told: &Told, heard: &Understood) -> Vec<Finding> {
     let recording = Recording::read(&told.recording);
     vec![
         engine_heard_before_and_after(told),
@@ -30,7 +31,9 @@ pub(super) fn examine(told: &Told) -> Vec<Finding> {
         engines_stream_is_unbroken(told),
         engine_was_told_the_result_alone(told),
         collector_concluded(told),
-        caller_heard_no_engine_while_cut(told),
+        caller_was_guided(heard),
+        caller_heard_no_engine_while_cut(told, heard),
+        merchant_alone_has_the_card(told),
         recording_is_masked(told, &recording),
         recording_is_as_long_as_the_call(told, &recording),
         nothing_kept_holds_a_digit(told),
@@ -90,7 +93,7 @@ fn engine_was_told_the_result_alone(told: &Told) -> Finding {
     Finding {
         promise: "the engine is told that a session is on, and then pass, and no more",
         holds: all.contains("pass") && !tells_more && telling_run(all.as_bytes()).is_none(),
-        seen: told.engine_told.first().cloned().unwrap_or_default(),
+        seen: told.engine_told.last().cloned().unwrap_or_default(),
     }
 }
 
@@ -103,14 +106,57 @@ fn collector_concluded(told: &Told) -> Finding {
     }
 }
 
-fn caller_heard_no_engine_while_cut(told: &Told) -> Finding {
-    let ear = &told.caller_heard;
-    let before = ear.not_silent_between(told.began, told.cut);
-    let loud = ear.not_silent_between(told.cut + Duration::from_millis(20), reopened(told));
+/// The prompts of a payment with one slip, in their order.
+const GUIDANCE: [&str; 6] = [
+    "ask/payment-card-number",
+    "error/invalid-card-number",
+    "ask/payment-card-number.attempt-2",
+    "ask/expiration-date",
+    "ask/security-code",
+    "passed",
+];
+
+fn caller_was_guided(heard: &Understood) -> Finding {
+    let names: Vec<&str> = heard.utterances.iter().map(|said| said.name.as_str()).collect();
+    let known: Vec<&str> = names.iter().copied().filter(|name| GUIDANCE.contains(name)).collect();
+    let interrupted = heard.utterances.iter().filter(|said| !said.is_whole).count();
+    Finding {
+        promise: "the caller is asked in Spanish, told of the slip, and asked again",
+        holds: known == GUIDANCE,
+        seen: format!("{} prompts, {interrupted} of them ended by a key", names.len()),
+    }
+}
+
+fn caller_heard_no_engine_while_cut(told: &Told, heard: &Understood) -> Finding {
+    let before = told.caller_heard.not_silent_between(told.began, told.cut);
+    let cut = told.cut + Duration::from_millis(20)..reopened(told);
+    let strange = heard.strange.iter().filter(|at| cut.contains(at)).count();
     Finding {
         promise: "the engine cannot talk to the caller while the call is cut",
-        holds: loud == 0 && before > 20,
-        seen: format!("{before} packets of the engine before, {loud} during"),
+        holds: strange == 0 && before > 20,
+        seen: format!(
+            "{before} packets of the engine before; during the cut {strange} that are neither \
+             silence nor a prompt"
+        ),
+    }
+}
+
+fn merchant_alone_has_the_card(told: &Told) -> Finding {
+    let sealed = &told.sealed;
+    let opened = sealed.opened.as_ref();
+    let has = |name: &str, keyed: &str| opened.is_some_and(|content| content[name] == keyed);
+    let has_all = has("payment-card-number", CARD)
+        && has("expiration-date", &story::expiry())
+        && has("security-code", CODE);
+    let [operator, engine] = sealed.refused;
+    Finding {
+        promise: "the merchant opens the card that was keyed, once, and nobody else can fetch it",
+        holds: has_all && sealed.refused == [403, 403] && sealed.again != 200,
+        seen: format!(
+            "card, date and code as keyed: {has_all}; operator: {operator}; engine: {engine}; \
+             merchant once more: {}",
+            sealed.again
+        ),
     }
 }
 
@@ -143,7 +189,7 @@ fn nothing_kept_holds_a_digit(told: &Told) -> Finding {
     let in_files = telling_run(&told.stored).is_some();
     let control = telling_run(format!("x{CARD}y").as_bytes()).is_some();
     Finding {
-        promise: "no log and no file holds the card number",
+        promise: "no log and no file holds a card number, the wrong one neither",
         holds: !in_log && !in_files && control && !told.log.is_empty(),
         seen: format!(
             "{} lines of log at TRACE: {}; {} octets of files: {}",
@@ -155,13 +201,15 @@ fn nothing_kept_holds_a_digit(told: &Told) -> Finding {
     }
 }
 
-/// Where a telling part of the card number stands, as ASCII or as event codes.
+/// Where a telling part of a keyed card number stands, as ASCII or as event codes.
 fn telling_run(octets: &[u8]) -> Option<usize> {
-    let codes: Vec<u8> = CARD.bytes().map(|digit| digit - b'0').collect();
+    let forms = [CARD, MISTYPED].map(|number| {
+        let codes: Vec<u8> = number.bytes().map(|digit| digit - b'0').collect();
+        [number.as_bytes().to_vec(), codes]
+    });
     octets.windows(TELLING_RUN).position(|window| {
-        [CARD.as_bytes(), &codes]
-            .iter()
-            .any(|number| number.windows(TELLING_RUN).any(|run| run == window))
+        let of = |number: &Vec<u8>| number.windows(TELLING_RUN).any(|run| run == window);
+        forms.iter().flatten().any(of)
     })
 }
 

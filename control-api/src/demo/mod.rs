@@ -3,6 +3,8 @@
 
 mod evidence;
 mod http;
+mod interpreter;
+mod merchant;
 mod party;
 mod relay_process;
 mod story;
@@ -11,6 +13,10 @@ mod table;
 pub use relay_process::Broken;
 
 use loadtest::KeyMethod;
+
+const TITLE: &str = "\
+sotto demo: on a call with an AI engine a caller pays by card, guided in Spanish, and mistypes the
+number once; half a minute.";
 
 /// How the demo is run.
 #[derive(Clone, Copy)]
@@ -44,9 +50,12 @@ pub enum DemoError {
 
 /// Runs the story and prints it. True if every promise held.
 pub fn run(options: DemoOptions) -> Result<bool, DemoError> {
-    println!("sotto demo: a caller pays by card on a call with an AI engine; about 12 seconds.\n");
+    println!("{TITLE}\n");
     let told = story::tell(options)?;
-    table::print(&told);
-    let findings = evidence::examine(&told);
+    let language = story::LANGUAGE.parse().expect("a language is written as a language");
+    let heard = interpreter::understand(&told.caller_heard, language, told.cut, told.ended);
+    table::print(&told, &heard.utterances);
+    table::print_transcript(&told);
+    let findings = evidence::examine(&told, &heard);
     Ok(table::print_findings(&findings))
 }

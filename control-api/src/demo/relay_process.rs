@@ -30,19 +30,28 @@ pub(super) struct RelayProcess {
     folder: PathBuf,
     pub(super) operator: Client,
     pub(super) engine: Client,
+    pub(super) payment: Client,
 }
 
+/// The name by which the relay knows the merchant's key.
+pub(super) const MERCHANT_KEY: &str = "merchant";
+
 impl RelayProcess {
-    /// Starts a relay with a key for an operator and one for an engine. It logs all it can, since
-    /// the log is part of the evidence.
-    pub(super) fn start(broken: Option<Broken>) -> Result<RelayProcess, DemoError> {
+    /// Starts a relay with API keys for an operator, an engine and a merchant, whose public key it
+    /// seals to. It logs all it can, since the log is part of the evidence.
+    pub(super) fn start(
+        merchant_key: &str,
+        broken: Option<Broken>,
+    ) -> Result<RelayProcess, DemoError> {
         let folder = new_folder()?;
+        let config = write_config(&folder, merchant_key).map_err(kernel("write a file"))?;
         let (control, health) = (free_address()?, free_address()?);
         let operator = Client::new(control, &add_key(&folder, "operator")?);
         let engine = Client::new(control, &add_key(&folder, "engine")?);
+        let payment = Client::new(control, &add_key(&folder, "payment")?);
         let log = File::create(folder.join("relay.log")).map_err(kernel("write a log"))?;
         let mut serve = sotto()?;
-        serve.arg("serve").arg("--control").arg(control.to_string());
+        serve.arg("serve").arg("--config").arg(config).arg("--control").arg(control.to_string());
         serve.arg("--health").arg(health.to_string());
         serve.args(["--media-ip", "127.0.0.1", "--workers", "1"]);
         serve.arg("--state-dir").arg(&folder).env("RUST_LOG", "trace");
@@ -52,7 +61,7 @@ impl RelayProcess {
         }
         let child = serve.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn();
         let child = child.map_err(kernel("start the relay"))?;
-        let mut relay = RelayProcess { child, folder, operator, engine };
+        let mut relay = RelayProcess { child, folder, operator, engine, payment };
         relay.wait_until_ready(health)?;
         Ok(relay)
     }
@@ -120,6 +129,15 @@ fn new_folder() -> Result<PathBuf, DemoError> {
     let folder = std::env::temp_dir().join(format!("sotto-demo-{}", std::process::id()));
     std::fs::create_dir_all(&folder).map_err(kernel("make a folder"))?;
     Ok(folder)
+}
+
+/// What no flag says: the key to seal to.
+fn write_config(folder: &Path, merchant_key: &str) -> std::io::Result<PathBuf> {
+    let (key, config) = (folder.join("merchant.jwk"), folder.join("sotto.toml"));
+    std::fs::write(&key, merchant_key)?;
+    let seal = format!("[[sinks.seal.keys]]\nid = '{MERCHANT_KEY}'\nfile = '{}'\n", key.display());
+    std::fs::write(&config, seal)?;
+    Ok(config)
 }
 
 fn free_address() -> Result<SocketAddr, DemoError> {

@@ -1,5 +1,6 @@
 //! Story: what happens in the demo, and the raw record of it.
 
+use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
@@ -10,17 +11,26 @@ use relay::io::Clock;
 use serde_json::{Value, json};
 
 use super::http::{Client, unanswered};
+use super::merchant::Merchant;
 use super::party::{PCMU, Party, TELEPHONE_EVENT};
-use super::relay_process::RelayProcess;
+use super::relay_process::{MERCHANT_KEY, RelayProcess};
 use super::{DemoError, DemoOptions};
 use crate::clock;
 
 /// A number that payment providers publish for tests.
 pub(super) const CARD: &str = "4242424242424242";
-const CODE: &str = "123";
+/// The same with a slip of the finger: its check digit is wrong.
+pub(super) const MISTYPED: &str = "4242424242424224";
+pub(super) const CODE: &str = "123";
+/// What the caller is guided in.
+pub(super) const LANGUAGE: &str = "es";
 
 const TALK: Duration = Duration::from_secs(2);
 const LOOK: Duration = Duration::from_millis(50);
+/// A caller who has listened for so long without a sound takes the prompt to be over.
+const PROMPT_OVER: Duration = Duration::from_millis(700);
+/// A caller in a hurry keys so early in a prompt.
+const HURRY: Duration = Duration::from_millis(800);
 /// Longest wait for a verdict, and for the route to reopen.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -49,16 +59,29 @@ pub(super) struct Told {
     pub(super) engine_heard: Ear,
     pub(super) caller_heard: Ear,
     pub(super) session: Value,
+    pub(super) sealed: Fetched,
     pub(super) engine_told: Vec<String>,
     pub(super) recording: Vec<u8>,
     pub(super) stored: Vec<u8>,
     pub(super) log: String,
 }
 
+/// What became of the sealed data.
+pub(super) struct Fetched {
+    /// What the merchant found in it.
+    pub(super) opened: Option<Value>,
+    /// What anybody else was answered: the one who runs the relay, and the engine.
+    pub(super) refused: [u16; 2],
+    /// What the merchant was answered the second time.
+    pub(super) again: u16,
+}
+
 /// Plays the story and gathers the evidence.
 pub(super) fn tell(options: DemoOptions) -> Result<Told, DemoError> {
     let clock = Clock::new();
-    let relay = RelayProcess::start(options.broken)?;
+    let no_key = || DemoError::Kernel { doing: "make a key", source: ErrorKind::Other.into() };
+    let merchant = Merchant::new().ok_or_else(no_key)?;
+    let relay = RelayProcess::start(&merchant.public_key(), options.broken)?;
     let kernel = |source| DemoError::Kernel { doing: "open a socket", source };
     let caller = Party::start(0xca11_e200, options.method, clock.clone()).map_err(kernel)?;
     let engine = Party::start(0xe291_4e00, KeyMethod::Events, clock.clone()).map_err(kernel)?;
@@ -76,10 +99,11 @@ pub(super) fn tell(options: DemoOptions) -> Result<Told, DemoError> {
     let events = scene.listen_as_engine();
     std::thread::sleep(TALK);
     let cut = scene.enter()?;
-    scene.key(options.method)?;
+    scene.pay(options.method)?;
     let reopened = scene.wait_for_reopening()?;
+    let sealed = scene.fetch(merchant)?;
     std::thread::sleep(TALK);
-    scene.finish(began, cut, reopened, &events)
+    scene.finish(began, cut, reopened, sealed, &events)
 }
 
 struct Scene {
@@ -126,10 +150,13 @@ impl Scene {
 
     fn enter(&mut self) -> Result<Instant, DemoError> {
         let doing = "enter a secure session";
-        // Whatever the caller hears in the cut would be the engine's: the relay itself is silent.
         let fields = ["payment-card-number", "expiration-date", "security-code"];
-        let fields: Vec<_> = fields.iter().map(|step| json!({ "type": step })).collect();
-        let plan = json!({ "fields": fields, "prompts": { "enabled": false } });
+        let fields = fields.map(|step| json!({ "type": step, "max_attempts": 3 }));
+        let plan = json!({
+            "fields": fields,
+            "prompts": { "language": LANGUAGE },
+            "sink": { "type": "seal", "key_id": MERCHANT_KEY },
+        });
         let path = format!("{}/secure-session", self.call);
         let answer = self.operator().post(&path, &plan).map_err(unanswered(doing))?;
         let cut = self.clock.now();
@@ -138,27 +165,62 @@ impl Scene {
         Ok(cut)
     }
 
-    fn key(&mut self, method: KeyMethod) -> Result<(), DemoError> {
+    /// The caller does as it is told, with one slip.
+    fn pay(&mut self, method: KeyMethod) -> Result<(), DemoError> {
+        let expiry = expiry();
+        self.listen()?;
+        self.key(method, "a wrong card number, #", &format!("{MISTYPED}#"))?;
+        self.listen()?;
+        self.key(method, "the card number, #", &format!("{CARD}#"))?;
+        self.listen()?;
+        self.key(method, "the date", &expiry)?;
+        // Whoever knows what comes does not wait for the end of the prompt.
+        std::thread::sleep(HURRY);
+        self.key(method, "the code", CODE)?;
+        self.note(Column::Caller, "talks");
+        Ok(())
+    }
+
+    /// Waits, as a caller does, until the relay has said something and is done with it.
+    fn listen(&mut self) -> Result<(), DemoError> {
+        let since = self.clock.now();
+        self.until("guide the caller", |scene| {
+            scene.follow()?;
+            let last = scene.caller.ear().last_sound().filter(|last| *last > since);
+            Ok(last.is_some_and(|last| scene.clock.now() - last > PROMPT_OVER))
+        })
+    }
+
+    fn key(&mut self, method: KeyMethod, what: &str, keys: &str) -> Result<(), DemoError> {
         let how = match method {
             KeyMethod::Events => "(events)",
             KeyMethod::Redundant { .. } => "(redundant events)",
             KeyMethod::Tones => "(tones)",
         };
-        // A caller does not key the very instant the script says so.
-        std::thread::sleep(TALK / 4);
-        let expiry = format!("12{:02}", (clock::now().day().year + 2) % 100);
-        for (what, keys) in
-            [("card number, #", format!("{CARD}#")), ("date", expiry), ("code", CODE.into())]
-        {
-            self.note(Column::Caller, &format!("keys {what} {how}"));
-            self.caller.mouth().press(keys.bytes().filter_map(Digit::from_ascii));
-            self.until("let the caller key", |scene| {
-                scene.follow()?;
-                Ok(scene.caller.mouth().is_done())
-            })?;
-        }
-        self.note(Column::Caller, "talks");
-        Ok(())
+        self.note(Column::Caller, &format!("keys {what} {how}"));
+        self.caller.mouth().press(keys.bytes().filter_map(Digit::from_ascii));
+        self.until("let the caller key", |scene| {
+            scene.follow()?;
+            Ok(scene.caller.mouth().is_done())
+        })
+    }
+
+    /// Everybody tries to fetch the sealed data; the merchant opens it.
+    fn fetch(&mut self, merchant: Merchant) -> Result<Fetched, DemoError> {
+        let doing = "hand out sealed data";
+        let path = format!("{}/secure-session/sealed", self.call);
+        let ask = |client: &Client| client.post(&path, &json!({})).map_err(unanswered(doing));
+        let relay = &self.relay;
+        let refused = [ask(&relay.operator)?.status, ask(&relay.engine)?.status];
+        let (first, again) = (ask(&relay.payment)?, ask(&relay.payment)?.status);
+        let sealed: Value = serde_json::from_slice(&first.body).unwrap_or_default();
+        let opened = sealed["jwe"].as_str().and_then(|jwe| merchant.open(jwe));
+        let opens = if opened.is_some() { "opens it" } else { "cannot open it" };
+        self.note(
+            Column::Script,
+            &format!("merchant: POST ../sealed -> {}; {opens}", first.status),
+        );
+        Ok(Fetched { opened, refused, again })
     }
 
     /// Follows the session until the parties hear each other again, and returns the last instant
@@ -187,6 +249,7 @@ impl Scene {
         began: Instant,
         cut: Instant,
         reopened: Option<Instant>,
+        sealed: Fetched,
         events: &Receiver<(Instant, String)>,
     ) -> Result<Told, DemoError> {
         let session = self.session()?;
@@ -204,13 +267,18 @@ impl Scene {
         }
         let stored = self.relay.stored()?;
         let log = self.relay.stop()?;
-        let mut engine_told = vec![String::from_utf8_lossy(&as_engine.body).into_owned()];
+        let mut engine_told = Vec::new();
         for (at, text) in events.try_iter() {
             if let Some(data) = text.strip_prefix("data:") {
                 self.lines.push(Line { at, column: Column::EngineTold, text: brief(data) });
             }
-            engine_told.push(text);
+            // Empty lines end an event, and comments keep the stream alive.
+            if !text.is_empty() && !text.starts_with(':') {
+                engine_told.push(text);
+            }
         }
+        let answer = String::from_utf8_lossy(&as_engine.body);
+        engine_told.push(format!("GET .../secure-session -> {answer}"));
         Ok(Told {
             began,
             cut,
@@ -220,6 +288,7 @@ impl Scene {
             engine_heard: self.engine.stop(),
             caller_heard: self.caller.stop(),
             session,
+            sealed,
             engine_told,
             recording: recording.body,
             stored,
@@ -266,6 +335,11 @@ impl Scene {
         }
         Err(DemoError::Relay { doing, detail: "it took too long".to_owned() })
     }
+}
+
+/// The card's date, MMYY: it is valid for two years more.
+pub(super) fn expiry() -> String {
+    format!("12{:02}", (clock::now().day().year + 2) % 100)
 }
 
 fn offer(address: SocketAddr) -> String {

@@ -5,16 +5,17 @@ use std::time::{Duration, Instant};
 use loadtest::Sound;
 
 use super::evidence::Finding;
+use super::interpreter::Utterance;
 use super::story::{Column, Told};
 
 /// Widths of the columns after the time.
-const WIDTHS: [usize; 4] = [26, 17, 30, 36];
+const WIDTHS: [usize; 4] = [30, 17, 30, 36];
 /// Sounds shorter than this are not worth a line.
 const SHORT: Duration = Duration::from_millis(60);
 
 /// Prints what each party did, heard and was told, by time.
-pub(super) fn print(told: &Told) {
-    row("", ["caller", "engine hears", "engine is told", "script and collector"]);
+pub(super) fn print(told: &Told, prompts: &[Utterance]) {
+    row("", ["caller", "engine hears", "engine is told", "script, collector and merchant"]);
     row("", WIDTHS.map(|width| "-".repeat(width - 2)).each_ref().map(String::as_str));
     let mut lines: Vec<(Instant, usize, String)> = heard_by_engine(told)
         .into_iter()
@@ -27,6 +28,7 @@ pub(super) fn print(told: &Told) {
             };
             (line.at, column, line.text.clone())
         }))
+        .chain(prompts.iter().map(|said| (said.at, 0, hears(said))))
         .collect();
     lines.sort_by_key(|(at, _, _)| *at);
     for (at, column, text) in lines {
@@ -35,6 +37,13 @@ pub(super) fn print(told: &Told) {
         let time = at.saturating_duration_since(told.began).as_secs_f64();
         row(&format!("{time:6.2} s"), cells);
     }
+    println!();
+}
+
+/// Prints what the engine was told, to the letter: all that its transcript can hold of the session.
+pub(super) fn print_transcript(told: &Told) {
+    println!("what the engine was told, word for word:");
+    told.engine_told.iter().for_each(|said| println!("  {said}"));
     println!();
 }
 
@@ -75,6 +84,12 @@ fn heard_by_engine(told: &Told) -> Vec<(Instant, &'static str)> {
         }
     }
     changes
+}
+
+/// A prompt as the caller hears it; it runs on over the columns beside it.
+fn hears(said: &Utterance) -> String {
+    let end = if said.is_whole { "\"" } else { "\" ... (a key ends it)" };
+    format!("hears: \"{}{end}", said.text)
 }
 
 fn row(time: &str, cells: [&str; 4]) {

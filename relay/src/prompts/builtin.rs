@@ -1,5 +1,6 @@
 //! The prompts that are built in.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::Write;
@@ -16,6 +17,8 @@ use super::{LanguageTag, Prompts, wav};
 static ASSETS: Dir<'static> = include_dir!("$CARGO_MANIFEST_DIR/assets/prompts");
 /// What tells about the folder, for whoever replaces a prompt.
 const README: &str = "README.md";
+/// What each clip of a language says.
+const TEXTS: &str = "texts.tsv";
 
 /// The voices of all languages built in; their samples stay where they are in the program.
 pub(super) fn prompts() -> Prompts {
@@ -29,6 +32,32 @@ pub(super) fn prompts() -> Prompts {
         })
         .collect();
     Prompts { voices }
+}
+
+/// What one built-in prompt says, in words and as the caller hears it.
+pub struct Spoken {
+    /// The name of its file below the language's folder, without `.wav`.
+    pub name: String,
+    /// Its words.
+    pub text: &'static str,
+    /// Its samples: mu-law at 8 kHz.
+    pub codes: Cow<'static, [u8]>,
+}
+
+/// All that the built-in prompts of a language can say, for whoever listens as a caller does.
+#[must_use]
+pub fn spoken(language: LanguageTag) -> Vec<Spoken> {
+    let Some(folder) = ASSETS.get_dir(language.to_string()) else { return Vec::new() };
+    let texts = folder.get_file(folder.path().join(TEXTS)).and_then(|file| file.contents_utf8());
+    let lines = texts.unwrap_or_default().lines().filter(|line| !line.starts_with('#'));
+    lines
+        .filter_map(|line| line.split_once('\t'))
+        .filter_map(|(name, text)| {
+            let file = folder.get_file(folder.path().join(format!("{name}{EXTENSION}")))?;
+            let codes = wav::read(file.contents()).ok()?;
+            Some(Spoken { name: name.to_owned(), text, codes })
+        })
+        .collect()
 }
 
 /// Writes the built-in prompts into a folder, with their texts and what the names mean, and
@@ -58,8 +87,8 @@ fn clips(folder: &'static Dir<'static>) -> Vec<Clip> {
         let path = file.path().strip_prefix(folder.path()).unwrap_or(file.path());
         let name = ClipName::parse(&path.to_string_lossy());
         let codes = match wav::read(file.contents()) {
-            Ok(std::borrow::Cow::Borrowed(codes)) => Codes::Builtin(codes),
-            Ok(std::borrow::Cow::Owned(codes)) => Codes::Loaded(codes.into()),
+            Ok(Cow::Borrowed(codes)) => Codes::Builtin(codes),
+            Ok(Cow::Owned(codes)) => Codes::Loaded(codes.into()),
             Err(error) => panic!("{}: {error}", file.path().display()),
         };
         Clip { name: name.expect("built-in clips have names of clips"), codes }

@@ -45,7 +45,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-pub use builtin::export;
+pub use builtin::{Spoken, export, spoken};
 pub use cue::Cue;
 pub use folder::{LanguageSurvey, PromptError, Survey, survey};
 pub use language::{LanguageTag, NotALanguage};
