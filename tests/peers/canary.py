@@ -5,6 +5,7 @@ whatever came out of the relay or stayed behind in it.
 """
 
 import base64
+import json
 import random
 import re
 import time
@@ -37,6 +38,11 @@ PLAN = {
         {"type": "security-code"},
     ]
 }
+# What becomes of what was keyed, by turns.
+SINKS = (
+    {"type": "discard"}, {"type": "seal", "key_id": "merchant"},
+    {"type": "connector", "name": "payments"},
+)  # fmt: skip
 # What an engine may be told.
 ENGINE_EVENTS = [b"secure_session.started", b"secure_session.ended"]
 # Packets that were on their way at an edge of the window belong to either side of it.
@@ -59,6 +65,7 @@ class Kind:
         ending = ENDINGS[self.number // len(WAYS) % len(ENDINGS)]
         turn = self.number // len(WAYS) // len(ENDINGS)
         self.ending = EARLY[(turn + self.number) % len(EARLY)] if ending == "early" else ending
+        self.sink = SINKS[self.number % len(SINKS)]
         self.stays_open = self.number % 2 == 1
         self._draw()
 
@@ -75,6 +82,11 @@ class Kind:
         if self.ending in EARLY:
             # In the middle of the card number.
             self.keys = self.keys[:22] + ("**" if self.ending == "star" else "")
+
+    @property
+    def is_fetched(self):
+        """Whether the merchant fetches what was sealed; else it waits to the end."""
+        return self.sink["type"] == "seal" and self.result == "pass" and not self.stays_open
 
     @property
     def result(self):
@@ -103,6 +115,10 @@ class Found:
     told: dict = field(default_factory=dict)
     loud: list = field(default_factory=list)
     secret: int = 0
+    # Whether no quiet was heard in time, so that an operator had the call drained once more.
+    was_held: bool = False
+    # Whether the merchant has what was keyed, if it fetched it.
+    is_with_merchant: bool = False
     # Whether the engine heard the caller before the cut, and after it.
     open_heard: tuple = (False, False)
 
@@ -110,8 +126,11 @@ class Found:
 class Session:
     """One call with one secure session."""
 
-    def __init__(self, relay, number, keys, listeners):
-        self.relay, self.kind, self._keys = relay, Kind(number), keys
+    def __init__(self, relay, number, keys, listeners, far_side):
+        self.relay, self.kind, self._far_side = relay, Kind(number), far_side
+        self._payment = keys["payment"]
+        self._keys = {role: keys[role] for role in listeners.ROLES}
+        self._is_with_merchant = False
         kind, self._listeners, self._told = self.kind, listeners, []
         self.caller = keyer.Keyer(number, kind.caller_law, kind.level, kind.twist)
         self.engine = keyer.Engine(kind.engine_law)
@@ -126,7 +145,7 @@ class Session:
         self.caller.start()
         self.engine.start()
         time.sleep(0.4)
-        call.enter(PLAN)
+        call.enter(PLAN | {"sink": self.kind.sink})
         self.cut = time.time()
         self.begin = self.cut - opened
         time.sleep(0.2)
@@ -134,7 +153,9 @@ class Session:
         self._post_keys()
         self._look()
         self._end()
-        self.result, self.still_cut = call.see_through(30)
+        self.result, self.still_cut = call.see_through(30, drains_again=True)
+        if self.kind.is_fetched:
+            self._fetch()
         self._look()
         time.sleep(0.5)
         self.stayed = time.time()
@@ -167,7 +188,8 @@ class Session:
         found.audio = b"".join(
             samples[octet] for one in during if one.payload_type == law for octet in one.payload
         )
-        found.told = self._told_by_role()
+        found.was_held = self.call.was_held
+        found.told, found.is_with_merchant = self._told_by_role(), self._is_with_merchant
         found.secret = sum(len(payload) for _, payload in self._secret_frames())
         found.open_heard = self._is_heard_when_open()
         found.hits = self._hits(during, canaries)
@@ -278,6 +300,17 @@ class Session:
                 self.caller.pressed.append(time.time())
             self.post(self.call, key)
 
+    def _fetch(self):
+        """As the merchant, who opens what was sealed."""
+        path = f"/v1/calls/{self.call.id}/secure-session/sealed"
+        answer = self.relay.ask_as(self._payment, "POST", path)
+        self._told.append(answer)
+        sealed = json.loads(answer[answer.index(b"{") :])
+        keyed = self._far_side.open_sealed(sealed["jwe"])
+        names = [field["type"] for field in PLAN["fields"]]
+        entries = [self.kind.entries[0], *self.kind.entries[-3:]]
+        self._is_with_merchant = [keyed[name] for name in names] == entries
+
     def _end(self):
         """Leaves a session whose script ends in the middle."""
         if self.kind.ending == "cancel":
@@ -308,6 +341,11 @@ def check(found, count):
                for one in found if one.result != one.kind.result]  # fmt: skip
     checks.equal(len(found), count, "sessions")
     checks.equal(strange, [], "sessions with another verdict than they should have")
+    lost = [one.kind.number for one in found if one.kind.is_fetched != one.is_with_merchant]
+    checks.equal(lost, [], "sessions whose sealed data is not what was keyed")
+    # What stalls the callers keeps the relay from hearing the quiet that it waits for.
+    held = sum(one.was_held for one in found)
+    checks.expect(held < 0.05 * len(found), f"calls that were held: {held}")
     unheard = [one.kind.number for one in found if not one.open_heard[0]]
     checks.equal(unheard, [], "sessions whose caller was not heard before the cut")
     # The moment behind the cut is short, and a stall of the machine may swallow it.

@@ -11,6 +11,7 @@ import traceback
 
 import canary
 import checks
+import far_side
 import g711
 import hostile
 import listeners
@@ -33,13 +34,14 @@ _fork = multiprocessing.get_context("fork")
 class Batch:
     """Sessions that are played at a time, over processes that leave a core to the relay."""
 
-    def __init__(self, relay, numbers, keys, canaries):
+    def __init__(self, relay, numbers, keys, canaries, outside):
         self._numbers = numbers
         self._over, self._looked = _fork.Semaphore(0), _fork.Event()
         self._results = _fork.Queue()
         self._processes = [
             _fork.Process(
-                target=self._play, args=(relay, numbers[index::PROCESSES], keys, canaries, index)
+                target=self._play,
+                args=(relay, numbers[index::PROCESSES], keys, canaries, outside, index),
             )
             for index in range(PROCESSES)
         ]
@@ -69,13 +71,13 @@ class Batch:
                 process.kill()
             process.join()
 
-    def _play(self, relay, numbers, keys, canaries, index):
+    def _play(self, relay, numbers, keys, canaries, outside, index):
         try:
             os.nice(5)  # the relay comes first, as if it had the machine to itself
             party.use_ports_from(30_000 + 10_000 * index)
             ears = listeners.Listeners(keys)
             ears.start()
-            sessions = [canary.Session(relay, number, keys, ears) for number in numbers]
+            sessions = [canary.Session(relay, number, keys, ears, outside) for number in numbers]
             failures = queue.SimpleQueue()
             threads = [
                 threading.Thread(target=self._play_one, args=(session, number, failures))
@@ -108,7 +110,7 @@ class Batch:
             self._over.release()
 
 
-def play_all(relay, count, look):
+def play_all(relay, outside, count, look):
     """All the sessions, batch by batch.
 
     `look` is called in the middle of each batch, while keys are pressed, and a moment after its end.
@@ -117,7 +119,7 @@ def play_all(relay, count, look):
     found = []
     for start in range(0, count, PROCESSES * AT_ONCE):
         numbers = range(start, min(count, start + PROCESSES * AT_ONCE))
-        with Batch(relay, list(numbers), keys, canaries) as batch:
+        with Batch(relay, list(numbers), keys, canaries, outside) as batch:
             time.sleep(MIDDLE)
             look("while keying", canaries)
             batch.wait()
@@ -130,7 +132,7 @@ def play_all(relay, count, look):
 
 def sessions(binary, count=COUNT):
     """Nothing of what was keyed is in any sink, nor can the engine tell when a key was pressed."""
-    with sotto.Sotto(binary) as relay:
+    with far_side.FarSide() as outside, sotto.Sotto(binary, settings=outside.settings) as relay:
         kept, left, secret = memory.Memory(relay.pid), {}, []
         kept.remember()
 
@@ -144,7 +146,10 @@ def sessions(binary, count=COUNT):
             for sink, parts in looks.items():
                 left.setdefault(sink, set()).update(search(canaries, parts))
 
-        found, canaries = play_all(relay, count, look)
+        found, canaries = play_all(relay, outside, count, look)
+        check_deliveries(found, outside)
+        told = [octets for requests in outside.told.values() for octets in requests]
+        left["webhooks"] = canaries.find(b"\n".join(told))
         left["metrics"] = canaries.find(relay.metrics().encode())
         left["files"] = search(canaries, relay.files())
         answers = hostile.requests(relay)
@@ -162,10 +167,27 @@ def sessions(binary, count=COUNT):
     side_channel.check_power(found)
     if side_channel.judge(found, "masked") <= side_channel.LEVEL:
         # By chance alone one run in a hundred comes here; what is no chance comes again.
-        with sotto.Sotto(binary) as relay:
-            again, _ = play_all(relay, count, lambda *_: None)
+        with far_side.FarSide() as outside, sotto.Sotto(binary, settings=outside.settings) as relay:
+            again, _ = play_all(relay, outside, count, lambda *_: None)
         p = side_channel.judge(again, "masked, once more")
         checks.expect(p > side_channel.LEVEL, f"the engine's packets don't tell of keys: p = {p}")
+
+
+def check_deliveries(found, outside):
+    """What was keyed went where it was ordered to, and webhooks told what they tell."""
+    paid = sum(one.kind.sink["type"] == "connector" and one.result == "pass" for one in found)
+    checks.equal(len(outside.paid), paid, "sessions that the payment service gave a token for")
+    cards = {one["cardnumber"] for one in outside.paid}
+    checks.expect(cards <= {card for card, _ in canary.CARDS}, "cards that were keyed")
+    # A start and an end for the engine's receiver; staff's also hears of fields.
+    counts = {audience: len(requests) for audience, requests in outside.told.items()}
+    checks.equal(counts["engine"], 2 * len(found), "webhooks for an engine's receiver")
+    checks.expect(counts["staff"] > counts["engine"], f"webhooks for staff, not {counts}")
+    fetched = sum(one.is_with_merchant for one in found)
+    checks.figure(
+        f"figure: canary: {paid} cards at the payment service, {fetched} sealed ones opened by "
+        f"the merchant, {sum(counts.values())} webhooks"
+    )
 
 
 def search(canaries, parts):
@@ -214,10 +236,12 @@ def find_planted(kept, canaries, found, log):
     # One form for each session, all forms by turns.
     planted = [one[number % len(one)] for number, one in enumerate(forms)]
     room = [one.ljust(256, b"\0") for one in planted]
-    kept.plant(b"".join(room))
     owners = {}
+    kept.plant(b"".join(room))
     in_memory = search(canaries, kept.changed())
     owners["process memory"] = len({owner for owner, _ in in_memory})
+    # Once more: the thread on whose stack it was may have ended meanwhile.
+    kept.plant(b"".join(room))
     owners["cores"] = len({owner for owner, _ in search(canaries, kept.core())})
     lines = b"".join(b'{"level":"TRACE","message":"key %s"}\n' % one for one in planted)
     owners["log"] = len({owner for owner, _ in canaries.find(log + lines)})
@@ -257,8 +281,10 @@ def check_engine_events(found):
 
 def control(binary, count=COUNT):
     """With masking broken the same search finds every session, and the keys' times too."""
-    with sotto.Sotto(binary, broken=True, trace=False) as relay:
-        found, _ = play_all(relay, count, lambda *_: None)
+    with far_side.FarSide() as outside, sotto.Sotto(
+        binary, broken=True, trace=False, settings=outside.settings
+    ) as relay:
+        found, _ = play_all(relay, outside, count, lambda *_: None)
     sinks = {sink: sum(bool(one.hits[sink]) for one in found) for sink in found[0].hits}
     for sink, sessions in sinks.items():
         checks.figure(f"figure: control: masking broken: hits in {sink} in {sessions} of {count}")

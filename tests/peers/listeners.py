@@ -11,9 +11,13 @@ import sotto
 class Listeners(threading.Thread):
     """Reads event streams, all in one thread, until stopped."""
 
+    # Who may hear a call's events.
+    ROLES = ("operator", "script", "engine")
+
     def __init__(self, keys):
         super().__init__(daemon=True)
-        self._keys, self._selector, self._stopping = keys, selectors.DefaultSelector(), False
+        self._keys = {role: keys[role] for role in self.ROLES}
+        self._selector, self._stopping = selectors.DefaultSelector(), False
         self._lock = threading.Lock()
 
     def follow(self, call):

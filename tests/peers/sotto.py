@@ -98,7 +98,7 @@ class Sotto:
         """A key of each role, by role; the running process knows them."""
         keys = {"operator": self._key}
         state = str(Path(self._state.name) / "state")
-        for role in ("script", "engine"):
+        for role in ("script", "engine", "payment"):
             command = [self._binary, "keys", "add", "--role", role, "--state-dir", state]
             done = subprocess.run(command, capture_output=True, text=True, check=True)
             keys[role] = done.stdout.strip()
@@ -174,7 +174,7 @@ class Call:
     """One call as the REST API shows it."""
 
     def __init__(self, sotto, opened):
-        self.sotto, self.id = sotto, opened["id"]
+        self.sotto, self.id, self.was_held = sotto, opened["id"], False
         self.answer = opened["caller"]["sdp"]
         host, port = opened["engine"]["address"].rsplit(":", 1)
         self.engine_port = (host, int(port))
@@ -201,8 +201,11 @@ class Call:
 
         return checks.wait_until(reached, seconds, f"a session that is {state}")
 
-    def see_through(self, seconds=40):
-        """Waits for the end of a session: its result, and the last time it was seen to hold."""
+    def see_through(self, seconds=40, drains_again=False):
+        """Waits for the end of a session: its result, and the last time it was seen to hold.
+
+        On a stalling line no quiet may be heard in time; an operator then has it drained once more.
+        """
         begun = held = time.time()
         while True:
             asked = time.time()
@@ -210,6 +213,9 @@ class Call:
             if session["state"] == "ended":
                 return session["result"], held
             held = asked
+            if drains_again and session["state"] == "held":
+                self.do("DELETE", "/secure-session", expected=(200, 202, 204))
+                self.was_held = True
             checks.expect(held < begun + seconds, f"a session that is still {session['state']}")
             time.sleep(0.05)
 

@@ -11,6 +11,7 @@ import time
 
 import canary
 import checks
+import far_side
 import listeners
 import memory
 import scan
@@ -46,7 +47,9 @@ class AtOnce:
 
 def one_session(binary):
     """No run of the keys is left at any stride, whichever way the requests came."""
-    with sotto.Sotto(binary, trace=False) as relay:
+    with far_side.FarSide() as outside, sotto.Sotto(
+        binary, trace=False, settings=outside.settings
+    ) as relay:
         keys, kept = relay.keys(), memory.Memory(relay.pid)
         ears = listeners.Listeners(keys)
         ears.start()
@@ -55,7 +58,9 @@ def one_session(binary):
             "in one segment each": AtOnce(relay, stays=True),
             "over a connection each": AtOnce(relay, stays=False),
         }
-        left = {way: play(relay, kept, keys, ears, poster) for way, poster in ways.items()}
+        left = {
+            way: play(relay, outside, kept, keys, ears, poster) for way, poster in ways.items()
+        }
         entries = canary.Kind(NUMBER).entries
         digits = "".join(entries).encode()
         planted = b"".join(bytes([octet - 48]) + b"\xa5" * 95 for octet in digits)
@@ -74,10 +79,10 @@ def one_session(binary):
                  dict.fromkeys(left, (set(), 0)), "what is left of keys")  # fmt: skip
 
 
-def play(relay, kept, keys, ears, poster):
+def play(relay, outside, kept, keys, ears, poster):
     """One session, and a second later what has changed: its size, hits, and requests left."""
     kept.remember()
-    session = canary.Session(relay, NUMBER, keys, ears)
+    session = canary.Session(relay, NUMBER, keys, ears, outside)
     if poster:
         session.post = poster.post
     session.play()
