@@ -17,7 +17,7 @@ import memory
 import scan
 import sotto
 
-STRIDES = range(1, 513)  # octets; the relay's largest command takes about a hundred
+STRIDES = range(1, 257)  # octets; the relay's largest command takes about a hundred
 NUMBER = 2  # of the first session that keys by REST alone
 BODY = re.compile(rb'digit": ?"[0-9*#]"')  # a request that is still there
 _NO_DIGIT = re.compile(rb"[^0-9]")

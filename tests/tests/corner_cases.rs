@@ -11,12 +11,12 @@
 //! | 7 | redundant events | `leak_hunt`, `simulation`, `dtmf/tests/event_cases.rs` |
 //! | 8 | several event payload types | `leak_hunt`, `relay/tests/sdp_offers.rs` |
 //! | 9 | event and tone at once | `dtmf/tests/detector.rs` |
-//! | 10 | a digit beside the media | `control-api/tests/corner_cases.rs` holds it; `tests/peers/sipp.py` |
+//! | 10 | a digit beside the media | `control-api/tests/corner_cases_over_rest.rs` holds it; `tests/peers/sipp.py` |
 //! | 11 | an echo of the keypad | `relay/src/prompts/player.rs` |
 //! | 12 | digits said aloud | `talk_gauge` |
 //! | 13 | an exit while keys are typed | `secure_flip`, `leak_hunt` |
 //! | 14 | new flows in the cut | `leak_hunt`, `tests/peers/baresip.py` |
-//! | 15 | an engine that wants out | `control-api/tests/corner_cases.rs` holds it; `auth` |
+//! | 15 | an engine that wants out | `control-api/tests/corner_cases_over_rest.rs` holds it; `auth` |
 //! | 16 | a crash | `control-api/tests/process.rs` holds it |
 //! | 17 | the longest session | `dtmf/tests/collector.rs` |
 //! | 18 | a hang-up in the middle | `leak_hunt`, `dtmf/tests/collector_memory.rs` |
@@ -26,7 +26,7 @@
 //! | 22 | SRTP state of our own | `leak_hunt`, `relay/tests/srtp_differential.rs` |
 //! | 23 | a tone too faint for a key | `dtmf/tests/tone_acceptance.rs` |
 //! | 24 | forged packets | `leak_hunt`, `tests/peers/attacks.py` |
-//! | 25 | entering and leaving twice | `control-api/tests/corner_cases.rs` holds it; `idempotency` |
+//! | 25 | entering and leaving twice | `control-api/tests/corner_cases_over_rest.rs` holds it; `idempotency` |
 //! | 26 | the delay begins and ends | `leak_hunt` |
 //! | 27 | debugging artefacts | `control-api/tests/logs.rs` holds it; `tests/peers` |
 //! | 28 | what cannot be wiped | `SECURITY.md` |
