@@ -299,6 +299,25 @@ async fn a_script_captures_one_field_after_the_other() {
     assert_eq!(ended["result"], "fail");
 }
 
+/// No quiet can be heard of a caller who sends nothing, so the cut is held: five seconds after the
+/// last key, to the millisecond.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_engine_is_not_told_that_a_cut_is_held() {
+    let rig = Rig::new("held");
+    let call = rig.open().await;
+    let path = format!("{call}/secure-session");
+    rig.post(Role::Script, &path, card_plan()).await.expect(201);
+    rig.key(&call, KEYED).await;
+    let told = rig.get(Role::Engine, &path).await.json();
+    let script = wait_for(&rig, Role::Script, &path, "held").await;
+    assert_eq!(script["result"], "pass", "the control: it is held, and those who may know do");
+    assert_eq!(rig.get(Role::Engine, &path).await.json(), told);
+    assert_eq!((&told["state"], &told["result"]), (&json!("collecting"), &Value::Null));
+    rig.delete(Role::Script, &call).await.expect(204);
+    let ended = wait_for(&rig, Role::Engine, &path, "ended").await;
+    assert_eq!(ended["result"], "pass");
+}
+
 /// The ends of a key event may be sent in one burst: a count of packets that goes on in a cut is
 /// passed in steps sooner by two packets for each key, and whoever polls it can count the keys.
 #[tokio::test(flavor = "multi_thread")]
