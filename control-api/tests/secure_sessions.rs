@@ -6,8 +6,9 @@ mod rig;
 
 use std::time::Duration;
 
-use axum::body::Body;
+use axum::body::{Body, to_bytes};
 use axum::http::{Method, Request};
+use control_api::clock;
 use control_api::keys::Role;
 use rig::{Rig, Talker, card_plan, open_body};
 use serde_json::{Value, json};
@@ -353,4 +354,29 @@ async fn what_a_caller_sends_in_a_cut_is_not_counted_for_a_script() {
     let after = rig.get(Role::Script, &call).await.json();
     assert_eq!(after["legs"]["caller"], before["legs"]["caller"]);
     assert_eq!(before["legs"]["caller"]["packets_received"], 100, "the control");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn figures_tell_of_a_verdict_in_whole_seconds() {
+    let rig = Rig::new("figures");
+    let call = rig.open().await;
+    rig.post(Role::Script, &format!("{call}/secure-session"), card_plan()).await.expect(201);
+    let figures = async || {
+        let request = Request::get("/metrics").body(Body::empty()).unwrap();
+        let answer = control_api::health::app(&rig.control).oneshot(request).await.unwrap();
+        let body = to_bytes(answer.into_body(), 100_000).await.unwrap();
+        String::from_utf8(body.to_vec()).unwrap()
+    };
+    while clock::now().unix_ms() % 1000 > 200 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let (second, before) = (clock::now().whole_seconds(), figures().await);
+    rig.key(&call, KEYED).await;
+    wait_for(&rig, Role::Script, &format!("{call}/secure-session"), "draining").await;
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    let after = figures().await;
+    assert!(clock::now().whole_seconds() > second || after == before, "{after}");
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let passed = "sotto_secure_sessions_total{result=\"pass\"} 1";
+    assert!(figures().await.contains(passed) && !before.contains(passed), "the control");
 }
