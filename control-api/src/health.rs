@@ -1,8 +1,8 @@
 //! Health: whether the process lives, whether it takes calls, and its figures for Prometheus.
 
 use std::fmt::{self, Write};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::Router;
@@ -15,7 +15,7 @@ use relay::io::FLIP_BUCKETS_US;
 use relay::switchboard::DropReason;
 
 use crate::Control;
-use crate::clock;
+use crate::clock::{self, Timestamp};
 use crate::dto::secure_session::ResultName;
 
 /// How often all calls are looked at for what they dropped.
@@ -32,6 +32,7 @@ pub struct Metrics {
     erased_on_request: AtomicU64,
     erased_by_age: AtomicU64,
     not_erased: AtomicU64,
+    told: Mutex<Option<(Timestamp, String)>>,
 }
 
 /// How the erasure of a recording ended.
@@ -105,9 +106,23 @@ async fn ready(State(control): State<Arc<Control>>) -> (StatusCode, &'static str
 }
 
 async fn metrics(State(control): State<Arc<Control>>) -> impl IntoResponse {
-    let mut text = Exposition(String::with_capacity(4096));
-    text.describe(&control);
-    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text.0)
+    let text = figures_of_this_second(&control, clock::now().whole_seconds());
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text)
+}
+
+/// The figures, the same for a whole second: a verdict and a delivery are counted at the moment of
+/// the last key, which is told in whole seconds like every other time.
+fn figures_of_this_second(control: &Control, second: Timestamp) -> String {
+    let mut told = control.metrics.told.lock().unwrap_or_else(PoisonError::into_inner);
+    match &*told {
+        Some((at, text)) if *at == second => text.clone(),
+        Some(_) | None => {
+            let mut text = Exposition(String::with_capacity(4096));
+            text.describe(control);
+            *told = Some((second, text.0.clone()));
+            text.0
+        }
+    }
 }
 
 /// Prometheus' text format. Every label has a fixed, small set of values; none names a call.

@@ -1,5 +1,6 @@
 //! Process: logs, panics and signals of the `sotto` binary.
 
+use std::fmt;
 use std::io;
 use std::panic::PanicHookInfo;
 
@@ -7,14 +8,28 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::Metadata;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::filter_fn;
+use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::time::FormatTime;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
+
+use crate::clock;
 
 /// Name of the threads on which a panic ends one request only.
 pub const CONTROL_THREAD: &str = "control";
 
 /// What is logged unless `RUST_LOG` says otherwise.
 const DEFAULT_FILTER: &str = "info";
+
+/// The times of log lines: whole seconds, as those of events. A delivery or a webhook that is refused
+/// is told within a millisecond of the key that it is about.
+struct WholeSeconds;
+
+impl FormatTime for WholeSeconds {
+    fn format_time(&self, writer: &mut Writer<'_>) -> fmt::Result {
+        write!(writer, "{}", clock::now().whole_seconds())
+    }
+}
 
 /// Logs to standard error, one JSON object a line, control characters escaped.
 pub fn start_logs() {
@@ -23,6 +38,7 @@ pub fn start_logs() {
         .json()
         .flatten_event(true)
         .with_span_list(false)
+        .with_timer(WholeSeconds)
         .with_writer(io::stderr)
         .with_env_filter(filter)
         .finish()

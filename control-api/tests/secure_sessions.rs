@@ -6,8 +6,9 @@ mod rig;
 
 use std::time::Duration;
 
-use axum::body::Body;
+use axum::body::{Body, to_bytes};
 use axum::http::{Method, Request};
+use control_api::clock;
 use control_api::keys::Role;
 use rig::{Rig, Talker, card_plan, open_body};
 use serde_json::{Value, json};
@@ -297,4 +298,85 @@ async fn a_script_captures_one_field_after_the_other() {
     rig.delete(Role::Script, &path).await.expect(204);
     let ended = wait_for(&rig, Role::Script, &path, "ended").await;
     assert_eq!(ended["result"], "fail");
+}
+
+/// No quiet can be heard of a caller who sends nothing, so the cut is held: five seconds after the
+/// last key, to the millisecond.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_engine_is_not_told_that_a_cut_is_held() {
+    let rig = Rig::new("held");
+    let call = rig.open().await;
+    let path = format!("{call}/secure-session");
+    rig.post(Role::Script, &path, card_plan()).await.expect(201);
+    rig.key(&call, KEYED).await;
+    let told = rig.get(Role::Engine, &path).await.json();
+    let script = wait_for(&rig, Role::Script, &path, "held").await;
+    assert_eq!(script["result"], "pass", "the control: it is held, and those who may know do");
+    assert_eq!(rig.get(Role::Engine, &path).await.json(), told);
+    assert_eq!((&told["state"], &told["result"]), (&json!("collecting"), &Value::Null));
+    rig.delete(Role::Script, &call).await.expect(204);
+    let ended = wait_for(&rig, Role::Engine, &path, "ended").await;
+    assert_eq!(ended["result"], "pass");
+}
+
+/// The ends of a key event may be sent in one burst: a count of packets that goes on in a cut is
+/// passed in steps sooner by two packets for each key, and whoever polls it can count the keys.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_caller_sends_in_a_cut_is_not_counted_for_a_script() {
+    let rig = Rig::new("counted");
+    let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    let body = open_body(socket.local_addr().unwrap().port(), 40_000);
+    let opened = rig.post(Role::Script, "/v1/calls", body).await.expect(201).json();
+    let port = rig::answer_port(opened["caller"]["sdp"].as_str().unwrap());
+    let call = format!("/v1/calls/{}", opened["id"].as_str().unwrap());
+    let send = |numbers: std::ops::Range<u16>, kind: u8| {
+        for number in numbers {
+            let mut packet = vec![0x80, kind];
+            packet.extend(number.to_be_bytes());
+            packet.extend((u32::from(number) * 160).to_be_bytes());
+            packet.extend([1, 2, 3, 4]);
+            packet.extend([0xff; 160]);
+            socket.send_to(&packet, ("127.0.0.1", port)).unwrap();
+            std::thread::sleep(Duration::from_micros(200));
+        }
+    };
+    send(0..110, 0);
+    rig.post(Role::Script, &format!("{call}/secure-session"), card_plan()).await.expect(201);
+    let before = rig.get(Role::Script, &call).await.json();
+    send(110..350, 0);
+    send(350..590, 96);
+    let operator = rig.get(Role::Operator, &call).await.json();
+    let leg = &operator["legs"]["caller"];
+    assert_eq!(
+        (&leg["packets_received"], &leg["drops"]["unknown_payload"]),
+        (&json!(590), &json!(240))
+    );
+    let after = rig.get(Role::Script, &call).await.json();
+    assert_eq!(after["legs"]["caller"], before["legs"]["caller"]);
+    assert_eq!(before["legs"]["caller"]["packets_received"], 100, "the control");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn figures_tell_of_a_verdict_in_whole_seconds() {
+    let rig = Rig::new("figures");
+    let call = rig.open().await;
+    rig.post(Role::Script, &format!("{call}/secure-session"), card_plan()).await.expect(201);
+    let figures = async || {
+        let request = Request::get("/metrics").body(Body::empty()).unwrap();
+        let answer = control_api::health::app(&rig.control).oneshot(request).await.unwrap();
+        let body = to_bytes(answer.into_body(), 100_000).await.unwrap();
+        String::from_utf8(body.to_vec()).unwrap()
+    };
+    while clock::now().unix_ms() % 1000 > 200 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let (second, before) = (clock::now().whole_seconds(), figures().await);
+    rig.key(&call, KEYED).await;
+    wait_for(&rig, Role::Script, &format!("{call}/secure-session"), "draining").await;
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    let after = figures().await;
+    assert!(clock::now().whole_seconds() > second || after == before, "{after}");
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let passed = "sotto_secure_sessions_total{result=\"pass\"} 1";
+    assert!(figures().await.contains(passed) && !before.contains(passed), "the control");
 }

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
+use dtmf::expiry::Date;
 use dtmf::g711::Law;
+use dtmf::{CardMode, Field, FieldKind, PlanRequest, SecurePlan};
 use loadtest::KeyMethod;
 use relay::switchboard::{Command, EventKind, Phase, Refusal, Reply};
 use system_tests::sim_net::Weather;
@@ -127,4 +129,31 @@ fn a_call_that_never_gets_quiet_stays_cut_until_an_operator_acts() {
     world.command(Command::Cancel { call: CALL }).map(drop).expect("a held call can be drained");
     let end = world.now + 5_000 * MS;
     assert!(world.run_until(end, |world| world.reopened().is_some()));
+}
+
+/// An entry of no fixed length is taken for whole when no key has come for a while. A caller who has
+/// only paused goes on in the middle of it.
+#[test]
+fn who_goes_on_keying_after_a_pause_is_not_heard() {
+    let mut world = world(KeyMethod::Tones, false);
+    world.run(1_000 * MS);
+    let field = Field {
+        inter_key_timeout: 1_000 * MS,
+        ..Field::new(FieldKind::PostalCode { min: 4, max: 10 })
+    };
+    let today = Date::new(2026, 11, 24).expect("a date");
+    let plan = SecurePlan::new(PlanRequest::new(&[field], today, CardMode::Test)).expect("a plan");
+    world.enter(7, plan).expect("an open call can be cut");
+    world.run(100 * MS);
+    world.caller.press(keys("1234"));
+    let end = world.now + 5_000 * MS;
+    assert!(world.run_until(end, |world| world.verdict().is_some()), "the control");
+    assert_eq!(world.verdict().map(|verdict| verdict.as_str()), Some("success"));
+    world.run(800 * MS);
+    world.caller.press(keys("5678"));
+    world.run(1_500 * MS);
+    assert_eq!(world.ear.keys_heard(), 0, "nothing of the number was heard");
+    assert_eq!(world.leaked_to_engine, 0);
+    let end = world.now + 6_000 * MS;
+    assert!(world.run_until(end, |world| world.reopened().is_some()), "and then it reopens");
 }

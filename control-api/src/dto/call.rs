@@ -389,7 +389,9 @@ pub struct LegsView {
 /// One leg's counters and quality.
 #[derive(Serialize, ToSchema)]
 pub struct LegView {
-    /// Exact for operators, in steps of 100 for scripts; so is `packets_sent`.
+    /// Exact for operators. For scripts in steps of 100, as `packets_sent` and `drops` are, and
+    /// without what the caller sent in a cut: the moments at which a step is passed tell of each
+    /// packet.
     packets_received: u64,
     packets_sent: u64,
     /// Negative where duplicates came (RFC 3550 appendix A.3). For operators alone: the ends of a
@@ -448,14 +450,15 @@ impl LegView {
             Role::Script | Role::Engine | Role::Payment => false,
         };
         let quality = is_operator || !is_cut;
-        let told = |packets: u64| {
-            if is_operator { packets } else { packets / COARSE_PACKETS * COARSE_PACKETS }
+        let told = |packets: u64, in_cuts: u64| {
+            let open = packets.saturating_sub(in_cuts);
+            if is_operator { packets } else { open / COARSE_PACKETS * COARSE_PACKETS }
         };
         // One decimal: finer steps would follow single packets.
         let mos = f64::from(leg.mos_hundredths / 10) / 10.0;
         LegView {
-            packets_received: told(leg.packets_received),
-            packets_sent: told(leg.packets_sent),
+            packets_received: told(leg.packets_received, leg.in_cuts.packets_received),
+            packets_sent: told(leg.packets_sent, 0),
             packets_lost: is_operator.then_some(leg.packets_lost),
             jitter_ms: quality.then(|| milliseconds(leg.jitter)),
             round_trip_ms: leg.round_trip.map(milliseconds),
@@ -466,8 +469,9 @@ impl LegView {
 }
 
 impl DropsView {
-    fn of(leg: &LegSnapshot, told: impl Fn(u64) -> u64) -> DropsView {
-        let count = |reason: DropReason| told(leg.drops.get(reason.index()).copied().unwrap_or(0));
+    fn of(leg: &LegSnapshot, told: impl Fn(u64, u64) -> u64) -> DropsView {
+        let count =
+            |reason: DropReason| told(leg.drops[reason.index()], leg.in_cuts.drops[reason.index()]);
         DropsView {
             malformed: count(DropReason::Malformed),
             unknown_peer: count(DropReason::UnknownPeer),

@@ -63,12 +63,10 @@ impl ModelAnswer {
             };
         };
         let next = match session.standing() {
-            (StateName::Collecting | StateName::Draining, _) => {
-                "The caller is keying, and you hear silence. Call wait_for_secure_result."
-            }
-            (StateName::Held, _) => {
-                "The line stays closed until a person has looked at it. Call \
-                 wait_for_secure_result, or hand the call over to a person."
+            // That a cut is held would tell when the last key was.
+            (StateName::Collecting | StateName::Draining | StateName::Held, _) => {
+                "The caller is keying, and you hear silence. Call wait_for_secure_result; if it \
+                 goes on for minutes, hand the call over to a person."
             }
             (StateName::Ended, Some(ResultName::Pass)) => {
                 "It passed. Tell the caller so and go on."

@@ -84,7 +84,7 @@ pub enum StateName {
     Collecting,
     /// The verdict stands; the cut holds until quiet is heard. An engine is told `collecting`.
     Draining,
-    /// No quiet was heard: the cut holds until an operator ends it.
+    /// No quiet was heard: the cut holds until an operator ends it. An engine is told `collecting`.
     Held,
     /// The parties hear each other again, or the call is over.
     Ended,
@@ -182,12 +182,13 @@ impl SessionView {
         (self.state, self.result)
     }
 
-    /// While the cut drains an engine is told that keys are collected: the moment of the verdict
-    /// is the moment of the last key.
+    /// While the cut holds an engine is told that keys are collected: the moment of the verdict is
+    /// the moment of the last key, and a cut that is not quiet is held a fixed time after it.
     fn for_engine(record: &SessionRecord) -> SessionView {
         let (state, result) = match record.state {
-            SessionState::Collecting | SessionState::Draining => (StateName::Collecting, None),
-            SessionState::Held => (StateName::Held, Some(ResultName::of(record.verdict))),
+            SessionState::Collecting | SessionState::Draining | SessionState::Held => {
+                (StateName::Collecting, None)
+            }
             SessionState::Ended => (StateName::Ended, Some(ResultName::of(record.verdict))),
         };
         SessionView {

@@ -181,7 +181,7 @@ fn answer_schema() -> Value {
         "type": "object",
         "properties": {
             "id": { "type": "string", "description": "The session; absent if there was none." },
-            "state": { "type": "string", "enum": ["none", "collecting", "held", "ended"] },
+            "state": { "type": "string", "enum": ["none", "collecting", "ended"] },
             "result": { "enum": ["pass", "fail", null] },
             "next": { "type": "string", "description": "What to do now." },
         },

@@ -186,12 +186,16 @@ impl Outgoing {
         self.octets.clone()
     }
 
-    /// Whether `text` holds one of the longer entries, whatever stands between its digits.
+    /// Whether `text` holds one of the longer entries, whatever stands between its digits, and also
+    /// without the zeros in front that a number would not have.
     #[must_use]
     pub fn is_repeated_in(&self, text: &str) -> bool {
         self.marks.places[..self.marks.count].iter().any(|(start, length)| {
             let start = usize::from(*start);
             let entry = &self.octets[start..start + usize::from(*length)];
+            let zeros = entry.iter().take_while(|octet| **octet == b'0').count();
+            // Not so many that what is left turns up by chance.
+            let entry = &entry[zeros.min(entry.len().saturating_sub(TELLING_DIGITS))..];
             // The digits of `text` from each octet on, without a copy of them.
             (0..text.len()).any(|at| {
                 let digits = text.as_bytes()[at..].iter().filter(|octet| octet.is_ascii_digit());
@@ -285,6 +289,12 @@ mod tests {
         ] {
             assert!(outgoing.is_repeated_in(repeated), "{repeated}");
         }
+        let mut account = Clear::locked().unwrap();
+        account.open().unwrap();
+        account.digits("a", &keyed("0012345678")).unwrap();
+        let account = Outgoing::new(account);
+        assert!(account.is_repeated_in("12345678"), "as a number, without its zeros in front");
+        assert!(account.is_repeated_in("0012345678") && !account.is_repeated_in("2345678"));
         for other in ["", "tok_123", "424242424242424", "4242424242424241", "tok_1N3XqzL"] {
             assert!(!outgoing.is_repeated_in(other), "{other}");
         }

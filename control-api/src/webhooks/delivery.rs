@@ -98,13 +98,16 @@ impl Schedule {
     }
 
     /// When to try again after `attempts` failures (1 or more), if at all; `random` moves it by up
-    /// to a fifth either way.
+    /// to a fifth either way. It counts from the end of the second that `now` lies in: `now` may be
+    /// the moment of the key that the event tells of, and the shift has few enough values to be
+    /// found out.
     #[must_use]
     pub fn next(&self, now: Timestamp, attempts: u32, random: u32) -> Option<Timestamp> {
         let index = usize::try_from(attempts.checked_sub(1)?).ok()?;
         let delay = u64::try_from(self.delays.get(index)?.as_millis()).ok()?;
         let factor = 256 - JITTER + u64::from(random) % (2 * JITTER + 1);
-        Some(now.after(Duration::from_millis(delay.saturating_mul(factor) / 256)))
+        let from = now.after(Duration::from_millis(999)).whole_seconds();
+        Some(from.after(Duration::from_millis(delay.saturating_mul(factor) / 256)))
     }
 }
 
@@ -156,5 +159,14 @@ mod tests {
         assert_eq!(schedule.next(now, 8, 0), None);
         assert_eq!(schedule.next(now, 0, 0), None);
         assert_eq!(Schedule::new(vec![Duration::ZERO]).next(now, 1, 7), Some(now));
+    }
+
+    /// The first attempt may fail at once, within a millisecond of the key that the event tells of.
+    #[test]
+    fn no_next_attempt_tells_the_millisecond_of_the_last() {
+        let schedule = Schedule::default();
+        let next = |ms: u64| schedule.next(Timestamp::from_unix_ms(1_000_000 + ms), 1, 7);
+        assert!((1..=1000).all(|ms| next(ms) == next(1)));
+        assert_ne!(next(1001), next(1), "the control");
     }
 }

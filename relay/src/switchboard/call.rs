@@ -323,12 +323,14 @@ impl Call {
     ) -> Option<Transmit> {
         let [caller, engine] = &mut self.legs;
         let mut session = self.routing.session();
-        // The caller alone is spoken to: what is said may be a read-back of what was keyed.
-        caller
-            .generate(now, now_ntp, buffer, &mut |law, frame| {
+        // The engine's frame first: what is said takes longer to write than silence, and the first
+        // key stops it.
+        engine.generate(now, now_ntp, buffer, &mut |_, _| false).or_else(|| {
+            // The caller alone is spoken to: what is said may be a read-back of what was keyed.
+            caller.generate(now, now_ntp, buffer, &mut |law, frame| {
                 session.as_mut().is_some_and(|session| session.speak(law, frame))
             })
-            .or_else(|| engine.generate(now, now_ntp, buffer, &mut |_, _| false))
+        })
     }
 
     /// The next part of the recording that can no longer be taken back.
@@ -550,6 +552,23 @@ mod tests {
             send(&mut call, start, 121, 2, 10_000, &blocks.concat());
             assert_eq!(call.keys_before.is_sounding(start), is_known, "{age} ticks ago");
         }
+    }
+
+    #[test]
+    fn the_engines_frame_is_made_before_anything_is_said_to_the_caller() {
+        let start = Instant::now();
+        let mut call = call(start);
+        let fields = [Field::new(FieldKind::ExpirationDate)];
+        let today = Date::new(2026, 11, 24).unwrap();
+        let plan = SecurePlan::new(PlanRequest::new(&fields, today, CardMode::Test)).unwrap();
+        let (session, engine_audio) = (SessionId(1), EngineAudio::Drop);
+        let request = SessionRequest { session, plan, engine_audio, announcer: None };
+        call.enter(start, request, &mut Outbox::default()).unwrap();
+        let ntp = NtpTime::from_unix(Duration::ZERO);
+        let buffer = &mut [0; 512];
+        let made = std::iter::from_fn(|| call.generate(start, ntp, buffer));
+        let ports: Vec<u16> = made.map(|transmit| transmit.port.0).collect();
+        assert_eq!(ports, [10002, 10000], "both are due at the same moment");
     }
 
     /// A key goes down, by event.

@@ -15,7 +15,7 @@ use super::limits::RTCP_INTERVAL;
 use super::media::{LegMedia, SrtpKeys};
 use super::reception::{Reception, mos_hundredths};
 use super::routing::{DropReason, Media};
-use super::snapshot::LegSnapshot;
+use super::snapshot::{LegCounts, LegSnapshot};
 use super::transmit::Transmit;
 use crate::wire::ntp::NtpTime;
 use crate::wire::rtcp::{self, Compound, RtcpPacket, SenderReport};
@@ -41,6 +41,7 @@ pub(super) struct Leg {
     egress: Egress,
     reception: Reception,
     drops: [u64; DropReason::ALL.len()],
+    in_cuts: LegCounts,
     last_heard: Instant,
     rtcp_due: Instant,
     cname: [u8; 16],
@@ -102,6 +103,7 @@ impl Leg {
             egress,
             reception: Reception::new(now),
             drops: [0; DropReason::ALL.len()],
+            in_cuts: LegCounts::default(),
             last_heard: now,
             rtcp_due: now + RTCP_INTERVAL,
             cname,
@@ -258,6 +260,20 @@ impl Leg {
         self.drops[reason.index()] += 1;
     }
 
+    /// What was received so far.
+    pub(super) fn counts(&self) -> LegCounts {
+        LegCounts { packets_received: self.reception.packets(), drops: self.drops }
+    }
+
+    /// What was counted since `before` came in a cut.
+    pub(super) fn note_cut(&mut self, before: LegCounts) {
+        let now = self.counts();
+        self.in_cuts.packets_received += now.packets_received - before.packets_received;
+        for (index, total) in self.in_cuts.drops.iter_mut().enumerate() {
+            *total += now.drops[index] - before.drops[index];
+        }
+    }
+
     /// Counters and quality, copied out.
     pub(super) fn snapshot(&self) -> LegSnapshot {
         let (lost, heard) = (self.reception.lost(), self.reception.packets());
@@ -270,6 +286,7 @@ impl Leg {
             round_trip,
             mos_hundredths: mos_hundredths(lost, heard, jitter, round_trip),
             drops: self.drops,
+            in_cuts: self.in_cuts,
         }
     }
 

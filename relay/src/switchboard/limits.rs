@@ -63,8 +63,8 @@ pub const MAX_BACKLOG: Duration = Duration::from_millis(200);
 /// pause inside a keyed sequence of end packets or an interrupted tone.
 pub const DRAIN_QUIET: Duration = Duration::from_millis(500);
 
-/// The same after a failure: the caller may be in the middle of an entry that was cut short by a
-/// deadline or an operator, and go on keying after a pause.
+/// The same after a failure, and after an entry that time closed: the caller may be in the middle of
+/// one that was cut short by a deadline, an operator or a pause, and go on keying.
 pub const DRAIN_QUIET_UNFINISHED: Duration = Duration::from_millis(2_000);
 
 /// Audio that must really have been heard in that quiet (half of it: 10 % loss and more is normal).

@@ -63,6 +63,8 @@ struct Desk {
     talk: TalkGauge,
     /// Each key is confirmed by a beep.
     beeps: bool,
+    /// The last field was closed by time and not by a key: the caller may be in the middle of it.
+    closed_by_time: bool,
 }
 
 impl SecureSession {
@@ -84,6 +86,7 @@ impl SecureSession {
                 player: Player::new(),
                 talk: TalkGauge::default(),
                 beeps,
+                closed_by_time: false,
             },
             stream: None,
             quiet_samples: 0,
@@ -182,7 +185,7 @@ impl SecureSession {
 
     /// Runs the collector's timers.
     pub(super) fn handle_timeout(&mut self, now: Instant) {
-        self.room.desk.collector.handle_timeout(now);
+        self.room.desk.handle_timeout(now);
     }
 
     /// When the collector's next timer is due.
@@ -192,11 +195,14 @@ impl SecureSession {
 
     /// Has the caller key one field of a plan that is driven field by field.
     pub(super) fn capture(&mut self, now: Instant, step: Step) -> Result<(), CaptureError> {
-        self.room.desk.collector.capture(now, step)
+        self.room.desk.collector.capture(now, step)?;
+        self.room.desk.closed_by_time = false;
+        Ok(())
     }
 
     /// Ends a collection that is driven field by field.
     pub(super) fn complete(&mut self, now: Instant) -> Result<(), CaptureError> {
+        self.room.desk.handle_timeout(now);
         self.room.desk.collector.complete(now)
     }
 
@@ -253,6 +259,9 @@ impl SecureSession {
     /// Settles how long the caller must be quiet, and tells the caller how it ended.
     pub(super) fn end(&mut self, verdict: Verdict) {
         let (quiet_needed, cue) = match verdict {
+            Verdict::Passed if self.room.desk.closed_by_time => {
+                (DRAIN_QUIET_UNFINISHED, Cue::Passed)
+            }
             Verdict::Passed => (DRAIN_QUIET, Cue::Passed),
             Verdict::Failed(reason) => (DRAIN_QUIET_UNFINISHED, Cue::Failed(reason)),
         };
@@ -368,6 +377,7 @@ impl SecureSession {
 impl Desk {
     /// A key was heard. One that counts interrupts whatever is being said.
     fn press(&mut self, now: Instant, digit: Digit) {
+        self.handle_timeout(now);
         self.talk.restart();
         if self.is_listening() {
             self.player.stop();
@@ -381,9 +391,17 @@ impl Desk {
     /// Says something after what is being said. The first key may take its time from the end of
     /// it.
     fn say(&mut self, now: Instant, voice: &Voice, phrase: &Phrase) {
+        self.handle_timeout(now);
         // Nothing is said twice for one step, so a full queue is one that nobody listens to.
         let _ = self.player.append(phrase);
         self.collector.handle_prompt(now, self.player.remaining(voice));
+    }
+
+    /// Runs the collector's timers, and notes whether one closes the last field.
+    fn handle_timeout(&mut self, now: Instant) {
+        let was_listening = self.is_listening();
+        self.collector.handle_timeout(now);
+        self.closed_by_time |= was_listening && !self.is_listening();
     }
 
     /// Whether the caller is to key something.

@@ -58,4 +58,16 @@ pub struct LegSnapshot {
     pub mos_hundredths: u16,
     /// Dropped packets by [`DropReason::index`].
     pub drops: [u64; DropReason::ALL.len()],
+    /// How many of `packets_received` and of `drops` came while the call was cut, if they are the
+    /// caller's: they tell of keys.
+    pub in_cuts: LegCounts,
+}
+
+/// What one leg received, counted.
+#[derive(Clone, Copy, Default, Debug)]
+pub struct LegCounts {
+    /// RTP packets accepted from the peer.
+    pub packets_received: u64,
+    /// Dropped packets by [`DropReason::index`].
+    pub drops: [u64; DropReason::ALL.len()],
 }

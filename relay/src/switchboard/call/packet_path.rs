@@ -34,6 +34,8 @@ impl Call {
         outbox: &mut Outbox,
     ) -> Option<Transmit> {
         let phase = self.phase();
+        let before = (side == Side::Caller && phase.is_cut())
+            .then(|| self.legs[Side::Caller.index()].counts());
         let leg = &mut self.legs[side.index()];
         let heard = leg.hear(now, component, from, &mut buffer[..len], !phase.is_cut());
         let heard = heard.and_then(|heard| self.refuse_straggler(now, side, heard));
@@ -68,6 +70,9 @@ impl Call {
             self.legs[side.index()].count_drop(reason);
             None
         });
+        if let Some(before) = before {
+            self.legs[Side::Caller.index()].note_cut(before);
+        }
         if transmit.is_none() && phase.is_cut() {
             // Whatever it was, the caller's part of it must not linger in a reused buffer.
             buffer[..len].zeroize();
