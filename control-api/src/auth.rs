@@ -105,11 +105,11 @@ impl<N: Needs> FromRequestParts<Arc<Control>> for Permit<N> {
         if N::ANY_OF.iter().any(|&scope| principal.role.allows(scope)) {
             Ok(Permit { principal, needs: PhantomData })
         } else {
-            Err(Problem::new(
-                Code::Forbidden,
-                "The role of this key lacks the scope for this: make a script or operator key, or a \
-                 payment key to fetch sealed data.",
-            ))
+            let able = |role: &Role| N::ANY_OF.iter().any(|&scope| role.allows(scope));
+            let able: Vec<_> = Role::ALL.iter().filter(|role| able(role)).collect();
+            let able: Vec<_> = able.into_iter().map(|role| role.as_str()).collect();
+            let detail = format!("This needs a key of the role {}.", able.join(" or "));
+            Err(Problem::new(Code::Forbidden, detail))
         }
     }
 }

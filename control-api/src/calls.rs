@@ -109,7 +109,10 @@ async fn open_call(control: &Control, request: CallRequest) -> Result<Answer, Pr
     let armed = request.armed.then(|| look_ahead(request.look_ahead_ms)).transpose()?;
     let record = request.record.unwrap_or(control.recordings.is_some());
     if record && control.recordings.is_none() {
-        return Err(Problem::invalid("/record", "this relay has no place for recordings"));
+        return Err(Problem::invalid(
+            "/record",
+            "this relay keeps no recordings: recordings.enabled is false",
+        ));
     }
     let caller = caller_media(&mut agreement, source);
     let call = id::new_call();

@@ -65,6 +65,9 @@ pub enum Scope {
 }
 
 impl Role {
+    /// All roles.
+    pub const ALL: [Role; 4] = [Role::Operator, Role::Script, Role::Engine, Role::Payment];
+
     /// What the role may do; all else is denied.
     #[must_use]
     pub const fn scopes(self) -> &'static [Scope] {

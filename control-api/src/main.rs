@@ -7,7 +7,7 @@ use clap::{Args, Parser, Subcommand};
 use control_api::clock;
 use control_api::config::{Config, ConfigError, RawConfig};
 use control_api::demo;
-use control_api::keys::{KeyError, KeyFile, Role};
+use control_api::keys::{KeyFile, Role};
 use control_api::process::{self, Asked, Signals};
 use control_api::prompts;
 use control_api::recordings_command::{self, RecordingsArgs};
@@ -115,7 +115,7 @@ struct StateArgs {
     #[arg(long, value_name = "FILE", global = true)]
     keys: Option<PathBuf>,
     /// Where keys and recordings are kept
-    /// [default: $STATE_DIRECTORY, $XDG_STATE_HOME/sotto or ~/.local/state/sotto].
+    /// [default: $STATE_DIRECTORY, $XDG_STATE_HOME/sotto, ~/.local/state/sotto or /var/lib/sotto].
     #[arg(long, value_name = "DIR", global = true)]
     state_dir: Option<PathBuf>,
 }
@@ -124,6 +124,9 @@ struct StateArgs {
 struct KeysArgs {
     #[command(subcommand)]
     action: KeysAction,
+    /// Settings, as for `sotto serve`: they may say where the keys are; flags win over them.
+    #[arg(long, value_name = "FILE", global = true)]
+    config: Option<PathBuf>,
     #[command(flatten)]
     state: StateArgs,
 }
@@ -165,7 +168,7 @@ fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Demo(args) => return demo(&args),
         Command::Serve(args) => serve(&args),
-        Command::Keys(args) => keys(args).map_err(StartError::from),
+        Command::Keys(args) => keys(args),
         Command::Prompts { action } => return speak_of_prompts(&action),
         Command::Recordings(args) => return recordings_command::run(args, &state_dir()),
     };
@@ -240,8 +243,9 @@ async fn run(
         println!("{}", key.reveal());
         println!(
             "This operator's API key is shown once: send it as Authorization: Bearer KEY to http://{}\n\
-             A lost key is replaced by another: sotto keys add --role operator",
-            running.address
+             A lost key is replaced by another: sotto keys add --role operator --keys {}",
+            running.address,
+            running.keys().display()
         );
     }
     loop {
@@ -271,8 +275,8 @@ async fn run(
     Ok(())
 }
 
-fn keys(args: KeysArgs) -> Result<(), KeyError> {
-    let path = args.state.key_file();
+fn keys(args: KeysArgs) -> Result<(), StartError> {
+    let path = args.state.key_file(args.config.as_deref())?;
     let mut file = KeyFile::open(&path)?;
     match args.action {
         KeysAction::Add { role } => {
@@ -281,6 +285,9 @@ fn keys(args: KeysArgs) -> Result<(), KeyError> {
             tell_written(&path);
         }
         KeysAction::List => {
+            if file.records().is_empty() {
+                eprintln!("{} holds no key.", path.display());
+            }
             for record in file.records() {
                 println!(
                     "{}  {:8}  {}",
@@ -328,9 +335,14 @@ impl ServeArgs {
 }
 
 impl StateArgs {
-    fn key_file(self) -> PathBuf {
-        let state = self.state_dir.unwrap_or_else(state_dir);
-        self.keys.unwrap_or_else(|| state.join("keys.json"))
+    /// The key file that `sotto serve` would read with the same flags.
+    fn key_file(self, config: Option<&Path>) -> Result<PathBuf, ConfigError> {
+        let raw = match config {
+            Some(path) => RawConfig::read(path)?,
+            None => RawConfig::default(),
+        };
+        let state = self.state_dir.or(raw.state_dir).unwrap_or_else(state_dir);
+        Ok(self.keys.or(raw.control.keys).unwrap_or_else(|| state.join("keys.json")))
     }
 }
 

@@ -26,7 +26,7 @@ After ask/ and error/ a name may go on with .BRAND and .attempt-2 or .attempt-3 
 on), after error/ and repeat with .STEP before these: ask/security-code.amex.wav,
 error/input-timeout.postal-code.attempt-2.wav. The file that fits best is said.
 
-WAV: one channel, 16-bit PCM, A-law or mu-law, 8 to 48 kHz, 20 seconds at most, no tone of a key.
+WAV: one channel, 16-bit PCM, A-law or mu-law, 8, 16, 22.05, 24, 44.1 or 48 kHz, 20 seconds at most, no tone of a key.
 
 Examples:
   sotto prompts export /etc/sotto/prompts     all names, texts and a README to start from

@@ -29,7 +29,7 @@ or --recordings and --key-file.
 To change the key that wraps (nothing else is touched, so it takes about 1 s for 1,000 recordings):
   1. (umask 077; openssl rand -base64 32 > /etc/sotto/recordings-2.kek)
   2. name the new file first in recordings.key_files, the old one behind it
-  3. systemctl reload sotto      or: kill -HUP its process; new recordings use the new key
+  3. kill -HUP the running sotto: new recordings use the new key
   4. sotto recordings rewrap --config /etc/sotto.toml
   5. take the old file out of recordings.key_files, reload again, and destroy it
 
@@ -75,7 +75,7 @@ enum Action {
     /// Erase a call's recording for good, by destroying its key.
     ///
     /// No copy or backup of the recording can be read afterwards, unless its key file was copied
-    /// too. Needs none of the keys that wrap.
+    /// too. Needs none of the keys that wrap. A call that goes on does so without its recording.
     Erase {
         /// The call.
         #[arg(value_name = "CALL", value_parser = parse_call)]
@@ -96,7 +96,7 @@ struct PlaceArgs {
     #[arg(long, value_name = "FILE", global = true)]
     key_file: Vec<PathBuf>,
     /// Where keys and recordings are kept
-    /// [default: $STATE_DIRECTORY, $XDG_STATE_HOME/sotto or ~/.local/state/sotto].
+    /// [default: $STATE_DIRECTORY, $XDG_STATE_HOME/sotto, ~/.local/state/sotto or /var/lib/sotto].
     #[arg(long, value_name = "DIR", global = true)]
     state_dir: Option<PathBuf>,
 }
@@ -181,6 +181,7 @@ fn keys_if_any(files: &RecordingKeyFiles) -> Result<Keyring, CommandError> {
 }
 
 fn list(archive: &Archive) -> io::Result<bool> {
+    let mut all_readable = true;
     for call in archive.calls()? {
         let began = retention::began(archive, call).map(Timestamp::from_unix);
         let began = began.map_or_else(|| "-".to_owned(), |time| time.to_string());
@@ -189,11 +190,14 @@ fn list(archive: &Archive) -> io::Result<bool> {
             Ok(Some(samples)) => (length_of(samples), "complete".to_owned()),
             Ok(None) => ("-".to_owned(), "no end".to_owned()),
             Err(ExportError::Key(KeyFileError::Erased)) => ("-".to_owned(), "erased".to_owned()),
-            Err(error) => ("-".to_owned(), format!("unreadable: {error}")),
+            Err(error) => {
+                all_readable = false;
+                ("-".to_owned(), format!("unreadable: {error}"))
+            }
         };
         println!("{}  {began:24}  {length:>9}  {kek:16}  {state}", id::call(call));
     }
-    Ok(true)
+    Ok(all_readable)
 }
 
 fn verify(archive: &Archive, only: Option<CallId>) -> io::Result<bool> {

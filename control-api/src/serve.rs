@@ -107,7 +107,9 @@ impl StartError {
             | StartError::NoKeys { .. }
             | StartError::RecordingKeys(_)
             | StartError::Archive { .. }
-            | StartError::Relay { error: relay::StartError::Config(_) } => EXIT_CONFIG,
+            | StartError::Relay {
+                error: relay::StartError::Config(_) | relay::StartError::Address { .. },
+            } => EXIT_CONFIG,
             StartError::Relay { error: relay::StartError::Kernel { .. } }
             | StartError::Listen { .. }
             | StartError::NoRandom => 1,
@@ -203,6 +205,12 @@ impl Running {
             delivering,
             tasks,
         })
+    }
+
+    /// The file that the API keys are in.
+    #[must_use]
+    pub fn keys(&self) -> &Path {
+        &self.keys
     }
 
     /// Reads the key file again: keys that were added are valid, and removed ones no longer.

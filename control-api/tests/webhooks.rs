@@ -17,7 +17,7 @@ use control_api::keys::Role;
 use control_api::sinks::Sinks;
 use control_api::webhooks::config::{RawWebhook, resolve};
 use control_api::webhooks::delivery::Schedule;
-use control_api::webhooks::{IN_FLIGHT, Webhooks};
+use control_api::webhooks::{IN_FLIGHT, Webhooks, WebhooksError};
 use far_side::{Authority, NAME, Script, Seen, Server, Then, outbound, private, scratch};
 use rig::Rig;
 use ring::hmac;
@@ -42,6 +42,16 @@ fn hook(folder: &Path, name: &str, server: &Server, more: &str) -> String {
 }
 
 fn open(folder: &Path, text: &str, delays_ms: &[u64], allowed: &[&str]) -> Arc<Webhooks> {
+    let opened = try_open(folder, text, delays_ms, allowed);
+    Arc::new(opened.unwrap_or_else(|error| panic!("{error}")))
+}
+
+fn try_open(
+    folder: &Path,
+    text: &str,
+    delays_ms: &[u64],
+    allowed: &[&str],
+) -> Result<Webhooks, WebhooksError> {
     #[derive(serde::Deserialize)]
     struct File {
         webhooks: Vec<RawWebhook>,
@@ -50,8 +60,7 @@ fn open(folder: &Path, text: &str, delays_ms: &[u64], allowed: &[&str]) -> Arc<W
     let delays = delays_ms.iter().map(|ms| Duration::from_millis(*ms)).collect();
     let configs = resolve(file.webhooks).unwrap();
     let (folder, outbound) = (folder.join("webhooks"), outbound(allowed));
-    let opened = Webhooks::open(configs, &folder, outbound, Schedule::new(delays));
-    Arc::new(opened.unwrap_or_else(|error| panic!("{error}")))
+    Webhooks::open(configs, &folder, outbound, Schedule::new(delays))
 }
 
 /// A rig whose webhooks deliver.
@@ -275,9 +284,8 @@ async fn a_webhook_in_clear_needs_its_range_opened() {
     let folder = scratch("hooks-clear");
     let server = Server::start("127.0.0.1", None, vec![ok()]).await;
     let more = "audience = 'staff'\nevents = ['call.closed']";
-    let webhooks = open(&folder, &hook(&folder, "a", &server, more), &[], &[]);
-    let rig = rig("hooks-clear", &webhooks);
-    call(&rig).await;
-    counted(&webhooks, "dead", 1).await;
+    let refused = try_open(&folder, &hook(&folder, "a", &server, more), &[], &[]).err().unwrap();
+    let told = refused.to_string();
+    assert!(told.contains("outbound.allow"), "{told}");
     assert_eq!(server.connections(), 0);
 }

@@ -389,9 +389,8 @@ pub struct LegsView {
 /// One leg's counters and quality.
 #[derive(Serialize, ToSchema)]
 pub struct LegView {
-    /// Exact for operators. For scripts in steps of 100, as `packets_sent` and `drops` are, and
-    /// without what the caller sent in a cut: the moments at which a step is passed tell of each
-    /// packet.
+    /// Without what the caller sent in a cut, since that tells of keys; so are `drops`. For scripts
+    /// in steps of 100, as `packets_sent` and `drops` are.
     packets_received: u64,
     packets_sent: u64,
     /// Negative where duplicates came (RFC 3550 appendix A.3). For operators alone: the ends of a
@@ -452,7 +451,7 @@ impl LegView {
         let quality = is_operator || !is_cut;
         let told = |packets: u64, in_cuts: u64| {
             let open = packets.saturating_sub(in_cuts);
-            if is_operator { packets } else { open / COARSE_PACKETS * COARSE_PACKETS }
+            if is_operator { open } else { open / COARSE_PACKETS * COARSE_PACKETS }
         };
         // One decimal: finer steps would follow single packets.
         let mos = f64::from(leg.mos_hundredths / 10) / 10.0;

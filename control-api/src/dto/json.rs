@@ -75,7 +75,7 @@ impl<S: Send + Sync> OptionalFromRequest<S> for JsonBytes {
 
     /// Nothing, where a request has no body at all.
     async fn from_request(request: Request, state: &S) -> Result<Option<Self>, Problem> {
-        if request.body().is_end_stream() && !request.headers().contains_key(CONTENT_TYPE) {
+        if request.body().is_end_stream() {
             return Ok(None);
         }
         <Self as FromRequest<S>>::from_request(request, state).await.map(Some)

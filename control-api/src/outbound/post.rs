@@ -136,6 +136,16 @@ impl SendError {
 }
 
 impl Outbound {
+    /// The address that an endpoint names, if no request may go there. Where a name leads is seen
+    /// only when it is resolved.
+    #[must_use]
+    pub fn refused(&self, endpoint: &Endpoint) -> Option<IpAddr> {
+        match endpoint.host {
+            Host::Ip(ip) => self.rules.check(ip).is_err().then_some(ip),
+            Host::Name(_) => None,
+        }
+    }
+
     /// A client that goes where `rules` let it.
     #[must_use]
     pub fn new(rules: AddressRules, resolver: Arc<dyn Resolve>) -> Outbound {

@@ -3,6 +3,7 @@
 //! Certificates are always verified; there is no switch against it. TLS 1.2 and 1.3 alone are
 //! spoken.
 
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -35,11 +36,19 @@ pub struct Identity {
 /// Why the files can't be used.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
-    /// A certificate file can't be read or holds none.
-    #[error("{path} holds no certificate in PEM that can be read")]
+    /// A certificate file holds none.
+    #[error("{path} holds no certificate in PEM")]
     Certificates {
         /// The file.
         path: PathBuf,
+    },
+    /// A certificate file can't be read.
+    #[error("{path}: {source}")]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
     },
     /// The system has no certificates of authorities.
     #[error(
@@ -105,7 +114,9 @@ impl TlsFiles {
 
 fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     let none = || TlsError::Certificates { path: path.to_owned() };
-    let found = CertificateDer::pem_file_iter(path).map_err(|_| none())?;
-    let found: Vec<_> = found.collect::<Result<_, _>>().map_err(|_| none())?;
+    let unreadable = |source| TlsError::Unreadable { path: path.to_owned(), source };
+    let pem = std::fs::read(path).map_err(unreadable)?;
+    let found: Vec<_> =
+        CertificateDer::pem_slice_iter(&pem).collect::<Result<_, _>>().map_err(|_| none())?;
     if found.is_empty() { Err(none()) } else { Ok(found) }
 }

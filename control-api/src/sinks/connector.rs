@@ -7,6 +7,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
@@ -169,6 +170,9 @@ pub enum ConnectorError {
     /// Certificates or keys.
     #[error(transparent)]
     Tls(#[from] TlsError),
+    /// Its address is not opened.
+    #[error("{0} is not a public address: add its range to outbound.allow")]
+    NotOpened(IpAddr),
     /// A secret can't be sent in a header.
     #[error("user, password or token must be printable ASCII")]
     Unprintable,

@@ -171,7 +171,10 @@ impl Sinks {
         let keys = config.keys.iter().map(key).collect::<Result<_, _>>()?;
         let connector = |config: config::ConnectorConfig| {
             let name = config.name.clone();
-            let loaded = Connector::load(config).map(Arc::new);
+            let loaded = match outbound.refused(&config.endpoint) {
+                Some(ip) => Err(ConnectorError::NotOpened(ip)),
+                None => Connector::load(config).map(Arc::new),
+            };
             loaded.map_err(|error| SinksError::Connector { name, error })
         };
         let connectors = config.connectors.into_iter().map(connector).collect::<Result<_, _>>()?;

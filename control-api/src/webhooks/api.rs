@@ -26,9 +26,8 @@ const MAX_PAGE: usize = 200;
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct DeliveriesQuery {
-    /// `pending` or `dead`; `dead` unless said otherwise.
-    #[serde(default)]
-    state: StateQuery,
+    /// `pending` or `dead`; both unless said otherwise.
+    state: Option<StateQuery>,
     /// Most deliveries to return, 1 to 200; 50 unless said otherwise.
     limit: Option<usize>,
     /// The `next_cursor` of the page before.
@@ -36,13 +35,12 @@ pub struct DeliveriesQuery {
 }
 
 /// Where a delivery stands.
-#[derive(Clone, Copy, Default, Deserialize, ToSchema)]
+#[derive(Clone, Copy, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum StateQuery {
     /// It waits for its next attempt.
     Pending,
     /// It was given up.
-    #[default]
     Dead,
 }
 
@@ -73,10 +71,10 @@ pub async fn list(
     }
     let cursor = query.cursor.map(|cursor| DeliveryId::parse(&cursor).ok_or_else(malformed));
     let cursor = cursor.transpose()?;
-    let state = match query.state {
+    let state = query.state.map(|state| match state {
         StateQuery::Pending => Shelved::Pending,
         StateQuery::Dead => Shelved::Dead,
-    };
+    });
     let shelf = control.webhooks.shelf();
     let mut cards = shelf.map_or(Vec::new(), |shelf| shelf.page(state, cursor, limit + 1));
     let more = cards.len() > limit;

@@ -7,6 +7,7 @@
 
 use std::collections::HashMap;
 use std::io;
+use std::net::IpAddr;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -63,6 +64,14 @@ pub enum WebhooksError {
         path: std::path::PathBuf,
         /// What the system said.
         source: io::Error,
+    },
+    /// Its address is not opened.
+    #[error("webhooks: {name}: {ip} is not a public address: add its range to outbound.allow")]
+    NotOpened {
+        /// The webhook.
+        name: String,
+        /// The address.
+        ip: IpAddr,
     },
     /// A secret's file.
     #[error("webhooks: {name}: {error}")]
@@ -153,6 +162,11 @@ impl Webhooks {
     ) -> Result<Webhooks, WebhooksError> {
         if configs.is_empty() {
             return Ok(Webhooks::of(Vec::new(), None, outbound, schedule));
+        }
+        for config in &configs {
+            if let Some(ip) = outbound.refused(&config.endpoint) {
+                return Err(WebhooksError::NotOpened { name: config.name.clone(), ip });
+            }
         }
         let webhooks: Vec<_> = configs.into_iter().map(Webhook::load).collect::<Result<_, _>>()?;
         let failed = |source| WebhooksError::Shelf { path: directory.to_owned(), source };

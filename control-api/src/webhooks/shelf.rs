@@ -201,18 +201,20 @@ impl Shelf {
         gone.into_iter().try_for_each(|id| self.bury(id, "webhook-removed"))
     }
 
-    /// Up to `limit` deliveries of that state older than `before`, newest first.
+    /// Up to `limit` deliveries of that state, or of any, older than `before`, newest first.
     #[must_use]
     pub fn page(
         &self,
-        state: Shelved,
+        state: Option<Shelved>,
         before: Option<DeliveryId>,
         limit: usize,
     ) -> Vec<(DeliveryId, Card)> {
         let cards = self.lock();
         let newest_first = cards.iter().rev();
-        let of_state = newest_first
-            .filter(|(id, card)| card.state == state && before.is_none_or(|before| **id < before));
+        let of_state = newest_first.filter(|(id, card)| {
+            state.is_none_or(|state| card.state == state)
+                && before.is_none_or(|before| **id < before)
+        });
         of_state.take(limit).map(|(id, card)| (*id, card.clone())).collect()
     }
 
@@ -373,7 +375,7 @@ mod tests {
         shelf.failed(id, sent, "status-410", None).unwrap();
         assert_eq!(shelf.counts(), (0, 1));
         let shelf = Shelf::open(&folder, 10).unwrap();
-        assert_eq!(shelf.page(Shelved::Dead, None, 9).len(), 1);
+        assert_eq!(shelf.page(Some(Shelved::Dead), None, 9).len(), 1);
         assert!(shelf.claim("a", at(99)).is_none());
         assert!(shelf.replay(DeliveryId::new(), at(7)).unwrap().is_none());
         let card = shelf.replay(id, at(7)).unwrap().unwrap();
@@ -390,10 +392,10 @@ mod tests {
             shelf.add(*id, &delivery("a", 0)).unwrap();
         }
         assert_eq!(shelf.counts(), (2, 1));
-        assert_eq!(shelf.page(Shelved::Dead, None, 9)[0].0, ids[0]);
-        let pending = shelf.page(Shelved::Pending, None, 1);
+        assert_eq!(shelf.page(Some(Shelved::Dead), None, 9)[0].0, ids[0]);
+        let pending = shelf.page(Some(Shelved::Pending), None, 1);
         assert_eq!(pending[0].0, ids[2], "newest first");
-        assert_eq!(shelf.page(Shelved::Pending, Some(ids[2]), 9)[0].0, ids[1]);
+        assert_eq!(shelf.page(Some(Shelved::Pending), Some(ids[2]), 9)[0].0, ids[1]);
     }
 
     #[test]
@@ -417,7 +419,7 @@ mod tests {
         shelf.add(DeliveryId::new(), &delivery("b", 0)).unwrap();
         shelf.keep_only(&["b"]).unwrap();
         assert_eq!(shelf.counts(), (1, 1));
-        let (_, dead) = &shelf.page(Shelved::Dead, None, 9)[0];
+        let (_, dead) = &shelf.page(Some(Shelved::Dead), None, 9)[0];
         assert_eq!(dead.delivery.failure.as_deref(), Some("webhook-removed"));
     }
 }

@@ -1,7 +1,7 @@
 //! I/O: sockets, threads and the clock around the switchboard.
 
 use std::collections::VecDeque;
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
@@ -83,6 +83,18 @@ pub enum StartError {
     /// The configuration cannot work.
     #[error("{0}")]
     Config(&'static str),
+    /// A media address can't be bound.
+    #[error(
+        "media.addresses: {address} can't be bound: it has to be an address of this machine's own \
+         interfaces"
+    )]
+    Address {
+        /// The address.
+        address: IpAddr,
+        /// Why it failed.
+        #[source]
+        source: std::io::Error,
+    },
     /// The kernel refused something.
     #[error("cannot {doing}")]
     Kernel {
@@ -156,6 +168,11 @@ fn check(config: &RelayConfig) -> Result<(), StartError> {
         return Err(StartError::Config(
             "media.ports has no two pairs of ports for each worker: widen it, or take fewer workers",
         ));
+    }
+    let addresses = [config.media_v4.map(IpAddr::V4), config.media_v6.map(IpAddr::V6)];
+    for address in addresses.into_iter().flatten() {
+        // Any port will do: that the address is ours is seen now, and not by the first call.
+        UdpSocket::bind((address, 0)).map_err(|source| StartError::Address { address, source })?;
     }
     Ok(())
 }

@@ -202,6 +202,8 @@ impl<Io: MediaIo> Worker<Io> {
         self.switchboard.handle_timeout(now);
         while let Some(transmit) = self.switchboard.poll_transmit(now, &mut self.buffer) {
             self.send(&transmit);
+            // It may have been a part of a read-back.
+            self.buffer[transmit.range].zeroize();
         }
     }
 

@@ -39,7 +39,10 @@ pub enum AddressRefusal {
     #[error("the media address is link-local")]
     LinkLocal,
     /// 127.0.0.0/8 or ::1.
-    #[error("the media address is a loopback address, which this relay's policy does not allow")]
+    #[error(
+        "the media address is a loopback address: only a relay with a loopback media address takes \
+         it"
+    )]
     Loopback,
     /// One of our own media ports.
     #[error("the media address is one of this relay's own media ports")]
