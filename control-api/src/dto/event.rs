@@ -26,7 +26,9 @@ pub const KINDS: [&str; 13] = [
     "secure_session.ended",
 ];
 
-/// The data of one server-sent event, and the body of one webhook.
+/// The data of one server-sent event, and the body of one webhook. A webhook has the headers
+/// `webhook-id`, `webhook-timestamp` and `webhook-signature`: `v1,` and the Base64 of HMAC-SHA-256,
+/// under the decoded secret, over id, timestamp and body with dots between (Standard Webhooks).
 #[derive(Serialize, ToSchema)]
 pub struct EventBody {
     /// What happened: the same word as the event's name.

@@ -120,7 +120,8 @@ pub struct SealedView {
     pub session_id: String,
     /// The key it is sealed to.
     pub key_id: String,
-    /// The data: a JWE (RFC 7516, compact serialization). Its content is a JSON object of step
-    /// names and what was keyed, with `brand` for a card.
+    /// The data: a JWE (RFC 7516, compact serialization) of `ECDH-ES` or `RSA-OAEP-256` with
+    /// `A256GCM`. Its protected header has the key's `kid` and `sotto_session_id`. Its content is a
+    /// JSON object of step names and what was keyed, with `brand` for a card, and spaces behind it.
     pub jwe: String,
 }

@@ -39,7 +39,9 @@ pub struct DeliveryView {
     #[schema(value_type = Option<String>, format = DateTime)]
     #[serde(skip_serializing_if = "Option::is_none")]
     next_attempt_at: Option<Timestamp>,
-    /// How the last attempt failed: `status-500`, `timed-out`, `unreachable` and the like.
+    /// How the last attempt failed: `status-` and the answer's status, `timed-out`,
+    /// `unresolved`, `unreachable`, `untrusted` (see `ca_file`), `interrupted`, `answer-too-long`,
+    /// or `forbidden-address` (see `outbound.allow`).
     #[serde(skip_serializing_if = "Option::is_none")]
     failure: Option<String>,
 }
