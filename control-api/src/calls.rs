@@ -192,7 +192,8 @@ pub async fn read(
 /// Ends a call; one that is over already stays so.
 ///
 /// An engine's key may hang up too, but does not end a secure session by it: the answer is then
-/// `202`, and the call ends when the session has.
+/// `202`, and the call ends when the session has. Ended by a script or an operator, a session fails
+/// with the reason `caller-hung-up`.
 #[utoipa::path(
     delete, path = "/v1/calls/{call_id}", tag = "calls", params(("call_id" = String, Path)),
     responses(

@@ -60,7 +60,14 @@ fn frame() -> OpenApi {
                 .title("Sotto")
                 .version("1")
                 .description(Some(
-                    "A voice media relay that keeps what callers key from AI engines.",
+                    "A voice media relay that keeps what callers key from AI engines.\n\n\
+                     Who may do what: script and operator keys all operations on calls, plans, \
+                     model tokens and secure sessions, but for what follows. An engine's key hangs \
+                     up, enters and reads secure sessions, and follows events. Operators alone \
+                     cancel sessions (a script one that it drives field by field, between two \
+                     fields), export and erase recordings, and list and replay webhook \
+                     deliveries. A payment key fetches sealed data, and nothing else does. Any \
+                     other key gets 403, which names the roles that may.",
                 ))
                 .build(),
         )

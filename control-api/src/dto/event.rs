@@ -10,7 +10,7 @@ use crate::clock::Timestamp;
 use crate::story::{Audience, Tale, Told};
 
 /// The types of events.
-pub const KINDS: [&str; 13] = [
+pub const KINDS: [&str; 15] = [
     "call.opened",
     "call.armed",
     "call.disarmed",
@@ -20,7 +20,9 @@ pub const KINDS: [&str; 13] = [
     "secure_session.started",
     "secure_session.field_started",
     "secure_session.field_rejected",
+    "secure_session.field_repeated",
     "secure_session.field_accepted",
+    "secure_session.processing",
     "secure_session.concluded",
     "secure_session.held",
     "secure_session.ended",
@@ -72,6 +74,7 @@ impl EventBody {
     #[must_use]
     pub fn new(call: CallId, told: Told, audience: Audience) -> EventBody {
         let (kind, data) = words(told.tale, audience);
+        debug_assert!(KINDS.contains(&kind), "{kind} can't be asked for in a webhook's events");
         EventBody {
             kind,
             call_id: id::call(call),

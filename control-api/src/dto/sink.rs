@@ -76,7 +76,11 @@ pub struct OutcomeView {
     /// Of a connector that refused: its code for why.
     #[serde(skip_serializing_if = "Option::is_none")]
     error_code: Option<String>,
-    /// Of a delivery that failed: how.
+    /// Of a delivery that failed: how. `not-sealed`; or of a connector `declined`,
+    /// `answer-not-understood`, `answer-repeats-keys`, `answer-too-long`, `timed-out`,
+    /// `interrupted`, `unresolved`, `unreachable`, `untrusted` (see `ca_file`),
+    /// `forbidden-address` (see `outbound.allow`) or `not-packed`. After a
+    /// time-out, an interruption or an answer that was no use, whether money moved is not known.
     #[serde(skip_serializing_if = "Option::is_none")]
     failure: Option<&'static str>,
 }
