@@ -9,7 +9,7 @@ use dtmf::synth::event::{EventPayload, KeyEvent, Sender};
 use dtmf::synth::tone::{Tone, pcm};
 use relay::wire::rtp::{FIXED_HEADER_LEN, Header};
 
-use crate::voice::Voice;
+use crate::voice::{Speech, Voice};
 
 /// Time between two packets of audio.
 pub const FRAME: Duration = Duration::from_millis(20);
@@ -61,9 +61,9 @@ pub struct CallerConfig {
 }
 
 /// A synthetic party. Ask it every 20 ms what it sends.
-pub struct Caller {
+pub struct Caller<S = Voice> {
     config: CallerConfig,
-    voice: Voice,
+    speech: S,
     sequence: u16,
     timestamp: u32,
     keys: VecDeque<Digit>,
@@ -79,17 +79,27 @@ enum Doing {
     Pausing { left: Duration },
 }
 
-impl Caller {
+impl<S: Speech> Caller<S> {
     /// A caller that talks and has no key to press yet.
-    pub fn new(config: CallerConfig, voice: Voice) -> Caller {
+    pub fn new(config: CallerConfig, speech: S) -> Caller<S> {
         let (sequence, timestamp) = (config.sequence, config.timestamp);
         let (keys, sent) = (VecDeque::new(), VecDeque::new());
-        Caller { config, voice, sequence, timestamp, keys, doing: Doing::Talking, sent }
+        Caller { config, speech, sequence, timestamp, keys, doing: Doing::Talking, sent }
     }
 
     /// Presses these keys next, one after another.
     pub fn press(&mut self, keys: impl IntoIterator<Item = Digit>) {
         self.keys.extend(keys);
+    }
+
+    /// What the caller says.
+    pub fn speech(&self) -> &S {
+        &self.speech
+    }
+
+    /// What the caller says, to be changed.
+    pub fn speech_mut(&mut self) -> &mut S {
+        &mut self.speech
     }
 
     /// Whether all keys have been pressed and released.
@@ -107,7 +117,7 @@ impl Caller {
         match &mut self.doing {
             Doing::Talking => {
                 let mut frame = [0; FRAME_SAMPLES];
-                self.voice.fill(&mut frame);
+                self.speech.fill(&mut frame);
                 self.send_audio(&frame, send);
             }
             Doing::Sounding { .. } => self.tick_event(send),

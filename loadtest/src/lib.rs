@@ -4,9 +4,12 @@
 //! and pacing belong to whoever drives them.
 
 pub mod caller;
+pub mod client;
 pub mod ear;
+pub mod relay_process;
+pub mod sdp;
 pub mod voice;
 
 pub use caller::{Caller, CallerConfig, KeyMethod};
 pub use ear::{Ear, Hearing, Sound};
-pub use voice::Voice;
+pub use voice::{Speech, Voice};

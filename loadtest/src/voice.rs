@@ -1,12 +1,20 @@
 //! Voice: what a synthetic party says, in a loop.
 
 use std::io::Read;
+use std::sync::Arc;
 
 use dtmf::g711::Law;
 
-/// G.711 audio that repeats for ever.
+/// What a caller says when it presses no key.
+pub trait Speech {
+    /// Speaks on into `frame`, in the caller's codec.
+    fn fill(&mut self, frame: &mut [u8]);
+}
+
+/// G.711 audio that repeats for ever. A clone shares it.
+#[derive(Clone)]
 pub struct Voice {
-    codes: Vec<u8>,
+    codes: Arc<[u8]>,
     next: usize,
 }
 
@@ -38,11 +46,16 @@ impl Voice {
         let codes: Result<Vec<u8>, hound::Error> =
             reader.samples().map(|sample| sample.map(|pcm: i16| law.encode(pcm))).collect();
         let codes = codes?;
-        if codes.is_empty() { Err(VoiceError::Format) } else { Ok(Voice { codes, next: 0 }) }
+        if codes.is_empty() {
+            Err(VoiceError::Format)
+        } else {
+            Ok(Voice { codes: codes.into(), next: 0 })
+        }
     }
+}
 
-    /// Speaks on into `frame`.
-    pub fn fill(&mut self, frame: &mut [u8]) {
+impl Speech for Voice {
+    fn fill(&mut self, frame: &mut [u8]) {
         for octet in frame {
             *octet = self.codes[self.next];
             self.next = (self.next + 1) % self.codes.len();

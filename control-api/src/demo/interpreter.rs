@@ -125,7 +125,7 @@ mod tests {
     use relay::wire::rtp::{FIXED_HEADER_LEN, Header};
 
     use super::{Law, Understood, understand};
-    use crate::demo::party::PCMU;
+    use loadtest::sdp::PCMU;
 
     fn spanish() -> LanguageTag {
         "es".parse().unwrap()

@@ -2,17 +2,17 @@
 //! could know of it.
 
 mod evidence;
-mod http;
 mod interpreter;
 mod merchant;
 mod party;
-mod relay_process;
+mod stage;
 mod story;
 mod table;
 
-pub use relay_process::Broken;
+pub use stage::Broken;
 
 use loadtest::KeyMethod;
+use loadtest::relay_process::Failure;
 
 const TITLE: &str = "\
 sotto demo: on a call with an AI engine a caller pays by card, guided in Spanish, and mistypes the
@@ -27,29 +27,8 @@ pub struct DemoOptions {
     pub broken: Option<Broken>,
 }
 
-/// Why the demo could not be shown to the end. A broken promise is no error but a result.
-#[derive(Debug, thiserror::Error)]
-pub enum DemoError {
-    /// The kernel refused something.
-    #[error("the demo cannot {doing}: {source}")]
-    Kernel {
-        /// What was attempted.
-        doing: &'static str,
-        /// Why it failed.
-        source: std::io::Error,
-    },
-    /// The relay did not answer as it should.
-    #[error("the relay did not {doing}: {detail}")]
-    Relay {
-        /// What was asked.
-        doing: &'static str,
-        /// What came instead.
-        detail: String,
-    },
-}
-
-/// Runs the story and prints it. True if every promise held.
-pub fn run(options: DemoOptions) -> Result<bool, DemoError> {
+/// Runs the story and prints it. True if every promise held: a broken one is no error but a result.
+pub fn run(options: DemoOptions) -> Result<bool, Failure> {
     println!("{TITLE}\n");
     let told = story::tell(options)?;
     let language = story::LANGUAGE.parse().expect("a language is written as a language");

@@ -8,15 +8,13 @@ use std::time::Duration;
 
 use dtmf::g711::Law;
 use loadtest::caller::FRAME;
+use loadtest::sdp::{PCMU, TELEPHONE_EVENT};
 use loadtest::{Caller, CallerConfig, Ear, KeyMethod, Voice};
 use relay::io::Clock;
 
 /// How long a key is held, and how long until the next.
 const HELD: Duration = Duration::from_millis(100);
 const PAUSE: Duration = Duration::from_millis(80);
-/// Payload types of both parties: PCMU and telephone-event.
-pub(super) const PCMU: u8 = 0;
-pub(super) const TELEPHONE_EVENT: u8 = 101;
 
 /// A party that talks every 20 ms and hears whatever comes.
 pub(super) struct Party {

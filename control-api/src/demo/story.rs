@@ -1,20 +1,20 @@
 //! Story: what happens in the demo, and the raw record of it.
 
 use std::io::ErrorKind;
-use std::net::SocketAddr;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
 use dtmf::Digit;
-use loadtest::{Ear, KeyMethod};
+use loadtest::client::{Client, NotDone, unanswered};
+use loadtest::relay_process::Failure;
+use loadtest::{Ear, KeyMethod, sdp};
 use relay::io::Clock;
 use serde_json::{Value, json};
 
-use super::http::{Client, unanswered};
+use super::DemoOptions;
 use super::merchant::Merchant;
-use super::party::{PCMU, Party, TELEPHONE_EVENT};
-use super::relay_process::{MERCHANT_KEY, RelayProcess};
-use super::{DemoError, DemoOptions};
+use super::party::Party;
+use super::stage::{MERCHANT_KEY, Stage};
 use crate::clock;
 
 /// A number that payment providers publish for tests.
@@ -77,17 +77,17 @@ pub(super) struct Fetched {
 }
 
 /// Plays the story and gathers the evidence.
-pub(super) fn tell(options: DemoOptions) -> Result<Told, DemoError> {
+pub(super) fn tell(options: DemoOptions) -> Result<Told, Failure> {
     let clock = Clock::new();
-    let no_key = || DemoError::Kernel { doing: "make a key", source: ErrorKind::Other.into() };
+    let no_key = || Failure::Kernel { doing: "make a key", source: ErrorKind::Other.into() };
     let merchant = Merchant::new().ok_or_else(no_key)?;
-    let relay = RelayProcess::start(&merchant.public_key(), options.broken)?;
-    let kernel = |source| DemoError::Kernel { doing: "open a socket", source };
+    let stage = Stage::set(&merchant.public_key(), options.broken)?;
+    let kernel = |source| Failure::Kernel { doing: "open a socket", source };
     let caller = Party::start(0xca11_e200, options.method, clock.clone()).map_err(kernel)?;
     let engine = Party::start(0xe291_4e00, KeyMethod::Events, clock.clone()).map_err(kernel)?;
     let mut scene = Scene {
         clock,
-        relay,
+        stage,
         caller,
         engine,
         lines: Vec::new(),
@@ -108,7 +108,7 @@ pub(super) fn tell(options: DemoOptions) -> Result<Told, DemoError> {
 
 struct Scene {
     clock: Clock,
-    relay: RelayProcess,
+    stage: Stage,
     caller: Party,
     engine: Party,
     lines: Vec<Line>,
@@ -117,19 +117,19 @@ struct Scene {
 }
 
 impl Scene {
-    fn open_call(&mut self) -> Result<(), DemoError> {
+    fn open_call(&mut self) -> Result<(), Failure> {
         let doing = "open a call";
         let request = json!({
-            "caller": { "sdp": offer(self.caller.address()) },
+            "caller": { "sdp": sdp::offer(self.caller.address(), None) },
             "engine": { "type": "rtp", "address": self.engine.address().to_string() },
             "record": true,
         });
         let answer = self.operator().post("/v1/calls", &request).map_err(unanswered(doing))?;
         let opened = answer.expect(doing, 201)?;
-        let odd = || DemoError::Relay { doing, detail: opened.to_string() };
+        let odd = || NotDone { doing, detail: opened.to_string() };
         self.call = format!("/v1/calls/{}", opened["id"].as_str().ok_or_else(odd)?);
         let sdp = opened["caller"]["sdp"].as_str().ok_or_else(odd)?;
-        self.caller.talk_to(media_address(sdp).ok_or_else(odd)?);
+        self.caller.talk_to(sdp::media_address(sdp).ok_or_else(odd)?);
         let engine = opened["engine"]["address"].as_str().and_then(|text| text.parse().ok());
         self.engine.talk_to(engine.ok_or_else(odd)?);
         self.note(Column::Script, "POST /v1/calls -> 201");
@@ -140,7 +140,7 @@ impl Scene {
     /// Subscribes with the engine's key: all that the engine can learn beside the audio.
     fn listen_as_engine(&self) -> Receiver<(Instant, String)> {
         let (sender, receiver) = channel();
-        let (client, clock) = (self.relay.engine.clone(), self.clock.clone());
+        let (client, clock) = (self.stage.engine.clone(), self.clock.clone());
         let path = format!("{}/events", self.call);
         std::thread::spawn(move || {
             client.listen(&path, |line| drop(sender.send((clock.now(), line))));
@@ -148,7 +148,7 @@ impl Scene {
         receiver
     }
 
-    fn enter(&mut self) -> Result<Instant, DemoError> {
+    fn enter(&mut self) -> Result<Instant, Failure> {
         let doing = "enter a secure session";
         let fields = ["payment-card-number", "expiration-date", "security-code"];
         let fields = fields.map(|step| json!({ "type": step, "max_attempts": 3 }));
@@ -166,7 +166,7 @@ impl Scene {
     }
 
     /// The caller does as it is told, with one slip.
-    fn pay(&mut self, method: KeyMethod) -> Result<(), DemoError> {
+    fn pay(&mut self, method: KeyMethod) -> Result<(), Failure> {
         let expiry = expiry();
         self.listen()?;
         self.key(method, "a wrong card number, #", &format!("{MISTYPED}#"))?;
@@ -182,7 +182,7 @@ impl Scene {
     }
 
     /// Waits, as a caller does, until the relay has said something and is done with it.
-    fn listen(&mut self) -> Result<(), DemoError> {
+    fn listen(&mut self) -> Result<(), Failure> {
         let since = self.clock.now();
         self.until("guide the caller", |scene| {
             scene.follow()?;
@@ -191,7 +191,7 @@ impl Scene {
         })
     }
 
-    fn key(&mut self, method: KeyMethod, what: &str, keys: &str) -> Result<(), DemoError> {
+    fn key(&mut self, method: KeyMethod, what: &str, keys: &str) -> Result<(), Failure> {
         let how = match method {
             KeyMethod::Events => "(events)",
             KeyMethod::Redundant { .. } => "(redundant events)",
@@ -206,13 +206,13 @@ impl Scene {
     }
 
     /// Everybody tries to fetch the sealed data; the merchant opens it.
-    fn fetch(&mut self, merchant: Merchant) -> Result<Fetched, DemoError> {
+    fn fetch(&mut self, merchant: Merchant) -> Result<Fetched, Failure> {
         let doing = "hand out sealed data";
         let path = format!("{}/secure-session/sealed", self.call);
         let ask = |client: &Client| client.post(&path, &json!({})).map_err(unanswered(doing));
-        let relay = &self.relay;
-        let refused = [ask(&relay.operator)?.status, ask(&relay.engine)?.status];
-        let (first, again) = (ask(&relay.payment)?, ask(&relay.payment)?.status);
+        let stage = &self.stage;
+        let refused = [ask(&stage.operator)?.status, ask(&stage.engine)?.status];
+        let (first, again) = (ask(&stage.payment)?, ask(&stage.payment)?.status);
         let sealed: Value = serde_json::from_slice(&first.body).unwrap_or_default();
         let opened = sealed["jwe"].as_str().and_then(|jwe| merchant.open(jwe));
         let opens = if opened.is_some() { "opens it" } else { "cannot open it" };
@@ -225,7 +225,7 @@ impl Scene {
 
     /// Follows the session until the parties hear each other again, and returns the last instant
     /// at which they certainly did not; `None` if they never do.
-    fn wait_for_reopening(&mut self) -> Result<Option<Instant>, DemoError> {
+    fn wait_for_reopening(&mut self) -> Result<Option<Instant>, Failure> {
         let mut still_cut = self.clock.now();
         let outcome = self.until("reopen the call", |scene| {
             let asked = scene.clock.now();
@@ -239,7 +239,7 @@ impl Scene {
         });
         match outcome {
             Ok(()) => Ok(Some(still_cut)),
-            Err(DemoError::Relay { .. }) => Ok(None),
+            Err(Failure::Relay(_)) => Ok(None),
             Err(error) => Err(error),
         }
     }
@@ -251,9 +251,9 @@ impl Scene {
         reopened: Option<Instant>,
         sealed: Fetched,
         events: &Receiver<(Instant, String)>,
-    ) -> Result<Told, DemoError> {
+    ) -> Result<Told, Failure> {
         let session = self.session()?;
-        let as_engine = self.relay.engine.get(&format!("{}/secure-session", self.call));
+        let as_engine = self.stage.engine.get(&format!("{}/secure-session", self.call));
         let as_engine = as_engine.map_err(unanswered("tell the engine"))?;
         let doing = "end the call";
         let gone = self.operator().delete(&self.call).map_err(unanswered(doing))?;
@@ -263,10 +263,10 @@ impl Scene {
         let recording = self.operator().get(&path).map_err(unanswered("export a recording"))?;
         if recording.status != 200 {
             let detail = recording.status.to_string();
-            return Err(DemoError::Relay { doing: "export a recording", detail });
+            return Err(NotDone { doing: "export a recording", detail }.into());
         }
-        let stored = self.relay.stored()?;
-        let log = self.relay.stop()?;
+        let stored = self.stage.relay.stored()?;
+        let log = self.stage.relay.stop()?;
         let mut engine_told = Vec::new();
         for (at, text) in events.try_iter() {
             if let Some(data) = text.strip_prefix("data:") {
@@ -297,7 +297,7 @@ impl Scene {
     }
 
     /// Notes where the session stands, if that has changed.
-    fn follow(&mut self) -> Result<Value, DemoError> {
+    fn follow(&mut self) -> Result<Value, Failure> {
         let session = self.session()?;
         let now_known = summary(&session);
         if now_known != self.known {
@@ -308,13 +308,13 @@ impl Scene {
     }
 
     fn operator(&self) -> &Client {
-        &self.relay.operator
+        &self.stage.operator
     }
 
-    fn session(&self) -> Result<Value, DemoError> {
+    fn session(&self) -> Result<Value, Failure> {
         let doing = "describe the secure session";
         let path = format!("{}/secure-session", self.call);
-        self.operator().get(&path).map_err(unanswered(doing))?.expect(doing, 200)
+        Ok(self.operator().get(&path).map_err(unanswered(doing))?.expect(doing, 200)?)
     }
 
     fn note(&mut self, column: Column, text: &str) {
@@ -324,8 +324,8 @@ impl Scene {
     fn until(
         &mut self,
         doing: &'static str,
-        mut done: impl FnMut(&mut Scene) -> Result<bool, DemoError>,
-    ) -> Result<(), DemoError> {
+        mut done: impl FnMut(&mut Scene) -> Result<bool, Failure>,
+    ) -> Result<(), Failure> {
         let end = self.clock.now() + PATIENCE;
         while self.clock.now() < end {
             if done(self)? {
@@ -333,30 +333,13 @@ impl Scene {
             }
             std::thread::sleep(LOOK);
         }
-        Err(DemoError::Relay { doing, detail: "it took too long".to_owned() })
+        Err(NotDone { doing, detail: "it took too long".to_owned() }.into())
     }
 }
 
 /// The card's date, MMYY: it is valid for two years more.
 pub(super) fn expiry() -> String {
     format!("12{:02}", (clock::now().day().year + 2) % 100)
-}
-
-fn offer(address: SocketAddr) -> String {
-    let (ip, port) = (address.ip(), address.port());
-    format!(
-        "v=0\r\no=- 1 1 IN IP4 {ip}\r\ns=-\r\nc=IN IP4 {ip}\r\nt=0 0\r\n\
-         m=audio {port} RTP/AVP {PCMU} {TELEPHONE_EVENT}\r\na=rtpmap:{PCMU} PCMU/8000\r\n\
-         a=rtpmap:{TELEPHONE_EVENT} telephone-event/8000\r\na=fmtp:{TELEPHONE_EVENT} 0-15\r\n\
-         a=ptime:20\r\na=sendrecv\r\n"
-    )
-}
-
-fn media_address(sdp: &str) -> Option<SocketAddr> {
-    let line = |start: &str| sdp.lines().find_map(|line| line.strip_prefix(start));
-    let ip = line("c=IN IP4 ")?.trim().parse().ok()?;
-    let port = line("m=audio ")?.split(' ').next()?.parse().ok()?;
-    Some(SocketAddr::new(ip, port))
 }
 
 /// One line about where a session stands.

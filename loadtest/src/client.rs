@@ -1,4 +1,4 @@
-//! Client: a few lines of HTTP towards the relay, with one key.
+//! Client: a few lines of HTTP towards a relay, with one key.
 
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
@@ -6,29 +6,41 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::DemoError;
-
 /// Longest wait for an answer.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// Largest answer read: a recording of the demo is under 1 MiB.
+/// Largest answer read: a recording of a minute is under 2 MiB.
 const MAX_ANSWER: u64 = 16 << 20;
 
 /// A party's access to the REST API.
 #[derive(Clone)]
-pub(super) struct Client {
+pub struct Client {
     base: String,
     bearer: String,
     agent: ureq::Agent,
 }
 
 /// An answer of the relay.
-pub(super) struct Answer {
-    pub(super) status: u16,
-    pub(super) body: Vec<u8>,
+pub struct Answer {
+    /// Its HTTP status.
+    pub status: u16,
+    /// Its body.
+    pub body: Vec<u8>,
+}
+
+/// The relay did not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+#[error("the relay did not {doing}: {detail}")]
+pub struct NotDone {
+    /// What was asked.
+    pub doing: &'static str,
+    /// What came instead.
+    pub detail: String,
 }
 
 impl Client {
-    pub(super) fn new(address: SocketAddr, key: &str) -> Client {
+    /// Access to the relay at `address` with an API key, which may be empty.
+    #[must_use]
+    pub fn new(address: SocketAddr, key: &str) -> Client {
         let config = ureq::Agent::config_builder()
             .http_status_as_error(false)
             .timeout_global(Some(PATIENCE))
@@ -40,24 +52,36 @@ impl Client {
         }
     }
 
-    pub(super) fn get(&self, path: &str) -> Result<Answer, ureq::Error> {
+    /// Asks for `path`.
+    ///
+    /// # Errors
+    /// No answer came.
+    pub fn get(&self, path: &str) -> Result<Answer, ureq::Error> {
         let request = self.agent.get(format!("{}{path}", self.base));
         Answer::read(request.header("authorization", &self.bearer).call()?)
     }
 
-    pub(super) fn delete(&self, path: &str) -> Result<Answer, ureq::Error> {
+    /// Deletes `path`.
+    ///
+    /// # Errors
+    /// No answer came.
+    pub fn delete(&self, path: &str) -> Result<Answer, ureq::Error> {
         let request = self.agent.delete(format!("{}{path}", self.base));
         Answer::read(request.header("authorization", &self.bearer).call()?)
     }
 
-    pub(super) fn post(&self, path: &str, body: &Value) -> Result<Answer, ureq::Error> {
+    /// Posts JSON to `path`.
+    ///
+    /// # Errors
+    /// No answer came.
+    pub fn post(&self, path: &str, body: &Value) -> Result<Answer, ureq::Error> {
         let request = self.agent.post(format!("{}{path}", self.base));
         let request = request.header("authorization", &self.bearer);
         Answer::read(request.header("content-type", "application/json").send(body.to_string())?)
     }
 
     /// Reads a stream of events line by line until it ends.
-    pub(super) fn listen(&self, path: &str, line: impl FnMut(String)) {
+    pub fn listen(&self, path: &str, line: impl FnMut(String)) {
         let request = self.agent.get(format!("{}{path}", self.base));
         let request = request.config().timeout_global(None).build();
         let Ok(answer) = request.header("authorization", &self.bearer).call() else { return };
@@ -74,17 +98,20 @@ impl Answer {
     }
 
     /// The JSON of an answer with the status that was hoped for.
-    pub(super) fn expect(self, doing: &'static str, status: u16) -> Result<Value, DemoError> {
+    ///
+    /// # Errors
+    /// Another status, or no JSON.
+    pub fn expect(self, doing: &'static str, status: u16) -> Result<Value, NotDone> {
         let text = String::from_utf8_lossy(&self.body).into_owned();
         if self.status != status {
             let detail = format!("{} {text}", self.status);
-            return Err(DemoError::Relay { doing, detail });
+            return Err(NotDone { doing, detail });
         }
-        serde_json::from_str(&text).map_err(|_| DemoError::Relay { doing, detail: text })
+        serde_json::from_str(&text).map_err(|_| NotDone { doing, detail: text })
     }
 }
 
 /// An answer that did not come at all.
-pub(super) fn unanswered(doing: &'static str) -> impl Fn(ureq::Error) -> DemoError {
-    move |error| DemoError::Relay { doing, detail: error.to_string() }
+pub fn unanswered(doing: &'static str) -> impl Fn(ureq::Error) -> NotDone {
+    move |error| NotDone { doing, detail: error.to_string() }
 }

@@ -1,0 +1,101 @@
+//! Flips: how long a request to enter a secure session takes under load, and what leaks meanwhile.
+
+use std::time::Duration;
+
+use hdrhistogram::Histogram;
+use loadtest::KeyMethod;
+use loadtest::client::NotDone;
+use loadtest::relay_process::Failure;
+use serde::Serialize;
+
+use super::contender::Contender;
+use super::course::Terms;
+use super::peer::CallKind;
+use super::rig::Rig;
+use super::tally::{ms, times};
+use super::wall;
+
+/// Time between two flips.
+const PAUSE: Duration = Duration::from_millis(10);
+/// How long calls stay cut, and are looked at.
+const CUT: Duration = Duration::from_secs(2);
+/// How often, and how many times, it is asked whether a call is open again.
+const LOOK: Duration = Duration::from_millis(100);
+const LOOKS: usize = 200;
+
+/// What flips have shown.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Flipped {
+    /// How many.
+    pub(crate) flips: usize,
+    /// Packets a second that the relay was sent.
+    pub(crate) rate: f64,
+    /// Share of a core that the relay's process took before the first flip.
+    pub(crate) share: f64,
+    /// From the request to the receipt, in ms: p50, p99, the longest.
+    pub(crate) took_ms: [f64; 3],
+    /// Octets of callers that engines got after the receipt and before the call was open again.
+    pub(crate) leaked: u64,
+}
+
+/// Flips each of `calls` calls once while all of them talk.
+pub(crate) fn run(
+    contender: &Contender,
+    calls: usize,
+    flips: usize,
+    terms: &Terms,
+) -> Result<Flipped, Failure> {
+    Rig::with(contender, &terms.network, terms.cores, terms.seed, |rig| {
+        let kind = CallKind { srtp: false, record: false, secure: false };
+        rig.open(calls, kind, KeyMethod::Events)?;
+        std::thread::sleep(terms.warm_up);
+        let before = rig.count(terms.counted)?;
+        let took = flip(rig, flips)?;
+        std::thread::sleep(CUT);
+        let leaked = reopen(rig, flips)?;
+        rig.close_all()?;
+        Ok(Flipped {
+            flips,
+            rate: before.tally.sent as f64 / before.span as f64 * 1e9,
+            share: before.cpu as f64 / before.span as f64,
+            took_ms: [ms(&took, 0.5), ms(&took, 0.99), took.max() as f64 / 1e6],
+            leaked,
+        })
+    })
+}
+
+fn flip(rig: &mut Rig, flips: usize) -> Result<Histogram<u64>, Failure> {
+    let mut took = times();
+    for call in rig.calls.iter().take(flips) {
+        let asked = wall::now();
+        rig.peer.enter(&call.id)?;
+        let receipt = wall::now();
+        call.watch.begin(receipt);
+        took.saturating_record(receipt - asked);
+        std::thread::sleep(PAUSE);
+    }
+    Ok(took)
+}
+
+/// Ends the sessions, and adds up what was heard until the last moment at which each was cut.
+fn reopen(rig: &mut Rig, flips: usize) -> Result<u64, Failure> {
+    let mut leaked = 0;
+    for call in rig.calls.iter().take(flips) {
+        // The cut is in force at least until this is asked.
+        let still_cut = wall::now();
+        rig.peer.leave(&call.id)?;
+        leaked += call.watch.end(still_cut);
+    }
+    for _ in 0..LOOKS {
+        let mut open = true;
+        for call in rig.calls.iter().take(flips) {
+            open &= rig.peer.has_left(&call.id)?;
+        }
+        if open {
+            return Ok(leaked);
+        }
+        std::thread::sleep(LOOK);
+    }
+    let detail = "some stay cut for longer than a quiet caller takes".to_owned();
+    Err(NotDone { doing: "open the calls again", detail }.into())
+}

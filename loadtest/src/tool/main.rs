@@ -1,0 +1,297 @@
+//! `sotto-loadtest`: puts real calls on a relay, and tells what became of every packet.
+
+mod arrivals;
+mod bencode;
+mod compare;
+mod contender;
+mod course;
+mod flips;
+mod generator;
+mod line;
+mod network;
+mod peer;
+mod play;
+mod probe;
+mod process;
+mod progress;
+mod ramp;
+mod report;
+mod rig;
+mod rtpengine;
+mod scenario;
+mod sotto;
+mod table;
+mod tally;
+mod wall;
+mod watch;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use compare::{Comparison, FULL, Measured, SHORT};
+use contender::Contender;
+use course::Terms;
+use loadtest::relay_process::Failure;
+use network::Network;
+use progress::Progress;
+use ramp::HELD;
+use scenario::{Scenario, ScenarioError};
+
+const EXAMPLES: &str = "\
+Examples:
+  sotto-loadtest run                             calls that come and go, some of which pay by card
+  sotto-loadtest run --scenario mine.toml --html report.html
+  sotto-loadtest ramp                            more and more calls until the relay meets its limit
+  sotto-loadtest ramp --relay rtpengine
+  sotto-loadtest compare                         Sotto and rtpengine in turn: the whole table
+  sotto-loadtest compare --short                 one round at a light load; fails only on a leak or
+                                                 a loss
+
+It starts the relays itself, one at a time, and gives the relay and the load a core each. Sotto's
+program is looked for beside this one; build both with: cargo build --release --workspace --bins.
+rtpengine is Debian's package rtpengine-daemon. Without root, say --network loopback.
+
+A scenario's file is explained in loadtest/scenarios/payments.toml.";
+
+/// Puts real calls on a media relay, and tells what became of every packet.
+#[derive(Parser)]
+#[command(name = "sotto-loadtest", version, after_help = EXAMPLES, arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Plays a scenario on Sotto: calls that come and go, and secure sessions.
+    Run(RunArgs),
+    /// Adds plain calls until a limit is met.
+    Ramp(RampArgs),
+    /// Sotto and rtpengine in turn, under the same load on the same machine.
+    Compare(CompareArgs),
+}
+
+#[derive(Args)]
+struct RunArgs {
+    /// The scenario, as loadtest/scenarios/payments.toml explains it [default: that one].
+    #[arg(long, value_name = "FILE")]
+    scenario: Option<PathBuf>,
+    /// Media I/O of Sotto.
+    #[arg(long, default_value = "auto")]
+    io: String,
+    #[command(flatten)]
+    stage: StageArgs,
+}
+
+#[derive(Args)]
+struct RampArgs {
+    /// The relay.
+    #[arg(long, value_enum, default_value_t = Relay::Sotto)]
+    relay: Relay,
+    /// Media I/O of Sotto.
+    #[arg(long, default_value = "auto")]
+    io: String,
+    /// Calls that each step adds.
+    #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    step: u16,
+    #[command(flatten)]
+    stage: StageArgs,
+}
+
+#[derive(Args)]
+struct CompareArgs {
+    /// How often each is tried, in turn.
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u8).range(1..=50))]
+    rounds: u8,
+    /// Loads of plain calls.
+    #[arg(long, value_delimiter = ',', default_values_t = [500, 1000])]
+    calls: Vec<u16>,
+    /// One round at 50 calls, without ramps; only a leak or a loss fails it.
+    #[arg(long)]
+    short: bool,
+    /// Media I/O of Sotto that is set against rtpengine beside `sockets`.
+    #[arg(long, value_name = "IO", default_value = "xdp")]
+    io: String,
+    #[command(flatten)]
+    stage: StageArgs,
+}
+
+/// Where and with what a load test runs.
+#[derive(Args)]
+struct StageArgs {
+    /// Sotto's program [default: the one beside this].
+    #[arg(long, value_name = "FILE")]
+    sotto: Option<PathBuf>,
+    /// rtpengine's program.
+    #[arg(long, value_name = "FILE", default_value = "rtpengine")]
+    rtpengine: PathBuf,
+    /// Where packets travel.
+    #[arg(long, value_enum, default_value_t = NetworkKind::Cable)]
+    network: NetworkKind,
+    /// Core of the relay.
+    #[arg(long, value_name = "CORE", default_value_t = 1)]
+    relay_core: usize,
+    /// Core of the load.
+    #[arg(long, value_name = "CORE", default_value_t = 0)]
+    load_core: usize,
+    /// Print everything measured as one line of JSON.
+    #[arg(long)]
+    json: bool,
+    /// Write a report with plots.
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
+    /// Seeds the keys of SRTP calls.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+}
+
+/// Relays that a ramp can be run on.
+#[derive(Clone, Copy, ValueEnum)]
+enum Relay {
+    /// Sotto, over REST.
+    Sotto,
+    /// rtpengine, over NG.
+    Rtpengine,
+}
+
+/// Networks between a relay and its load.
+#[derive(Clone, Copy, ValueEnum)]
+enum NetworkKind {
+    /// Two network namespaces and a virtual cable; needs root and iproute2.
+    Cable,
+    /// Loopback.
+    Loopback,
+}
+
+/// Why a load test ends before its end.
+#[derive(Debug, thiserror::Error)]
+enum Ended {
+    #[error(transparent)]
+    Failure(#[from] Failure),
+    #[error(transparent)]
+    Scenario(#[from] ScenarioError),
+}
+
+fn main() -> ExitCode {
+    let Cli { command } = Cli::parse();
+    let done = match command {
+        Command::Run(arguments) => run(&arguments),
+        Command::Ramp(arguments) => ramp(&arguments),
+        Command::Compare(arguments) => compare(&arguments),
+    };
+    match done {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(ended) => {
+            eprintln!("sotto-loadtest: {ended}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// True if nothing leaked, nothing was lost, and everybody passed who keyed a right number.
+fn run(RunArgs { scenario, io, stage }: &RunArgs) -> Result<bool, Ended> {
+    let scenario = match scenario {
+        Some(file) => {
+            let text =
+                std::fs::read_to_string(file).map_err(Failure::kernel("read the scenario"))?;
+            Scenario::parse(&text)?
+        }
+        None => Scenario::default(),
+    };
+    let progress = Progress::new();
+    progress.begin(scenario.calls as u64);
+    let relay = stage.sotto_with(io)?;
+    let played = play::run(&relay, &scenario, &stage.terms(FULL)?, |sample, played| {
+        progress.at(played.calls as u64);
+        progress.note(&format!(
+            "{:.0} s: {} calls, p99 {:.2} ms, {} passed, {} octets leaked",
+            sample.at, sample.calls, sample.latency_ms[1], played.passed, played.leaked
+        ));
+    })?;
+    stage.tell(&played, || played.to_string(), || report::of_play(&played))?;
+    Ok(played.is_clean())
+}
+
+/// True if anything was held.
+fn ramp(RampArgs { relay, io, step, stage }: &RampArgs) -> Result<bool, Ended> {
+    let relay = match relay {
+        Relay::Sotto => stage.sotto_with(io)?,
+        Relay::Rtpengine => Contender::Rtpengine { binary: stage.rtpengine.clone() },
+    };
+    let progress = Progress::new();
+    let terms = stage.terms(FULL)?;
+    let ramp = ramp::run(&relay, usize::from(*step), HELD, &terms, |step| {
+        progress.note(&step.to_string());
+    })?;
+    let text = || format!("{} holds {} calls; it ended by {}\n", relay.name(), ramp.held, ramp.end);
+    stage.tell(&ramp, text, || report::of_ramp(&relay.name(), &ramp))?;
+    Ok(ramp.held > 0)
+}
+
+/// True if all that has to hold does.
+fn compare(arguments: &CompareArgs) -> Result<bool, Ended> {
+    let CompareArgs { rounds, calls, short, io, stage } = arguments;
+    let loads = if *short { vec![50] } else { calls.iter().map(|&it| it.into()).collect() };
+    let comparison = Comparison {
+        sotto: stage.sotto()?,
+        rtpengine: stage.rtpengine.clone(),
+        rounds: if *short { 1 } else { (*rounds).into() },
+        loads,
+        ramp_step: (!short).then_some(200),
+        rings: io.clone(),
+    };
+    let terms = stage.terms(if *short { SHORT } else { FULL })?;
+    let measured = comparison.run(&terms, &Progress::new())?;
+    let text = || table::text(&measured.rows);
+    stage.tell(&measured, text, || report::of_comparison(&measured))?;
+    Ok(if *short { is_clean(&measured) } else { measured.rows.iter().all(table::Row::is_met) })
+}
+
+/// Nothing leaked, lost or reordered.
+fn is_clean(measured: &Measured) -> bool {
+    measured.rows.iter().filter(|row| row.is_count).all(table::Row::is_met)
+}
+
+impl StageArgs {
+    fn terms(&self, [warm_up, counted]: [std::time::Duration; 2]) -> Result<Terms, Failure> {
+        let cores = [self.relay_core, self.load_core];
+        let network = match self.network {
+            NetworkKind::Cable => Network::cable(cores)?,
+            NetworkKind::Loopback => Network::loopback(),
+        };
+        Ok(Terms { network, cores, warm_up, counted, seed: self.seed })
+    }
+
+    fn sotto(&self) -> Result<PathBuf, Failure> {
+        let beside = || {
+            let own = std::env::current_exe().map_err(Failure::kernel("find its own program"));
+            own.map(|own| own.with_file_name("sotto"))
+        };
+        self.sotto.clone().map_or_else(beside, Ok)
+    }
+
+    fn sotto_with(&self, io: &str) -> Result<Contender, Failure> {
+        Ok(Contender::Sotto { binary: self.sotto()?, io: io.to_owned() })
+    }
+
+    /// Prints a result, and writes the report if one was asked for.
+    fn tell(
+        &self,
+        result: &impl serde::Serialize,
+        text: impl FnOnce() -> String,
+        page: impl FnOnce() -> String,
+    ) -> Result<(), Failure> {
+        if self.json {
+            println!("{}", serde_json::to_string(result).expect("figures are JSON"));
+        } else {
+            print!("{}", text());
+        }
+        self.html.as_deref().map_or(Ok(()), |file| write_page(file, &page()))
+    }
+}
+
+fn write_page(file: &Path, page: &str) -> Result<(), Failure> {
+    std::fs::write(file, page).map_err(Failure::kernel("write the report"))
+}

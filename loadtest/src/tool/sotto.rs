@@ -1,0 +1,156 @@
+//! Sotto as the relay under load, driven over REST.
+
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::path::Path;
+
+use loadtest::client::{Answer, Client, NotDone, unanswered};
+use loadtest::relay_process::{Failure, RelayFolder, RelayProcess};
+use loadtest::sdp;
+use rand::CryptoRng;
+use serde_json::{Value, json};
+
+use super::peer::{CallKind, OpenedCall, Peer, Verdict, caller_key, leg};
+use super::process::Process;
+
+/// A Sotto that runs.
+pub(crate) struct Sotto {
+    relay: RelayProcess,
+    operator: Client,
+}
+
+impl Sotto {
+    /// Starts the program with one worker, receiving at `media`; `io` is its media I/O, as
+    /// `sotto serve --io` names it.
+    pub(crate) fn start(binary: &Path, io: &str, media: Ipv4Addr) -> Result<Sotto, Failure> {
+        let folder = RelayFolder::new(binary.to_owned(), "sotto-loadtest")?;
+        let key = folder.add_key("operator")?;
+        let media = media.to_string();
+        let mut arguments = vec!["--media-ip", &media, "--workers", "1"];
+        if io != "auto" {
+            arguments.extend(["--io", io]);
+        }
+        // Whoever measures says where it runs.
+        let config = "[media]\npin = false\n";
+        let relay = RelayProcess::start(folder, config, &arguments, &[("RUST_LOG", "warn")])?;
+        let operator = relay.client(&key);
+        Ok(Sotto { relay, operator })
+    }
+
+    fn describe(&self, call: &str) -> Result<Value, Failure> {
+        let doing = "describe a secure session";
+        let answer = self.operator.get(&session(call)).map_err(unanswered(doing))?;
+        Ok(answer.expect(doing, 200)?)
+    }
+}
+
+impl Peer for Sotto {
+    fn process(&self) -> Process {
+        Process::new(self.relay.pid())
+    }
+
+    fn open(
+        &mut self,
+        ends: [SocketAddrV4; 2],
+        kind: CallKind,
+        rng: &mut dyn CryptoRng,
+    ) -> Result<OpenedCall, Failure> {
+        let [caller, engine] = ends;
+        let ours = kind.srtp.then(|| caller_key(rng));
+        let request = json!({
+            "caller": { "sdp": sdp::offer(caller.into(), ours.as_ref()) },
+            "engine": { "type": "rtp", "address": engine.to_string() },
+            "record": kind.record,
+        });
+        let doing = "open a call";
+        let answer = self.operator.post("/v1/calls", &request).map_err(unanswered(doing))?;
+        let opened = answer.expect(doing, 201)?;
+        let odd = || NotDone { doing, detail: opened.to_string() };
+        let id = opened["id"].as_str().ok_or_else(odd)?.to_owned();
+        let answer = opened["caller"]["sdp"].as_str().ok_or_else(odd)?;
+        let theirs = ours.as_ref().and_then(|_| sdp::key(answer));
+        if theirs.is_some() != kind.srtp {
+            return Err(odd().into());
+        }
+        let to_caller = sdp::media_address(answer).and_then(v4).ok_or_else(odd)?;
+        let to_engine = opened["engine"]["address"].as_str().and_then(|text| text.parse().ok());
+        let legs = [
+            leg(to_caller, ours.as_ref(), theirs.as_ref()),
+            leg(to_engine.ok_or_else(odd)?, None, None),
+        ];
+        Ok(OpenedCall { id, legs })
+    }
+
+    fn enter(&mut self, call: &str) -> Result<(), Failure> {
+        let doing = "enter a secure session";
+        let answer = self.operator.post(&session(call), &endless()).map_err(unanswered(doing))?;
+        Ok(answer.expect(doing, 201).map(|_| ())?)
+    }
+
+    fn collect(&mut self, call: &str) -> Result<(), Failure> {
+        let doing = "enter a secure session";
+        let plan = json!({
+            "fields": [{ "type": "payment-card-number", "max_attempts": 3 }],
+            "prompts": { "enabled": false },
+        });
+        let answer = self.operator.post(&session(call), &plan).map_err(unanswered(doing))?;
+        Ok(answer.expect(doing, 201).map(|_| ())?)
+    }
+
+    fn verdict(&mut self, call: &str) -> Result<Verdict, Failure> {
+        let known = self.describe(call)?;
+        Ok(match (known["state"].as_str(), known["result"].as_str()) {
+            (Some("ended"), Some("pass")) => Verdict::Passed,
+            (Some("ended"), _) => Verdict::Failed,
+            (_, _) => Verdict::Pending,
+        })
+    }
+
+    fn leave(&mut self, call: &str) -> Result<(), Failure> {
+        let doing = "cancel a secure session";
+        let answer = self.operator.delete(&session(call)).map_err(unanswered(doing))?;
+        expect_success(doing, &answer)
+    }
+
+    fn has_left(&mut self, call: &str) -> Result<bool, Failure> {
+        Ok(self.describe(call)?["state"] == "ended")
+    }
+
+    fn close(&mut self, call: &str) -> Result<(), Failure> {
+        let doing = "end a call";
+        let path = format!("/v1/calls/{call}");
+        let answer = self.operator.delete(&path).map_err(unanswered(doing))?;
+        expect_success(doing, &answer)
+    }
+}
+
+fn session(call: &str) -> String {
+    format!("/v1/calls/{call}/secure-session")
+}
+
+fn expect_success(doing: &'static str, answer: &Answer) -> Result<(), Failure> {
+    match answer.status {
+        200..=299 => Ok(()),
+        status => Err(NotDone { doing, detail: status.to_string() }.into()),
+    }
+}
+
+/// A session that lasts as long as a session may, without a word to the caller.
+fn endless() -> Value {
+    json!({
+        "fields": [{
+            "type": "payment-card-number",
+            "first_key_timeout_ms": 60_000,
+            "field_timeout_ms": 120_000,
+            "max_attempts": 3,
+        }],
+        "deadline_ms": 300_000,
+        "prompts": { "enabled": false },
+    })
+}
+
+fn v4(address: SocketAddr) -> Option<SocketAddrV4> {
+    match address {
+        SocketAddr::V4(v4) => Some(v4),
+        SocketAddr::V6(_) => None,
+    }
+}
