@@ -8,15 +8,17 @@ use dtmf::redundancy::Redundancy;
 use dtmf::telephone_event::REPORT_LENGTH;
 use rand::{Rng, RngExt};
 
+use super::cut_counts::CutCounts;
 use super::egress::{Egress, EgressFormat, Passage, Position, Speech};
 use super::gate::{Admission, Gate};
 use super::id::{LocalPort, PortPair};
 use super::limits::RTCP_INTERVAL;
 use super::media::{LegMedia, SrtpKeys};
+use super::ntp_anchor::NtpAnchor;
 use super::reception::{Reception, mos_hundredths};
 use super::routing::{DropReason, Media};
 use super::snapshot::{LegCounts, LegSnapshot};
-use super::transmit::Transmit;
+use super::transmit::{Extent, Transmit};
 use crate::wire::ntp::NtpTime;
 use crate::wire::rtcp::{self, Compound, RtcpPacket, SenderReport};
 use crate::wire::rtp::{FIXED_HEADER_LEN, Header, RtpPacket, is_rtcp};
@@ -41,7 +43,7 @@ pub(super) struct Leg {
     egress: Egress,
     reception: Reception,
     drops: [u64; DropReason::ALL.len()],
-    in_cuts: LegCounts,
+    cuts: CutCounts,
     last_heard: Instant,
     rtcp_due: Instant,
     cname: [u8; 16],
@@ -103,7 +105,7 @@ impl Leg {
             egress,
             reception: Reception::new(now),
             drops: [0; DropReason::ALL.len()],
-            in_cuts: LegCounts::default(),
+            cuts: CutCounts::default(),
             last_heard: now,
             rtcp_due: now + RTCP_INTERVAL,
             cname,
@@ -166,8 +168,8 @@ impl Leg {
         }
     }
 
-    /// Sends a packet of the other party on under our own header, in the same buffer: the payload
-    /// stays where it is, a fixed header is put in front of it, an SRTP tag behind.
+    /// Makes a packet of the other party ready to leave under our own header, in the same buffer:
+    /// the payload stays where it is, a fixed header is put in front of it, an SRTP tag behind.
     pub(super) fn pass(
         &mut self,
         now: Instant,
@@ -175,7 +177,7 @@ impl Leg {
         from: Position,
         payload: Range<usize>,
         buffer: &mut [u8],
-    ) -> Result<Option<Transmit>, DropReason> {
+    ) -> Result<Option<Extent>, DropReason> {
         let passage = match (media, self.media.telephone_event) {
             (Media::Audio, _) => self.egress.pass_audio(now, from, &buffer[payload.clone()]),
             (Media::TelephoneEvent, Some(payload_type)) if self.media.wants_events => {
@@ -214,20 +216,21 @@ impl Leg {
     pub(super) fn generate(
         &mut self,
         now: Instant,
-        now_ntp: NtpTime,
+        ntp: NtpAnchor,
         buffer: &mut [u8],
         speech: &mut Speech<'_>,
     ) -> Option<Transmit> {
         while self.egress.due().is_some_and(|due| due <= now) {
             if let Some(len) = self.egress.generate(now, buffer, speech) {
-                return self.protected(0, len, buffer).ok();
+                let extent = self.protected(0, len, buffer).ok()?;
+                return Some(self.address(extent));
             }
         }
         if self.rtcp_due > now {
             return None;
         }
         self.rtcp_due = now + RTCP_INTERVAL;
-        self.report(now, now_ntp, buffer)
+        self.report(now, ntp.time_of(now), buffer)
     }
 
     /// When [`Leg::generate`] has something to do.
@@ -260,18 +263,14 @@ impl Leg {
         self.drops[reason.index()] += 1;
     }
 
-    /// What was received so far.
-    pub(super) fn counts(&self) -> LegCounts {
-        LegCounts { packets_received: self.reception.packets(), drops: self.drops }
+    /// What is counted from now on came in a cut.
+    pub(super) fn begin_cut(&mut self) {
+        self.cuts.begin(self.counts());
     }
 
-    /// What was counted since `before` came in a cut.
-    pub(super) fn note_cut(&mut self, before: LegCounts) {
-        let now = self.counts();
-        self.in_cuts.packets_received += now.packets_received - before.packets_received;
-        for (index, total) in self.in_cuts.drops.iter_mut().enumerate() {
-            *total += now.drops[index] - before.drops[index];
-        }
+    /// What is counted from now on came in the open.
+    pub(super) fn end_cut(&mut self) {
+        self.cuts.end(self.counts());
     }
 
     /// Counters and quality, copied out.
@@ -286,8 +285,17 @@ impl Leg {
             round_trip,
             mos_hundredths: mos_hundredths(lost, heard, jitter, round_trip),
             drops: self.drops,
-            in_cuts: self.in_cuts,
+            in_cuts: self.cuts.total(self.counts()),
         }
+    }
+
+    /// Addresses what [`Leg::pass`] made ready to the peer.
+    pub(super) fn address(&self, extent: Extent) -> Transmit {
+        Transmit { port: self.ports.rtp(), to: self.gate.target(), range: extent.range() }
+    }
+
+    fn counts(&self) -> LegCounts {
+        LegCounts { packets_received: self.reception.packets(), drops: self.drops }
     }
 
     fn hear_rtp(
@@ -372,23 +380,23 @@ impl Leg {
         header: Header,
         payload: Range<usize>,
         buffer: &mut [u8],
-    ) -> Result<Transmit, DropReason> {
+    ) -> Result<Extent, DropReason> {
         debug_assert!(payload.start >= FIXED_HEADER_LEN, "a received payload follows a header");
         let start = payload.start - FIXED_HEADER_LEN;
         let place = buffer[start..].first_chunk_mut().ok_or(DropReason::Malformed)?;
         header.write(place);
-        let transmit = self.protected(start, payload.end, buffer)?;
+        let extent = self.protected(start, payload.end, buffer)?;
         self.egress.count(now, payload.len());
-        Ok(transmit)
+        Ok(extent)
     }
 
-    /// Protects `buffer[start..end]` where the leg is secure, and addresses it to the peer.
+    /// Protects `buffer[start..end]` where the leg is secure.
     fn protected(
         &mut self,
         start: usize,
         end: usize,
         buffer: &mut [u8],
-    ) -> Result<Transmit, DropReason> {
+    ) -> Result<Extent, DropReason> {
         let len = match &mut self.outbound {
             Some(outbound) => outbound
                 .context
@@ -396,8 +404,7 @@ impl Leg {
                 .map_err(|_| DropReason::NotAgreed)?,
             None => end - start,
         };
-        let range = start..start + len;
-        Ok(Transmit { port: self.ports.rtp(), to: self.gate.target(), range })
+        Ok(Extent::new(start, start + len))
     }
 
     fn report(&mut self, now: Instant, now_ntp: NtpTime, buffer: &mut [u8]) -> Option<Transmit> {
