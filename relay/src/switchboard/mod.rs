@@ -37,6 +37,7 @@ mod snapshot;
 mod talk_gauge;
 mod timers;
 mod transmit;
+mod wheel;
 
 pub use announcer::Announcer;
 pub use command::{Command, CutReceipt, LocalMedia, OpenCall, Refusal, Reply, SessionRequest};
@@ -103,11 +104,11 @@ impl Switchboard {
             random: StdRng::from_seed(config.seed),
             by_port: vec![None; ports],
             ntp: NtpAnchor::new(config.ntp_anchor.0, config.ntp_anchor.1),
+            timers: Timers::new(config.ntp_anchor.0),
             config,
             calls: Vec::new(),
             free: Vec::new(),
             by_id: HashMap::new(),
-            timers: Timers::default(),
             ready: VecDeque::new(),
             outbox: Outbox::default(),
             records: VecDeque::new(),
