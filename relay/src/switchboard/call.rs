@@ -517,6 +517,20 @@ mod tests {
 
     const MS: Duration = Duration::from_millis(1);
 
+    /// What every call takes, whatever it is used for. What only some need lies apart: SRTP, cuts,
+    /// a delay, a tape, a session.
+    #[test]
+    fn a_plain_call_is_small() {
+        println!(
+            "call {}: leg {} x 2, keys of the open {}; apart: session {}",
+            size_of::<Call>(),
+            size_of::<Leg>(),
+            size_of::<EventReceiver>(),
+            size_of::<SecureSession>(),
+        );
+        assert!(size_of::<Call>() <= 2304, "{}", size_of::<Call>());
+    }
+
     #[test]
     fn a_key_of_a_session_is_known_in_its_locked_page_alone() {
         let start = Instant::now();
@@ -547,6 +561,7 @@ mod tests {
             let mut call = call(start);
             let heard =
                 Position { ssrc: 9, sequence: 1, timestamp: 8000, samples: 160, marker: false };
+            call.memory.begin();
             call.memory.note(Media::Audio, heard);
             call.memory.reopen(start);
             // A copy without end, so that it can be seen, before a key that has ended.

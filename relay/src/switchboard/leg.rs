@@ -38,12 +38,14 @@ pub(super) struct Leg {
     ports: PortPair,
     media: LegMedia,
     gate: Gate,
-    inbound: Option<Keyed<Inbound>>,
-    outbound: Option<Keyed<Outbound>>,
+    /// Apart, since most legs have none: the windows of their sources take a page.
+    inbound: Option<Box<Keyed<Inbound>>>,
+    outbound: Option<Box<Keyed<Outbound>>>,
     egress: Egress,
     reception: Reception,
     drops: [u64; DropReason::ALL.len()],
-    cuts: CutCounts,
+    /// There is none before the first cut.
+    cuts: Option<Box<CutCounts>>,
     last_heard: Instant,
     rtcp_due: Instant,
     cname: [u8; 16],
@@ -58,7 +60,7 @@ struct Keyed<Context> {
 impl<Context> Keyed<Context> {
     /// What holds after a re-offer: the same key goes on where it was. An index used twice would
     /// give both packets away (RFC 3711 section 9.1), and a window begun anew would let replays in.
-    fn renewed(old: Option<Self>, new: Option<Self>) -> Option<Self> {
+    fn renewed(old: Option<Box<Self>>, new: Option<Box<Self>>) -> Option<Box<Self>> {
         match (old, new) {
             (Some(old), Some(new)) if old.key.same_as(&new.key) => Some(old),
             (Some(_) | None, new) => new,
@@ -105,7 +107,7 @@ impl Leg {
             egress,
             reception: Reception::new(now),
             drops: [0; DropReason::ALL.len()],
-            cuts: CutCounts::default(),
+            cuts: None,
             last_heard: now,
             rtcp_due: now + RTCP_INTERVAL,
             cname,
@@ -265,12 +267,16 @@ impl Leg {
 
     /// What is counted from now on came in a cut.
     pub(super) fn begin_cut(&mut self) {
-        self.cuts.begin(self.counts());
+        let counts = self.counts();
+        self.cuts.get_or_insert_default().begin(counts);
     }
 
     /// What is counted from now on came in the open.
     pub(super) fn end_cut(&mut self) {
-        self.cuts.end(self.counts());
+        let counts = self.counts();
+        if let Some(cuts) = &mut self.cuts {
+            cuts.end(counts);
+        }
     }
 
     /// Counters and quality, copied out.
@@ -285,13 +291,17 @@ impl Leg {
             round_trip,
             mos_hundredths: mos_hundredths(lost, heard, jitter, round_trip),
             drops: self.drops,
-            in_cuts: self.cuts.total(self.counts()),
+            in_cuts: self.in_cuts(),
         }
     }
 
     /// Addresses what [`Leg::pass`] made ready to the peer.
     pub(super) fn address(&self, extent: Extent) -> Transmit {
         Transmit { port: self.ports.rtp(), to: self.gate.target(), range: extent.range() }
+    }
+
+    fn in_cuts(&self) -> LegCounts {
+        self.cuts.as_ref().map_or_else(LegCounts::default, |cuts| cuts.total(self.counts()))
     }
 
     fn counts(&self) -> LegCounts {
@@ -440,11 +450,13 @@ impl Leg {
     }
 }
 
-fn srtp_contexts(media: &mut LegMedia) -> (Option<Keyed<Inbound>>, Option<Keyed<Outbound>>) {
+type Contexts = (Option<Box<Keyed<Inbound>>>, Option<Box<Keyed<Outbound>>>);
+
+fn srtp_contexts(media: &mut LegMedia) -> Contexts {
     let Some(SrtpKeys { inbound, outbound }) = media.srtp.take() else { return (None, None) };
     let unprotector = Keyed { context: Inbound::new(&inbound), key: inbound };
     let protector = Keyed { context: Outbound::new(&outbound), key: outbound };
-    (Some(unprotector), Some(protector))
+    (Some(Box::new(unprotector)), Some(Box::new(protector)))
 }
 
 fn format_of(media: &LegMedia) -> EgressFormat {
