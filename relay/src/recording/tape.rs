@@ -76,7 +76,7 @@ pub struct Tape {
     base: u64,
     /// The call's length in samples, once it is over.
     length: Option<u64>,
-    lanes: Box<[Lane; 2]>,
+    lanes: [Lane; 2],
     spans: ArrayVec<Span, MAX_SPANS>,
 }
 
@@ -90,7 +90,7 @@ impl Tape {
     /// The tape of a call that begins now.
     #[must_use]
     pub fn new(opened: Instant) -> Tape {
-        let lanes = Box::new([Lane::new(), Lane::new()]);
+        let lanes = [Lane::new(), Lane::new()];
         Tape { opened, base: 0, length: None, lanes, spans: ArrayVec::new() }
     }
 
@@ -136,7 +136,7 @@ impl Tape {
         }
         let start = self.base;
         let secure = self.secure_frames(start);
-        let [caller, engine] = &mut *self.lanes;
+        let [caller, engine] = &mut self.lanes;
         let block = Block { start, caller: caller.take(start), engine: engine.take(start), secure };
         self.base += BLOCK_SAMPLES as u64;
         let base = self.base;
@@ -199,11 +199,18 @@ impl Tape {
     }
 }
 
-/// One side's ring.
+/// One side.
 struct Lane {
     flow: Option<Flow>,
     /// Nothing is laid before this sample, so that no straggler falls into a secure span.
     floor: u64,
+    /// Apart, since a packet writes into it and reads nothing of it: whoever has to know where to
+    /// write must not wait for it.
+    audio: Box<Audio>,
+}
+
+/// One side's ring.
+struct Audio {
     ring: [u8; RING],
     /// When a frame was last laid into, in samples since the call was opened.
     laid: [Option<u64>; RING_FRAMES],
@@ -218,7 +225,8 @@ struct Flow {
 
 impl Lane {
     fn new() -> Lane {
-        Lane { flow: None, floor: 0, ring: [SILENCE; RING], laid: [None; RING_FRAMES] }
+        let audio = Audio { ring: [SILENCE; RING], laid: [None; RING_FRAMES] };
+        Lane { flow: None, floor: 0, audio: Box::new(audio) }
     }
 
     fn lay(&mut self, window: Range<u64>, elapsed: u64, timestamp: u32, law: Law, payload: &[u8]) {
@@ -235,13 +243,13 @@ impl Lane {
         let at = (start % RING as u64) as usize;
         let (head, rest) = payload.split_at(payload.len().min(RING - at));
         for (at, part) in [(at, head), (0, rest)] {
-            let slot = &mut self.ring[at..at + part.len()];
+            let slot = &mut self.audio.ring[at..at + part.len()];
             slot.copy_from_slice(part);
             law.transcode(Law::Mu, slot);
         }
         let end = start + payload.len() as u64;
         for frame in start / FRAME_SAMPLES as u64..end.div_ceil(FRAME_SAMPLES as u64) {
-            self.laid[(frame % RING_FRAMES as u64) as usize] = Some(elapsed);
+            self.audio.laid[(frame % RING_FRAMES as u64) as usize] = Some(elapsed);
         }
     }
 
@@ -261,7 +269,7 @@ impl Lane {
     /// Whether nothing was laid into the block since `settled`.
     fn is_settled(&self, block: u64, settled: u64) -> bool {
         let first = frame_slot(block);
-        self.laid[first..first + BLOCK_FRAMES]
+        self.audio.laid[first..first + BLOCK_FRAMES]
             .iter()
             .all(|laid| laid.is_none_or(|at| at <= settled))
     }
@@ -270,15 +278,15 @@ impl Lane {
     fn take_back(&mut self, base: u64, elapsed: u64) -> u64 {
         self.flow = None;
         let is_tail = |frame: u64| {
-            let laid = self.laid[frame_slot(frame)];
+            let laid = self.audio.laid[frame_slot(frame)];
             frame + FRAME_SAMPLES as u64 > elapsed || laid.is_some_and(|at| at + TAIL > elapsed)
         };
         let mut frames = (base..base + RING as u64).step_by(FRAME_SAMPLES);
         let Some(start) = frames.find(|frame| is_tail(*frame)) else { return elapsed };
         for frame in (start..base + RING as u64).step_by(FRAME_SAMPLES) {
             let at = (frame % RING as u64) as usize;
-            self.ring[at..at + FRAME_SAMPLES].fill(SILENCE);
-            self.laid[frame_slot(frame)] = None;
+            self.audio.ring[at..at + FRAME_SAMPLES].fill(SILENCE);
+            self.audio.laid[frame_slot(frame)] = None;
         }
         start
     }
@@ -286,12 +294,12 @@ impl Lane {
     /// The samples of a block, leaving silence for the ring's next turn.
     fn take(&mut self, block: u64) -> [u8; BLOCK_SAMPLES] {
         let at = (block % RING as u64) as usize;
-        let slot = &mut self.ring[at..at + BLOCK_SAMPLES];
+        let slot = &mut self.audio.ring[at..at + BLOCK_SAMPLES];
         let mut samples = [SILENCE; BLOCK_SAMPLES];
         samples.copy_from_slice(slot);
         slot.fill(SILENCE);
         let first = frame_slot(block);
-        self.laid[first..first + BLOCK_FRAMES].fill(None);
+        self.audio.laid[first..first + BLOCK_FRAMES].fill(None);
         samples
     }
 }

@@ -15,13 +15,13 @@ use super::id::{CallId, PortPair, SessionId, Side};
 use super::leg::Leg;
 use super::limits::{DRAIN_LIMIT, DRAIN_TICK, TAPE_TICK};
 use super::media::{LegMedia, LookAhead};
+use super::ntp_anchor::NtpAnchor;
 use super::outbox::Outbox;
 use super::routing::{DropReason, EngineAudio, Phase};
 use super::secure_session::SecureSession;
 use super::snapshot::{CallSnapshot, SessionSnapshot};
 use super::transmit::Transmit;
 use crate::recording::{Block, Tape};
-use crate::wire::ntp::NtpTime;
 
 /// Clock of telephone-event on G.711 legs, in Hz.
 const EVENT_CLOCK: u32 = 8000;
@@ -318,16 +318,16 @@ impl Call {
     pub(super) fn generate(
         &mut self,
         now: Instant,
-        now_ntp: NtpTime,
+        ntp: NtpAnchor,
         buffer: &mut [u8],
     ) -> Option<Transmit> {
         let [caller, engine] = &mut self.legs;
         let mut session = self.routing.session();
         // The engine's frame first: what is said takes longer to write than silence, and the first
         // key stops it.
-        engine.generate(now, now_ntp, buffer, &mut |_, _| false).or_else(|| {
+        engine.generate(now, ntp, buffer, &mut |_, _| false).or_else(|| {
             // The caller alone is spoken to: what is said may be a read-back of what was keyed.
-            caller.generate(now, now_ntp, buffer, &mut |law, frame| {
+            caller.generate(now, ntp, buffer, &mut |law, frame| {
                 session.as_mut().is_some_and(|session| session.speak(law, frame))
             })
         })
@@ -390,6 +390,7 @@ impl Call {
     /// talk), and takes back what has not left yet.
     fn withhold(&mut self, now: Instant, engine_audio: EngineAudio) {
         self.memory.begin();
+        self.legs[Side::Caller.index()].begin_cut();
         if !sabotaged() {
             self.egress(Side::Engine).silence(now);
             if let Some(tape) = &mut self.tape {
@@ -435,6 +436,7 @@ impl Call {
             self.keys_before.wipe();
             self.routing = Routing::Open;
             self.memory.reopen(now);
+            self.legs[Side::Caller.index()].end_cut();
             if let Some(tape) = &mut self.tape {
                 tape.uncut(now);
             }
@@ -511,8 +513,23 @@ mod tests {
     use super::super::media::SourceRule;
     use super::super::routing::Media;
     use super::*;
+    use crate::wire::ntp::NtpTime;
 
     const MS: Duration = Duration::from_millis(1);
+
+    /// What every call takes, whatever it is used for. What only some need lies apart: SRTP, cuts,
+    /// a delay, a tape, a session.
+    #[test]
+    fn a_plain_call_is_small() {
+        println!(
+            "call {}: leg {} x 2, keys of the open {}; apart: session {}",
+            size_of::<Call>(),
+            size_of::<Leg>(),
+            size_of::<EventReceiver>(),
+            size_of::<SecureSession>(),
+        );
+        assert!(size_of::<Call>() <= 2304, "{}", size_of::<Call>());
+    }
 
     #[test]
     fn a_key_of_a_session_is_known_in_its_locked_page_alone() {
@@ -544,6 +561,7 @@ mod tests {
             let mut call = call(start);
             let heard =
                 Position { ssrc: 9, sequence: 1, timestamp: 8000, samples: 160, marker: false };
+            call.memory.begin();
             call.memory.note(Media::Audio, heard);
             call.memory.reopen(start);
             // A copy without end, so that it can be seen, before a key that has ended.
@@ -564,7 +582,7 @@ mod tests {
         let (session, engine_audio) = (SessionId(1), EngineAudio::Drop);
         let request = SessionRequest { session, plan, engine_audio, announcer: None };
         call.enter(start, request, &mut Outbox::default()).unwrap();
-        let ntp = NtpTime::from_unix(Duration::ZERO);
+        let ntp = NtpAnchor::new(start, NtpTime::from_unix(Duration::ZERO));
         let buffer = &mut [0; 512];
         let made = std::iter::from_fn(|| call.generate(start, ntp, buffer));
         let ports: Vec<u16> = made.map(|transmit| transmit.port.0).collect();
@@ -590,7 +608,8 @@ mod tests {
         buffer[4..8].copy_from_slice(&timestamp.to_be_bytes());
         let len = 12 + payload.len();
         buffer[12..len].copy_from_slice(payload);
-        let (ntp, from) = (NtpTime::from_unix(Duration::ZERO), call.legs[0].media().remote_rtp);
+        let ntp = NtpAnchor::new(now, NtpTime::from_unix(Duration::ZERO));
+        let from = call.legs[0].media().remote_rtp;
         let (side, component) = (Side::Caller, Component::Rtp);
         let events = &mut Outbox::default();
         call.handle_packet(now, ntp, side, component, from, &mut buffer, len, events);

@@ -24,8 +24,13 @@ const CUTS: usize = 2;
 
 /// How far each of the caller's streams came during a cut, so that a packet sent during the cut and
 /// delayed on its way is still withheld after it, and in the next one.
+///
+/// Most calls are never cut, so there is nothing of it before the first cut.
 #[derive(Default)]
-pub(super) struct CutMemory {
+pub(super) struct CutMemory(Option<Box<Cuts>>);
+
+#[derive(Default)]
+struct Cuts {
     present: Streams,
     over: [Option<(Instant, Streams)>; CUTS],
 }
@@ -48,18 +53,20 @@ struct Stream {
 impl CutMemory {
     /// A new cut begins.
     pub(super) fn begin(&mut self) {
-        self.present = Streams::default();
+        self.0.get_or_insert_default().present = Streams::default();
     }
 
     /// A packet of the caller was withheld.
     pub(super) fn note(&mut self, media: Media, at: Position) {
-        self.present.note(media, at);
+        let cuts = self.0.as_mut().expect("packets are withheld in a cut, which has begun");
+        cuts.present.note(media, at);
     }
 
     /// The cut is over.
     pub(super) fn reopen(&mut self, now: Instant) {
-        self.over.rotate_right(1);
-        self.over[0] = Some((now, std::mem::take(&mut self.present)));
+        let cuts = self.0.as_mut().expect("a cut that is over has begun");
+        cuts.over.rotate_right(1);
+        cuts.over[0] = Some((now, std::mem::take(&mut cuts.present)));
     }
 
     /// Whether the packet was sent during a cut that is over, or belongs to a key of it. `is_cut`:
@@ -71,8 +78,9 @@ impl CutMemory {
         media: Media,
         at: Position,
     ) -> bool {
+        let Some(cuts) = &self.0 else { return false };
         let span = if is_cut { NEXT_SPAN } else { SPAN };
-        self.over.iter().flatten().any(|(reopened, streams)| {
+        cuts.over.iter().flatten().any(|(reopened, streams)| {
             now.saturating_duration_since(*reopened) < span && streams.have_heard(media, at)
         })
     }
@@ -162,6 +170,7 @@ mod tests {
     fn a_key_that_began_during_the_cut_belongs_to_it_whenever_it_ends() {
         let now = Instant::now();
         let mut memory = CutMemory::default();
+        memory.begin();
         memory.note(Media::Audio, at(1, 10));
         memory.reopen(now);
         let end_of = |begun: u16| Position { sequence: 20, ..at(1, begun) };
@@ -174,6 +183,7 @@ mod tests {
     fn a_source_is_cut_if_it_may_have_been_forgotten() {
         let now = Instant::now();
         let mut memory = CutMemory::default();
+        memory.begin();
         for ssrc in 0..=CUT_MEMORY as u32 {
             memory.note(Media::Audio, at(ssrc, 1));
         }

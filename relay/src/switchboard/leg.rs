@@ -8,15 +8,17 @@ use dtmf::redundancy::Redundancy;
 use dtmf::telephone_event::REPORT_LENGTH;
 use rand::{Rng, RngExt};
 
+use super::cut_counts::CutCounts;
 use super::egress::{Egress, EgressFormat, Passage, Position, Speech};
 use super::gate::{Admission, Gate};
 use super::id::{LocalPort, PortPair};
 use super::limits::RTCP_INTERVAL;
 use super::media::{LegMedia, SrtpKeys};
+use super::ntp_anchor::NtpAnchor;
 use super::reception::{Reception, mos_hundredths};
 use super::routing::{DropReason, Media};
 use super::snapshot::{LegCounts, LegSnapshot};
-use super::transmit::Transmit;
+use super::transmit::{Extent, Transmit};
 use crate::wire::ntp::NtpTime;
 use crate::wire::rtcp::{self, Compound, RtcpPacket, SenderReport};
 use crate::wire::rtp::{FIXED_HEADER_LEN, Header, RtpPacket, is_rtcp};
@@ -36,12 +38,14 @@ pub(super) struct Leg {
     ports: PortPair,
     media: LegMedia,
     gate: Gate,
-    inbound: Option<Keyed<Inbound>>,
-    outbound: Option<Keyed<Outbound>>,
+    /// Apart, since most legs have none: the windows of their sources take a page.
+    inbound: Option<Box<Keyed<Inbound>>>,
+    outbound: Option<Box<Keyed<Outbound>>>,
     egress: Egress,
     reception: Reception,
     drops: [u64; DropReason::ALL.len()],
-    in_cuts: LegCounts,
+    /// There is none before the first cut.
+    cuts: Option<Box<CutCounts>>,
     last_heard: Instant,
     rtcp_due: Instant,
     cname: [u8; 16],
@@ -56,7 +60,7 @@ struct Keyed<Context> {
 impl<Context> Keyed<Context> {
     /// What holds after a re-offer: the same key goes on where it was. An index used twice would
     /// give both packets away (RFC 3711 section 9.1), and a window begun anew would let replays in.
-    fn renewed(old: Option<Self>, new: Option<Self>) -> Option<Self> {
+    fn renewed(old: Option<Box<Self>>, new: Option<Box<Self>>) -> Option<Box<Self>> {
         match (old, new) {
             (Some(old), Some(new)) if old.key.same_as(&new.key) => Some(old),
             (Some(_) | None, new) => new,
@@ -103,7 +107,7 @@ impl Leg {
             egress,
             reception: Reception::new(now),
             drops: [0; DropReason::ALL.len()],
-            in_cuts: LegCounts::default(),
+            cuts: None,
             last_heard: now,
             rtcp_due: now + RTCP_INTERVAL,
             cname,
@@ -166,8 +170,8 @@ impl Leg {
         }
     }
 
-    /// Sends a packet of the other party on under our own header, in the same buffer: the payload
-    /// stays where it is, a fixed header is put in front of it, an SRTP tag behind.
+    /// Makes a packet of the other party ready to leave under our own header, in the same buffer:
+    /// the payload stays where it is, a fixed header is put in front of it, an SRTP tag behind.
     pub(super) fn pass(
         &mut self,
         now: Instant,
@@ -175,7 +179,7 @@ impl Leg {
         from: Position,
         payload: Range<usize>,
         buffer: &mut [u8],
-    ) -> Result<Option<Transmit>, DropReason> {
+    ) -> Result<Option<Extent>, DropReason> {
         let passage = match (media, self.media.telephone_event) {
             (Media::Audio, _) => self.egress.pass_audio(now, from, &buffer[payload.clone()]),
             (Media::TelephoneEvent, Some(payload_type)) if self.media.wants_events => {
@@ -214,20 +218,21 @@ impl Leg {
     pub(super) fn generate(
         &mut self,
         now: Instant,
-        now_ntp: NtpTime,
+        ntp: NtpAnchor,
         buffer: &mut [u8],
         speech: &mut Speech<'_>,
     ) -> Option<Transmit> {
         while self.egress.due().is_some_and(|due| due <= now) {
             if let Some(len) = self.egress.generate(now, buffer, speech) {
-                return self.protected(0, len, buffer).ok();
+                let extent = self.protected(0, len, buffer).ok()?;
+                return Some(self.address(extent));
             }
         }
         if self.rtcp_due > now {
             return None;
         }
         self.rtcp_due = now + RTCP_INTERVAL;
-        self.report(now, now_ntp, buffer)
+        self.report(now, ntp.time_of(now), buffer)
     }
 
     /// When [`Leg::generate`] has something to do.
@@ -260,17 +265,17 @@ impl Leg {
         self.drops[reason.index()] += 1;
     }
 
-    /// What was received so far.
-    pub(super) fn counts(&self) -> LegCounts {
-        LegCounts { packets_received: self.reception.packets(), drops: self.drops }
+    /// What is counted from now on came in a cut.
+    pub(super) fn begin_cut(&mut self) {
+        let counts = self.counts();
+        self.cuts.get_or_insert_default().begin(counts);
     }
 
-    /// What was counted since `before` came in a cut.
-    pub(super) fn note_cut(&mut self, before: LegCounts) {
-        let now = self.counts();
-        self.in_cuts.packets_received += now.packets_received - before.packets_received;
-        for (index, total) in self.in_cuts.drops.iter_mut().enumerate() {
-            *total += now.drops[index] - before.drops[index];
+    /// What is counted from now on came in the open.
+    pub(super) fn end_cut(&mut self) {
+        let counts = self.counts();
+        if let Some(cuts) = &mut self.cuts {
+            cuts.end(counts);
         }
     }
 
@@ -286,8 +291,21 @@ impl Leg {
             round_trip,
             mos_hundredths: mos_hundredths(lost, heard, jitter, round_trip),
             drops: self.drops,
-            in_cuts: self.in_cuts,
+            in_cuts: self.in_cuts(),
         }
+    }
+
+    /// Addresses what [`Leg::pass`] made ready to the peer.
+    pub(super) fn address(&self, extent: Extent) -> Transmit {
+        Transmit { port: self.ports.rtp(), to: self.gate.target(), range: extent.range() }
+    }
+
+    fn in_cuts(&self) -> LegCounts {
+        self.cuts.as_ref().map_or_else(LegCounts::default, |cuts| cuts.total(self.counts()))
+    }
+
+    fn counts(&self) -> LegCounts {
+        LegCounts { packets_received: self.reception.packets(), drops: self.drops }
     }
 
     fn hear_rtp(
@@ -372,23 +390,23 @@ impl Leg {
         header: Header,
         payload: Range<usize>,
         buffer: &mut [u8],
-    ) -> Result<Transmit, DropReason> {
+    ) -> Result<Extent, DropReason> {
         debug_assert!(payload.start >= FIXED_HEADER_LEN, "a received payload follows a header");
         let start = payload.start - FIXED_HEADER_LEN;
         let place = buffer[start..].first_chunk_mut().ok_or(DropReason::Malformed)?;
         header.write(place);
-        let transmit = self.protected(start, payload.end, buffer)?;
+        let extent = self.protected(start, payload.end, buffer)?;
         self.egress.count(now, payload.len());
-        Ok(transmit)
+        Ok(extent)
     }
 
-    /// Protects `buffer[start..end]` where the leg is secure, and addresses it to the peer.
+    /// Protects `buffer[start..end]` where the leg is secure.
     fn protected(
         &mut self,
         start: usize,
         end: usize,
         buffer: &mut [u8],
-    ) -> Result<Transmit, DropReason> {
+    ) -> Result<Extent, DropReason> {
         let len = match &mut self.outbound {
             Some(outbound) => outbound
                 .context
@@ -396,8 +414,7 @@ impl Leg {
                 .map_err(|_| DropReason::NotAgreed)?,
             None => end - start,
         };
-        let range = start..start + len;
-        Ok(Transmit { port: self.ports.rtp(), to: self.gate.target(), range })
+        Ok(Extent::new(start, start + len))
     }
 
     fn report(&mut self, now: Instant, now_ntp: NtpTime, buffer: &mut [u8]) -> Option<Transmit> {
@@ -433,11 +450,13 @@ impl Leg {
     }
 }
 
-fn srtp_contexts(media: &mut LegMedia) -> (Option<Keyed<Inbound>>, Option<Keyed<Outbound>>) {
+type Contexts = (Option<Box<Keyed<Inbound>>>, Option<Box<Keyed<Outbound>>>);
+
+fn srtp_contexts(media: &mut LegMedia) -> Contexts {
     let Some(SrtpKeys { inbound, outbound }) = media.srtp.take() else { return (None, None) };
     let unprotector = Keyed { context: Inbound::new(&inbound), key: inbound };
     let protector = Keyed { context: Outbound::new(&outbound), key: outbound };
-    (Some(unprotector), Some(protector))
+    (Some(Box::new(unprotector)), Some(Box::new(protector)))
 }
 
 fn format_of(media: &LegMedia) -> EgressFormat {

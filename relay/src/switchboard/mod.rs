@@ -16,6 +16,7 @@ use zeroize::Zeroize;
 mod announcer;
 mod call;
 mod command;
+mod cut_counts;
 mod cut_memory;
 mod delay_line;
 mod delivery;
@@ -26,6 +27,7 @@ mod id;
 mod leg;
 pub mod limits;
 mod media;
+mod ntp_anchor;
 mod outbox;
 mod ports;
 mod reception;
@@ -35,6 +37,7 @@ mod snapshot;
 mod talk_gauge;
 mod timers;
 mod transmit;
+mod wheel;
 
 pub use announcer::Announcer;
 pub use command::{Command, CutReceipt, LocalMedia, OpenCall, Refusal, Reply, SessionRequest};
@@ -52,6 +55,7 @@ use crate::wire::ntp::NtpTime;
 use call::Call;
 use leg::Component;
 use limits::MAX_CALLS;
+use ntp_anchor::NtpAnchor;
 use outbox::Outbox;
 use timers::Timers;
 
@@ -70,6 +74,7 @@ pub struct SwitchboardConfig {
 /// All calls of one worker.
 pub struct Switchboard {
     config: SwitchboardConfig,
+    ntp: NtpAnchor,
     calls: Vec<Option<Call>>,
     free: Vec<usize>,
     by_id: HashMap<CallId, usize>,
@@ -98,11 +103,12 @@ impl Switchboard {
         Switchboard {
             random: StdRng::from_seed(config.seed),
             by_port: vec![None; ports],
+            ntp: NtpAnchor::new(config.ntp_anchor.0, config.ntp_anchor.1),
+            timers: Timers::new(config.ntp_anchor.0),
             config,
             calls: Vec::new(),
             free: Vec::new(),
             by_id: HashMap::new(),
-            timers: Timers::default(),
             ready: VecDeque::new(),
             outbox: Outbox::default(),
             records: VecDeque::new(),
@@ -179,11 +185,10 @@ impl Switchboard {
             return None;
         };
         let slot = target.slot as usize;
-        let now_ntp = self.ntp(now);
         let call = self.calls[slot].as_mut().expect("a port in the table belongs to a call");
         let Target { side, component, .. } = target;
         let transmit =
-            call.handle_packet(now, now_ntp, side, component, from, buffer, len, &mut self.outbox);
+            call.handle_packet(now, self.ntp, side, component, from, buffer, len, &mut self.outbox);
         let due = call.due();
         self.timers.set(slot, due);
         transmit
@@ -201,10 +206,9 @@ impl Switchboard {
 
     /// Writes the next packet that is due into `buffer`.
     pub fn poll_transmit(&mut self, now: Instant, buffer: &mut [u8]) -> Option<Transmit> {
-        let now_ntp = self.ntp(now);
         while let Some(&slot) = self.ready.front() {
             if let Some(call) = self.calls[slot].as_mut()
-                && let Some(transmit) = call.generate(now, now_ntp, buffer)
+                && let Some(transmit) = call.generate(now, self.ntp, buffer)
             {
                 return Some(transmit);
             }
@@ -361,10 +365,5 @@ impl Switchboard {
     fn port_index(&self, port: LocalPort) -> Option<usize> {
         let range = &self.config.ports;
         range.contains(&port.0).then(|| usize::from(port.0 - range.start()))
-    }
-
-    fn ntp(&self, now: Instant) -> NtpTime {
-        let (at, time) = self.config.ntp_anchor;
-        time.after(now.saturating_duration_since(at))
     }
 }

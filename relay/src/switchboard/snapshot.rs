@@ -64,10 +64,34 @@ pub struct LegSnapshot {
 }
 
 /// What one leg received, counted.
-#[derive(Clone, Copy, Default, Debug)]
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
 pub struct LegCounts {
     /// RTP packets accepted from the peer.
     pub packets_received: u64,
     /// Dropped packets by [`DropReason::index`].
     pub drops: [u64; DropReason::ALL.len()],
+}
+
+impl LegCounts {
+    /// What the peer's own packets added since `before`: one that could not be sent to the peer is
+    /// none of them.
+    pub(super) fn received_since(self, before: LegCounts) -> LegCounts {
+        let mut since = self;
+        since.packets_received -= before.packets_received;
+        for (count, before) in since.drops.iter_mut().zip(before.drops) {
+            *count -= before;
+        }
+        since.drops[DropReason::Unsent.index()] = 0;
+        since
+    }
+
+    /// Both together.
+    pub(super) fn plus(self, other: LegCounts) -> LegCounts {
+        let mut sum = self;
+        sum.packets_received += other.packets_received;
+        for (count, other) in sum.drops.iter_mut().zip(other.drops) {
+            *count += other;
+        }
+        sum
+    }
 }

@@ -13,10 +13,10 @@ use super::Call;
 use crate::switchboard::egress::Position;
 use crate::switchboard::id::Side;
 use crate::switchboard::leg::{Component, Heard};
+use crate::switchboard::ntp_anchor::NtpAnchor;
 use crate::switchboard::outbox::Outbox;
 use crate::switchboard::routing::{DropReason, Media, Route, route};
-use crate::switchboard::transmit::Transmit;
-use crate::wire::ntp::NtpTime;
+use crate::switchboard::transmit::{Extent, Transmit};
 
 impl Call {
     /// Handles a datagram that came to one of the call's ports. What has to be sent at once is
@@ -25,7 +25,7 @@ impl Call {
     pub(in crate::switchboard) fn handle_packet(
         &mut self,
         now: Instant,
-        now_ntp: NtpTime,
+        ntp: NtpAnchor,
         side: Side,
         component: Component,
         from: SocketAddr,
@@ -33,69 +33,86 @@ impl Call {
         len: usize,
         outbox: &mut Outbox,
     ) -> Option<Transmit> {
-        let phase = self.phase();
-        let before = (side == Side::Caller && phase.is_cut())
-            .then(|| self.legs[Side::Caller.index()].counts());
+        let is_cut = self.phase().is_cut();
         let leg = &mut self.legs[side.index()];
-        let heard = leg.hear(now, component, from, &mut buffer[..len], !phase.is_cut());
-        let heard = heard.and_then(|heard| self.refuse_straggler(now, side, heard));
-        if let (Side::Caller, false, Ok(Heard::Rtp { media, at, payload })) =
-            (side, phase.is_cut(), &heard)
-        {
-            self.know(now, *media, *at, &buffer[payload.clone()]);
-        }
-        let outcome = match heard {
+        let outcome = match leg.hear(now, component, from, &mut buffer[..len], !is_cut) {
+            Ok(Heard::Rtp { media, at, payload }) => {
+                self.take_rtp(now, side, media, at, payload, buffer, outbox)
+            }
+            Ok(Heard::Rtcp(len)) => self.take_rtcp(now, ntp, side, &buffer[..len]),
             Err(reason) => Err(reason),
-            Ok(Heard::Rtcp(len)) => match route(phase, side, Media::Rtcp) {
-                Route::Terminate => {
-                    self.legs[side.index()].read_rtcp(now, now_ntp, &buffer[..len]);
-                    Ok(None)
-                }
-                Route::Drop(reason) => Err(reason),
-                Route::Forward | Route::Collect | Route::Unpack => {
-                    unreachable!("reports end at the leg")
-                }
-            },
-            Ok(Heard::Rtp { media, at, payload }) => match route(phase, side, media) {
-                Route::Forward => self.forward(now, side, media, at, payload, buffer),
-                Route::Unpack => self.forward_newest(now, side, at, payload, buffer),
-                Route::Collect => self
-                    .collect(now, media, at, &buffer[payload.clone()], outbox)
-                    .and_then(|()| self.leak_if_sabotaged(now, side, media, at, payload, buffer)),
-                Route::Drop(reason) => Err(reason),
-                Route::Terminate => unreachable!("only reports are terminated"),
-            },
         };
-        let transmit = outcome.unwrap_or_else(|reason| {
-            self.legs[side.index()].count_drop(reason);
-            None
-        });
-        if let Some(before) = before {
-            self.legs[Side::Caller.index()].note_cut(before);
+        match outcome {
+            Ok(Some(extent)) => return Some(self.legs[side.other().index()].address(extent)),
+            Ok(None) => {}
+            Err(reason) => self.legs[side.index()].count_drop(reason),
         }
-        if transmit.is_none() && phase.is_cut() {
+        if is_cut {
             // Whatever it was, the caller's part of it must not linger in a reused buffer.
             buffer[..len].zeroize();
         }
-        transmit
+        None
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "the parts of one packet, on the packet path")]
+    fn take_rtp(
+        &mut self,
+        now: Instant,
+        side: Side,
+        media: Media,
+        at: Position,
+        payload: Range<usize>,
+        buffer: &mut [u8],
+        outbox: &mut Outbox,
+    ) -> Result<Option<Extent>, DropReason> {
+        let phase = self.phase();
+        match side {
+            Side::Caller => {
+                self.refuse_straggler(now, media, at)?;
+                if !phase.is_cut() {
+                    self.know(now, media, at, &buffer[payload.clone()]);
+                }
+            }
+            Side::Engine => {}
+        }
+        match route(phase, side, media) {
+            Route::Forward => self.forward(now, side, media, at, payload, buffer),
+            Route::Unpack => self.forward_newest(now, side, at, payload, buffer),
+            Route::Collect => {
+                self.collect(now, media, at, &buffer[payload.clone()], outbox)?;
+                self.leak_if_sabotaged(now, side, media, at, payload, buffer)
+            }
+            Route::Drop(reason) => Err(reason),
+            Route::Terminate => unreachable!("only reports are terminated"),
+        }
+    }
+
+    fn take_rtcp(
+        &mut self,
+        now: Instant,
+        ntp: NtpAnchor,
+        side: Side,
+        reports: &[u8],
+    ) -> Result<Option<Extent>, DropReason> {
+        match route(self.phase(), side, Media::Rtcp) {
+            Route::Terminate => {
+                self.legs[side.index()].read_rtcp(now, ntp.time_of(now), reports);
+                Ok(None)
+            }
+            Route::Drop(reason) => Err(reason),
+            Route::Forward | Route::Collect | Route::Unpack => {
+                unreachable!("reports end at the leg")
+            }
+        }
     }
 
     /// Stops what the caller sent during a cut that is over: it is neither for the engine nor for
     /// the next session.
-    fn refuse_straggler(
-        &self,
-        now: Instant,
-        side: Side,
-        heard: Heard,
-    ) -> Result<Heard, DropReason> {
-        match (side, &heard) {
-            (Side::Caller, Heard::Rtp { media, at, .. })
-                if self.memory.is_straggler(now, self.phase().is_cut(), *media, *at) =>
-            {
-                Err(DropReason::Straggler)
-            }
-            (Side::Caller | Side::Engine, Heard::Rtp { .. } | Heard::Rtcp(_)) => Ok(heard),
+    fn refuse_straggler(&self, now: Instant, media: Media, at: Position) -> Result<(), DropReason> {
+        if self.memory.is_straggler(now, self.phase().is_cut(), media, at) {
+            return Err(DropReason::Straggler);
         }
+        Ok(())
     }
 
     /// Knows of the keys of the open, so that one held over the flip is no key of the session. Never
@@ -132,7 +149,7 @@ impl Call {
         at: Position,
         payload: Range<usize>,
         buffer: &mut [u8],
-    ) -> Result<Option<Transmit>, DropReason> {
+    ) -> Result<Option<Extent>, DropReason> {
         let newest = self.legs[side.index()].unpack(at, payload.clone(), buffer);
         let kept = newest.as_ref().map_or(payload.end, |(_, newest)| newest.start);
         buffer[payload.start..kept].zeroize();
@@ -149,7 +166,7 @@ impl Call {
         at: Position,
         payload: Range<usize>,
         buffer: &mut [u8],
-    ) -> Result<Option<Transmit>, DropReason> {
+    ) -> Result<Option<Extent>, DropReason> {
         // In every build: a way past the table is worth more than the nanosecond this takes.
         assert!(sabotaged() || route(self.phase(), side, media) == Route::Forward);
         let law = self.legs[side.index()].media().law;
@@ -205,7 +222,7 @@ impl Call {
         at: Position,
         payload: Range<usize>,
         buffer: &mut [u8],
-    ) -> Result<Option<Transmit>, DropReason> {
+    ) -> Result<Option<Extent>, DropReason> {
         if !sabotaged() {
             return Ok(None);
         }
