@@ -81,6 +81,7 @@ pub mod step;
 pub mod synth;
 pub mod telephone_event;
 pub mod tone;
+mod tone_ear;
 mod tone_judge;
 mod tone_trace;
 pub mod verdict;

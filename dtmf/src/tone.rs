@@ -5,12 +5,14 @@
 //! length, frequencies, levels, and how much it is like two sines and nothing else. After that
 //! only the presence of the pair is followed until it has been away long enough.
 
+use fearless_simd::dispatch;
 use zeroize::Zeroize;
 
 use crate::Digit;
 use crate::goertzel::HOP;
+use crate::tone_ear::{BLOCK, LOOK_DELAY, ToneEar};
 use crate::tone_judge::{Evidence, Level, is_promising, is_strong, judge};
-use crate::tone_trace::{LOOK_DELAY, LOOKS, Pair, Trace};
+use crate::tone_trace::{LOOKS, Look, Pair, Trace};
 
 /// Looks without the tone after which a press has ended: 27.5 ms, between the 20 ms that must
 /// be bridged (ETSI ES 201 235-3) and the 40 ms that must part two presses (ITU-T Q.24).
@@ -64,10 +66,9 @@ pub struct ToneReport {
 ///
 /// Fixed in size, without allocation, wiped when dropped.
 pub struct ToneDetector {
+    ear: ToneEar,
     trace: Trace,
-    /// The samples of a hop that isn't whole yet.
-    pending: [i16; HOP],
-    filled: usize,
+    /// Samples heard or erased up to the end of the newest hop.
     at: u64,
     run: Run,
     press: Option<Press>,
@@ -108,9 +109,8 @@ impl ToneDetector {
     #[must_use]
     pub const fn new() -> Self {
         Self {
+            ear: ToneEar::new(),
             trace: Trace::new(),
-            pending: [0; HOP],
-            filled: 0,
             at: 0,
             run: Run { pair: Pair::FIRST, length: 0, hinted: false },
             press: None,
@@ -121,32 +121,35 @@ impl ToneDetector {
 
     /// Listens to the next samples.
     pub fn hear(&mut self, pcm: &[i16], report: &mut impl FnMut(ToneReport)) {
-        let mut rest = pcm;
-        if self.filled > 0 {
-            let (head, tail) = pcm.split_at(pcm.len().min(HOP - self.filled));
-            self.keep(head);
-            rest = tail;
-            if self.filled == HOP {
-                self.filled = 0;
-                let hop = self.pending;
-                self.step(&hop, report);
-            }
+        self.hear_at(fearless_simd::Level::new(), pcm, report);
+    }
+
+    /// Listens with the instructions of `level`.
+    fn hear_at(
+        &mut self,
+        level: fearless_simd::Level,
+        pcm: &[i16],
+        report: &mut impl FnMut(ToneReport),
+    ) {
+        for block in pcm.chunks(BLOCK) {
+            self.ear.take(block);
+            dispatch!(level, simd => {
+                while let Some(look) = self.ear.look(simd) {
+                    self.trace.take(look);
+                    self.step(report);
+                }
+            });
         }
-        let (hops, rest) = rest.as_chunks::<HOP>();
-        for hop in hops {
-            self.at += HOP as u64;
-            self.step(hop, report);
-        }
-        self.keep(rest);
     }
 
     /// Lets time pass of which the audio was lost: neither tone nor silence is concluded from it.
     ///
     /// Audio that a decoder made up for a lost packet must not be heard instead.
     pub fn erase(&mut self, samples: usize, report: &mut impl FnMut(ToneReport)) {
-        let hops = (samples.saturating_add(self.filled + HOP / 2)) / HOP;
-        self.filled = 0;
-        self.at += samples as u64;
+        let pending = self.ear.pending();
+        let hops = (samples.saturating_add(pending + HOP / 2)) / HOP;
+        self.at += pending as u64 + samples as u64;
+        self.ear.erase();
         self.trace.erase(hops);
         self.since_press = self.since_press.saturating_add(hops).min(LOOKS);
         if let Some(press) = &mut self.press {
@@ -164,16 +167,11 @@ impl ToneDetector {
         self.last_suspect
     }
 
-    fn keep(&mut self, samples: &[i16]) {
-        self.pending[self.filled..self.filled + samples.len()].copy_from_slice(samples);
-        self.filled += samples.len();
-        self.at += samples.len() as u64;
-    }
-
-    fn step(&mut self, hop: &[i16; HOP], report: &mut impl FnMut(ToneReport)) {
-        self.trace.hear(hop);
+    #[inline(never)]
+    fn step(&mut self, report: &mut impl FnMut(ToneReport)) {
+        self.at += HOP as u64;
         self.since_press = (self.since_press + 1).min(LOOKS);
-        self.run.take(&self.trace);
+        self.run.take(self.trace.look(0));
         if self.run.length >= SUSPECT {
             self.last_suspect = Some(self.at);
         }
@@ -183,7 +181,7 @@ impl ToneDetector {
             self.confirm(report);
         }
         if let Some(press) = &mut self.press {
-            press.follow(&self.trace);
+            press.follow(self.trace.look(0), self.ear.hop_power());
             self.release(report);
         }
     }
@@ -253,8 +251,7 @@ impl ToneDetector {
 }
 
 impl Run {
-    fn take(&mut self, trace: &Trace) {
-        let look = trace.look(0);
+    fn take(&mut self, look: &Look) {
         if look.tonal {
             if self.pair != look.pair || self.length == 0 {
                 *self = Self { pair: look.pair, length: 0, hinted: false };
@@ -268,13 +265,13 @@ impl Run {
 
 impl Press {
     /// Follows the tone through the newest look.
-    fn follow(&mut self, trace: &Trace) {
+    fn follow(&mut self, look: &Look, hop_power: f32) {
         /// How fast the level follows the tone, of which a line can make more or less.
         const PACE: f32 = 0.25;
         /// Share of the tone's power below which it can't be there.
         const QUIET: f32 = 0.2;
-        let (look, Level { low, high }) = (trace.look(0), self.level);
-        let is_quiet = trace.hop_power() < QUIET * (low + high) / 2.0;
+        let Level { low, high } = self.level;
+        let is_quiet = hop_power < QUIET * (low + high) / 2.0;
         self.gap.quiet = if is_quiet { self.gap.quiet + 1 } else { 0 };
         if !look.known {
             self.gap.unknown = self.gap.unknown.saturating_add(1);
@@ -308,9 +305,8 @@ impl Default for ToneDetector {
 impl Zeroize for ToneDetector {
     /// Forgets everything; what comes next is heard as after a loss.
     fn zeroize(&mut self) {
+        self.ear.zeroize();
         self.trace.zeroize();
-        self.pending.zeroize();
-        self.filled.zeroize();
         self.run.pair.zeroize();
         self.run.length.zeroize();
         self.run.hinted.zeroize();
@@ -424,7 +420,7 @@ mod tests {
         assert!(detector.press.is_some() && detector.run.pair != Pair::FIRST);
         detector.zeroize();
         assert!(detector.press.is_none() && detector.run.pair == Pair::FIRST);
-        assert!(detector.pending == [0; HOP] && detector.last_suspect().is_none());
+        assert!(detector.last_suspect().is_none());
         assert!(listen(&mut detector, &[0; 800], 160).is_empty(), "no end of a forgotten key");
     }
 

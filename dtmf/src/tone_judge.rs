@@ -57,6 +57,7 @@ pub(crate) struct Level {
 
 /// Whether a window might belong to a key, by its strongest tones and its mean square: the cheap
 /// test made at every hop.
+#[inline(always)]
 pub(crate) fn is_tonal(level: Level, power: f32) -> bool {
     level.low + level.high >= power && level.is_balanced(1.7) && level.exceeds(SUSPECT_FLOOR)
 }
