@@ -30,14 +30,14 @@ pub(crate) struct OpenedCall {
 }
 
 /// What became of a collection.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum Verdict {
     /// It is not over, or the call is still cut.
     Pending,
     /// It was accepted.
     Passed,
-    /// It was not.
-    Failed,
+    /// It was not, for this reason.
+    Failed(String),
 }
 
 /// A relay under load.

@@ -1,5 +1,6 @@
 //! Play: a scenario as it happens, call by call, and what became of it.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
@@ -22,6 +23,8 @@ const TURN: Duration = Duration::from_millis(50);
 const SAMPLE: Duration = Duration::from_secs(1);
 /// Longest a session may take beyond its keying.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// A caller reaches for the keypad for so long.
+const REACH: Duration = Duration::from_millis(800);
 /// A caller hangs up so long after it began to key.
 const HANG_UP: Duration = Duration::from_secs(1);
 
@@ -47,10 +50,10 @@ pub(crate) struct Played {
     pub(crate) samples: Vec<Sample>,
     /// Calls that were opened and ended.
     pub(crate) calls: usize,
-    /// Sessions that passed, and that failed though all was keyed right.
+    /// Sessions that passed.
     pub(crate) passed: usize,
-    /// See above.
-    pub(crate) failed: usize,
+    /// Sessions that failed though all was keyed right, by reason.
+    pub(crate) failed: BTreeMap<String, usize>,
     /// Callers that hung up while they keyed.
     pub(crate) hung_up: usize,
     /// From a request to enter to its receipt, in ms: p50, p99, the longest.
@@ -77,9 +80,12 @@ impl std::fmt::Display for Played {
         )?;
         writeln!(
             f,
-            "{} sessions passed, {} failed, {} callers hung up while they keyed",
-            self.passed, self.failed, self.hung_up
+            "{} sessions passed, {} callers hung up while they keyed",
+            self.passed, self.hung_up
         )?;
+        for (reason, sessions) in &self.failed {
+            writeln!(f, "{sessions} sessions failed: {reason}")?;
+        }
         writeln!(
             f,
             "request to receipt of a cut: p50 {p50:.2} ms, p99 {p99:.2} ms, longest {longest:.2} ms"
@@ -91,6 +97,10 @@ impl std::fmt::Display for Played {
 /// Where a call stands.
 enum Stage {
     Talking {
+        until: u64,
+    },
+    /// Cut, and about to key.
+    Reaching {
         until: u64,
     },
     Keying {
@@ -178,21 +188,25 @@ impl Stagehand<'_> {
         let Actor { script, call, stage } = &mut actors[at];
         let now = wall::now();
         match *stage {
-            Stage::Talking { until } if now < until => {}
-            Stage::Leaving { until } if now < until => {}
+            Stage::Talking { until } | Stage::Reaching { until } | Stage::Leaving { until }
+                if now < until => {}
             Stage::Silent => return Ok(true),
             Stage::Leaving { .. } => *stage = fall_silent(rig, call),
             Stage::Talking { .. } => {
-                let Some(keys) = &script.keys else {
+                if script.keys.is_none() {
                     *stage = fall_silent(rig, call);
                     return Ok(false);
-                };
+                }
                 rig.peer.collect(&call.id)?;
                 let receipt = wall::now();
                 call.watch.begin(receipt);
                 flips.saturating_record(receipt - now);
-                rig.load.press(call.number, keys.keys.clone());
-                *stage = Stage::Keying { since: receipt, still_cut: receipt };
+                *stage = Stage::Reaching { until: receipt + nanos(REACH) };
+            }
+            Stage::Reaching { .. } => {
+                let keys = script.keys.iter().flat_map(|keys| keys.keys.clone());
+                rig.load.press(call.number, keys.collect());
+                *stage = Stage::Keying { since: now, still_cut: now };
             }
             Stage::Keying { since, still_cut } => {
                 if script.keys.as_ref().is_some_and(|keys| keys.hangs_up)
@@ -210,11 +224,9 @@ impl Stagehand<'_> {
                     }
                     // The cut was in force when this was asked, and it may have ended right after.
                     Verdict::Pending => Stage::Keying { since, still_cut: now },
-                    verdict @ (Verdict::Passed | Verdict::Failed) => {
-                        let passed = verdict == Verdict::Passed;
+                    verdict @ (Verdict::Passed | Verdict::Failed(_)) => {
                         played.leaked += call.watch.end(still_cut);
-                        played.passed += usize::from(passed);
-                        played.failed += usize::from(!passed);
+                        played.judge(verdict);
                         Stage::Leaving { until: now + nanos(script.talk) }
                     }
                 };
@@ -252,7 +264,7 @@ impl Played {
             samples: Vec::new(),
             calls: 0,
             passed: 0,
-            failed: 0,
+            failed: BTreeMap::new(),
             hung_up: 0,
             flips_ms: [0.0; 3],
             leaked: 0,
@@ -260,6 +272,14 @@ impl Played {
             lost: 0,
             reordered: 0,
             foreign: 0,
+        }
+    }
+
+    fn judge(&mut self, verdict: Verdict) {
+        match verdict {
+            Verdict::Pending => {}
+            Verdict::Passed => self.passed += 1,
+            Verdict::Failed(reason) => *self.failed.entry(reason).or_default() += 1,
         }
     }
 
@@ -275,7 +295,7 @@ impl Played {
 
     /// Nothing leaked, nothing lost, and everybody who keyed a right number passed.
     pub(crate) fn is_clean(&self) -> bool {
-        self.leaked == 0 && self.lost == 0 && self.reordered == 0 && self.failed == 0
+        self.leaked == 0 && self.lost == 0 && self.reordered == 0 && self.failed.is_empty()
     }
 }
 

@@ -62,7 +62,7 @@ pub(crate) fn of_play(played: &Played) -> String {
     let facts = [
         ("calls", played.calls.to_string()),
         ("sessions passed", played.passed.to_string()),
-        ("sessions failed", played.failed.to_string()),
+        ("sessions failed", played.failed.values().sum::<usize>().to_string()),
         ("hung up while keying", played.hung_up.to_string()),
         ("octets leaked in a cut", played.leaked.to_string()),
         ("packets lost, of those on open calls", format!("{} of {}", played.lost, played.sent)),

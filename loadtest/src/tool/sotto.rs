@@ -100,7 +100,9 @@ impl Peer for Sotto {
         let known = self.describe(call)?;
         Ok(match (known["state"].as_str(), known["result"].as_str()) {
             (Some("ended"), Some("pass")) => Verdict::Passed,
-            (Some("ended"), _) => Verdict::Failed,
+            (Some("ended"), _) => {
+                Verdict::Failed(known["reason"].as_str().unwrap_or_default().to_owned())
+            }
             (_, _) => Verdict::Pending,
         })
     }
