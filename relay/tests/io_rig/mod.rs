@@ -1,6 +1,6 @@
 //! Two network namespaces joined by a pair of links: the relay's, near, and its peers', far.
 
-#![allow(unreachable_pub, reason = "every item is of one test")]
+#![allow(dead_code, unreachable_pub, reason = "every item is of one test")]
 
 pub mod spoof;
 
@@ -46,6 +46,7 @@ pub struct Scene {
     /// The first worker's.
     pub io: AnyIo,
     others: Vec<AnyIo>,
+    ports: RangeInclusive<u16>,
     names: Namespaces,
     workers: usize,
     resolver: Option<JoinHandle<()>>,
@@ -91,10 +92,20 @@ impl MediaIo for AnyIo {
 
 /// Runs `play` on a thread in the near namespace; both are gone afterwards.
 pub fn apart(method: IoMethod, workers: usize, play: impl FnOnce(&mut Scene) + Send + 'static) {
+    apart_on(method, workers, PORTS, play);
+}
+
+/// The same with other ports.
+pub fn apart_on(
+    method: IoMethod,
+    workers: usize,
+    ports: RangeInclusive<u16>,
+    play: impl FnOnce(&mut Scene) + Send + 'static,
+) {
     let played = std::thread::spawn(move || {
         let names = Namespaces::make();
         enter(&names.near);
-        let mut scene = Scene::open(method, workers, names);
+        let mut scene = Scene::open(method, workers, ports, names);
         play(&mut scene);
         scene.close();
     });
@@ -104,10 +115,15 @@ pub fn apart(method: IoMethod, workers: usize, play: impl FnOnce(&mut Scene) + S
 }
 
 impl Scene {
-    fn open(method: IoMethod, workers: usize, names: Namespaces) -> Scene {
-        let (mut ios, resolver) = open(method, workers).unwrap();
+    fn open(
+        method: IoMethod,
+        workers: usize,
+        ports: RangeInclusive<u16>,
+        names: Namespaces,
+    ) -> Scene {
+        let (mut ios, resolver) = open(method, &ports, workers).unwrap();
         let io = ios.remove(0);
-        Scene { method, io, others: ios, names, workers, resolver, buffer: [0; BUFFER] }
+        Scene { method, io, others: ios, ports, names, workers, resolver, buffer: [0; BUFFER] }
     }
 
     fn close(self) {
@@ -119,7 +135,7 @@ impl Scene {
 
     /// Another relay's attempt at the same link.
     pub fn open_again(&self, method: IoMethod) -> Result<(), NoWay> {
-        open(method, self.workers).map(|_| ())
+        open(method, &self.ports, self.workers).map(|_| ())
     }
 
     /// A peer's socket.
@@ -139,7 +155,7 @@ impl Scene {
         let address: IpAddr = NEAR[usize::from(v6)].parse().unwrap();
         // A pair of its own for each family.
         let number = number + 2 * u16::from(v6);
-        let slice = PortPool::slice(&PORTS, worker, self.workers);
+        let slice = PortPool::slice(&self.ports, worker, self.workers);
         let pair = PortPair::new(slice.start() + number).unwrap();
         self.worker(worker).bind(address, pair).unwrap();
         SocketAddr::new(address, pair.rtp().0)
@@ -258,7 +274,11 @@ impl Scene {
 }
 
 /// Opens the relay's end in the namespace that this thread is in.
-fn open(method: IoMethod, workers: usize) -> Result<(Vec<AnyIo>, Option<JoinHandle<()>>), NoWay> {
+fn open(
+    method: IoMethod,
+    ports: &RangeInclusive<u16>,
+    workers: usize,
+) -> Result<(Vec<AnyIo>, Option<JoinHandle<()>>), NoWay> {
     let [v4, v6] = NEAR;
     let wish = IoWish {
         method,
@@ -266,7 +286,7 @@ fn open(method: IoMethod, workers: usize) -> Result<(Vec<AnyIo>, Option<JoinHand
         v6: Some(v6.parse().unwrap()),
         interfaces: vec!["lo".to_owned()],
     };
-    let slices: Vec<_> = (0..workers).map(|n| PortPool::slice(&PORTS, n, workers)).collect();
+    let slices: Vec<_> = (0..workers).map(|n| PortPool::slice(ports, n, workers)).collect();
     let any = |io: Io| AnyIo(io);
     Ok(match relay::io::open(&wish, &slices, &Clock::new())? {
         Opened::Sockets(ios) => (ios.into_iter().map(|io| any(Box::new(io))).collect(), None),
