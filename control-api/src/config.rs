@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use dtmf::CardMode;
+use relay::IoMethod;
 use relay::prompts::{LanguageTag, NotALanguage};
 use relay::wire::sdp::{AddressPolicy, OwnMedia, Policy};
 use serde::Deserialize;
@@ -111,6 +112,10 @@ pub struct RawMedia {
     pub workers: Option<usize>,
     /// Keep each worker on one core.
     pub pin: Option<bool>,
+    /// How media comes and goes.
+    pub io: Option<String>,
+    /// Interfaces that rings are on besides those that hold the addresses.
+    pub io_interfaces: Option<Vec<String>>,
     /// Seconds of silence that end a call.
     pub timeout_s: Option<u64>,
     /// Refuse plain RTP of callers.
@@ -247,6 +252,10 @@ pub struct MediaConfig {
     pub workers: usize,
     /// Keep each worker on one core.
     pub pin: bool,
+    /// How media comes and goes.
+    pub io: IoMethod,
+    /// Interfaces that rings are on besides those that hold the addresses.
+    pub io_interfaces: Vec<String>,
     /// Silence of a caller that ends its call.
     pub timeout: Duration,
     /// Refuse plain RTP of callers.
@@ -420,6 +429,8 @@ impl RawMedia {
             ports: port_range(self.ports.as_deref().unwrap_or(DEFAULT_PORTS))?,
             workers,
             pin: self.pin.unwrap_or(true),
+            io: io_method(self.io.as_deref().unwrap_or(IoMethod::Auto.as_str()))?,
+            io_interfaces: self.io_interfaces.unwrap_or_default(),
             timeout: Duration::from_secs(timeout),
             srtp_only: self.srtp_only.unwrap_or(false),
         })
@@ -492,6 +503,14 @@ fn media_addresses(typed: &[String]) -> Result<(Option<Ipv4Addr>, Option<Ipv6Add
     Ok((v4, v6))
 }
 
+fn io_method(text: &str) -> Result<IoMethod, ConfigError> {
+    let method = IoMethod::ALL.into_iter().find(|method| method.as_str() == text);
+    method.ok_or_else(|| {
+        let reason = format!("must be one of {}", IoMethod::ALL.map(IoMethod::as_str).join(", "));
+        ConfigError::Invalid { member: "media.io", reason }
+    })
+}
+
 fn port_range(text: &str) -> Result<RangeInclusive<u16>, ConfigError> {
     let range = text.split_once('-').and_then(|(first, last)| {
         let range: RangeInclusive<u16> = first.trim().parse().ok()?..=last.trim().parse().ok()?;
@@ -558,6 +577,7 @@ mod tests {
             ("media.ports = '80-90'", "media.ports"),
             ("media.workers = 0", "media.workers"),
             ("media.timeout_s = 1", "media.timeout_s"),
+            ("media.io = 'dpdk'", "media.io"),
             ("prompts.language = 'no language'", "prompts.language"),
             ("engines.ava.silence_budget_s = 0", "engines"),
             ("mcp.url = 'http://relay.example'", "mcp.url"),
@@ -593,6 +613,7 @@ mod tests {
         assert!(control.behind_tls_proxy.is_some());
         let media = &raw.media;
         assert!(media.addresses.is_some() && media.ports.is_some() && media.workers.is_some());
+        assert!(media.io.is_some() && media.io_interfaces.is_some());
         assert!(media.pin.is_some() && media.timeout_s.is_some() && media.srtp_only.is_some());
         assert!(raw.mcp.url.is_some() && raw.plans.contains_key("card-payment"));
         assert!(raw.recordings.enabled.is_some() && raw.recordings.directory.is_some());

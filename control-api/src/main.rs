@@ -80,6 +80,9 @@ struct ServeArgs {
     /// Media worker threads [default: one a core].
     #[arg(long, value_name = "NUMBER")]
     workers: Option<usize>,
+    /// How media comes and goes: auto, sockets, packet or xdp [default: auto, the best there is].
+    #[arg(long, value_name = "WAY")]
+    io: Option<String>,
     /// Where recordings are kept [default: recordings in the state directory].
     #[arg(long, value_name = "DIR")]
     recordings: Option<PathBuf>,
@@ -321,6 +324,7 @@ impl ServeArgs {
         raw.health.address = self.health.or(raw.health.address);
         raw.media.ports = self.ports.or(raw.media.ports);
         raw.media.workers = self.workers.or(raw.media.workers);
+        raw.media.io = self.io.or(raw.media.io);
         raw.recordings.directory = self.recordings.or(raw.recordings.directory);
         raw.state_dir = self.state.state_dir.or(raw.state_dir);
         if self.behind_tls_proxy {

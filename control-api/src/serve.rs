@@ -108,7 +108,10 @@ impl StartError {
             | StartError::RecordingKeys(_)
             | StartError::Archive { .. }
             | StartError::Relay {
-                error: relay::StartError::Config(_) | relay::StartError::Address { .. },
+                error:
+                    relay::StartError::Config(_)
+                    | relay::StartError::Address { .. }
+                    | relay::StartError::Method { .. },
             } => EXIT_CONFIG,
             StartError::Relay { error: relay::StartError::Kernel { .. } }
             | StartError::Listen { .. }
@@ -355,6 +358,8 @@ fn relay_config(
         ports: media.ports,
         workers: media.workers,
         pin: media.pin,
+        io: media.io,
+        io_interfaces: media.io_interfaces,
         media_timeout: media.timeout,
         recordings,
         seed: chance::octets().map_err(|_| StartError::NoRandom)?,

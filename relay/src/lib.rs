@@ -23,5 +23,6 @@ pub mod switchboard;
 pub mod wire;
 
 pub use io::{
-    CallAt, CallRequest, Gauges, HangUp, OpenedCall, Relay, RelayConfig, StartError, Started, start,
+    CallAt, CallRequest, Gauges, HangUp, IoMethod, OpenedCall, Relay, RelayConfig, StartError,
+    Started, start,
 };

@@ -30,7 +30,7 @@ use control_api::secure_defaults::SecureDefaults;
 use control_api::sinks::Sinks;
 use control_api::{Control, Outward, Parts, app};
 use relay::recording::{Archive, KeyEncryptionKey, Keyring};
-use relay::{RelayConfig, Started};
+use relay::{IoMethod, RelayConfig, Started};
 use serde_json::{Value, json};
 use tower::ServiceExt;
 
@@ -118,6 +118,8 @@ impl Rig {
             ports: media.ports,
             workers: media.workers,
             pin: false,
+            io: IoMethod::Sockets,
+            io_interfaces: Vec::new(),
             media_timeout: media.timeout,
             recordings: Some(Arc::clone(&archive)),
             seed: [number as u8; 32],

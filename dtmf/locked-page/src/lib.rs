@@ -6,7 +6,7 @@
 //! (`mlock(2)`, left out of core dumps and of forked children). Where the kernel gives neither,
 //! there is no value but a [`LockError`].
 //!
-//! This crate alone in the workspace may use `unsafe`.
+//! This crate and `packet-ring` alone in the workspace may use `unsafe`.
 //!
 //! ```
 //! use locked_page::Locked;

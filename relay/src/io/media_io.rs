@@ -18,6 +18,25 @@ pub struct Received {
     pub len: usize,
 }
 
+/// What has gone which way since the start.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct IoCounts {
+    /// Datagrams that came by a ring.
+    pub received_by_ring: u64,
+    /// Datagrams that came by a socket.
+    pub received_by_socket: u64,
+    /// Datagrams that left by a ring.
+    pub sent_by_ring: u64,
+    /// Datagrams that left by a socket.
+    pub sent_by_socket: u64,
+    /// Frames on a ring that were no sound datagram for a bound port.
+    pub unreadable: u64,
+    /// Waits that ended.
+    pub wakes: u64,
+    /// Looks at the rings that came more than a tick late.
+    pub late: u64,
+}
+
 /// Datagrams in and out of the media ports.
 ///
 /// A worker alternates [`MediaIo::wait`], a bounded number of [`MediaIo::receive`] and
@@ -40,6 +59,9 @@ pub trait MediaIo {
 
     /// Hands over what [`MediaIo::send`] has gathered.
     fn flush(&mut self);
+
+    /// What has gone which way.
+    fn counts(&self) -> IoCounts;
 
     /// Something that ends a wait from another thread.
     fn waker(&self) -> Waker;

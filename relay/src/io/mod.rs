@@ -13,19 +13,34 @@ use rand::{RngExt, SeedableRng};
 use tokio::sync::mpsc;
 
 mod clock;
+mod frame_socket;
 mod gauges;
 mod handle;
+mod kernel_tables;
 mod media_io;
+mod media_links;
+mod method;
+mod neighbourhood;
+mod pace;
+mod resolver;
+mod rings;
 mod sockets;
 mod waker;
+mod ways;
 mod worker;
+mod xdp;
 
 pub use clock::Clock;
+pub use frame_socket::{FrameSocket, Steering, XdpSteering};
 pub use gauges::{FLIP_BUCKETS_US, Gauges};
 pub use handle::{CallAt, CallRequest, HangUp, OpenedCall, Relay, WeakRelay};
-pub use media_io::{MediaIo, Received};
+pub use media_io::{IoCounts, MediaIo, Received};
+pub use method::IoMethod;
+pub use rings::Rings;
 pub use sockets::Sockets;
 pub use waker::Waker;
+pub use ways::{IoWish, NoWay, Opened, open};
+pub use xdp::XdpRings;
 
 use crate::recording::{Archive, RecordQueue, Recorder};
 use crate::switchboard::limits::{BUFFER, COMMAND_QUEUE, DELIVERY_QUEUE, EVENT_QUEUE};
@@ -47,6 +62,11 @@ pub struct RelayConfig {
     pub workers: usize,
     /// Keep each worker on a core of its own.
     pub pin: bool,
+    /// How media comes and goes.
+    pub io: IoMethod,
+    /// Interfaces that carry media besides those that hold its addresses, by name: loopback, say,
+    /// where peers are on this machine. Only rings need to know.
+    pub io_interfaces: Vec<String>,
     /// Silence of a sending caller that ends its call.
     pub media_timeout: Duration,
     /// Where recordings are kept, and under which keys; `None` refuses to record.
@@ -74,6 +94,7 @@ pub struct Started {
 /// The threads of a relay.
 pub struct Threads {
     workers: Vec<JoinHandle<()>>,
+    resolver: Option<JoinHandle<()>>,
     recorder: Option<Recorder>,
 }
 
@@ -95,6 +116,15 @@ pub enum StartError {
         #[source]
         source: std::io::Error,
     },
+    /// The way that was asked for can't be had.
+    #[error("media.io: {method} can't be had")]
+    Method {
+        /// The way.
+        method: IoMethod,
+        /// What is missing.
+        #[source]
+        source: NoWay,
+    },
     /// The kernel refused something.
     #[error("cannot {doing}")]
     Kernel {
@@ -110,9 +140,9 @@ impl Threads {
     /// Waits for the workers to end, which they do once every [`Relay`] is dropped, and for the
     /// recordings to be complete.
     pub fn join(self) {
-        for worker in self.workers {
-            // A worker that panicked has ended the process.
-            let _ = worker.join();
+        // A worker that panicked has ended the process; the resolver ends when all workers have.
+        for thread in self.workers.into_iter().chain(self.resolver) {
+            let _ = thread.join();
         }
         drop(self.recorder);
     }
@@ -131,22 +161,20 @@ pub fn start(config: &RelayConfig) -> Result<Started, StartError> {
         recorder.map_err(|source| StartError::Kernel { doing: "keep recordings", source })?;
     let (event_sender, events) = mpsc::channel(EVENT_QUEUE);
     let (delivery_sender, deliveries) = mpsc::channel(DELIVERY_QUEUE);
-    let gauges = Gauges::new(config.workers);
-    let senders = Senders { events: event_sender, deliveries: delivery_sender };
-    let clock = Clock::new();
-    let mut random = StdRng::from_seed(config.seed);
-    let mut doors = Vec::new();
-    let mut workers = Vec::new();
-    for index in 0..config.workers {
-        let queue = recorder.as_ref().map(Recorder::queue);
-        let (door, worker) =
-            hire(index, config, clock.clone(), &mut random, senders.clone(), queue, &gauges)
-                .map_err(|source| StartError::Kernel { doing: "start a media worker", source })?;
-        doors.push(door);
-        workers.push(worker);
-    }
-    let relay = Relay::new(doors, clock);
-    Ok(Started { relay, events, deliveries, gauges, threads: Threads { workers, recorder } })
+    let mut agency = Agency {
+        config,
+        clock: Clock::new(),
+        random: StdRng::from_seed(config.seed),
+        senders: Senders { events: event_sender, deliveries: delivery_sender },
+        gauges: Gauges::new(config.workers),
+        recorder: recorder.as_ref().map(Recorder::queue),
+    };
+    let hired = agency.hire_all()?;
+    let Agency { gauges, clock, .. } = agency;
+    let relay = Relay::new(hired.doors, clock);
+    let Hired { workers, resolver, .. } = hired;
+    let threads = Threads { workers, resolver, recorder };
+    Ok(Started { relay, events, deliveries, gauges, threads })
 }
 
 /// A worker's ways to control.
@@ -177,48 +205,96 @@ fn check(config: &RelayConfig) -> Result<(), StartError> {
     Ok(())
 }
 
-fn hire(
-    index: usize,
-    config: &RelayConfig,
+/// What workers are given when they begin.
+struct Agency<'a> {
+    config: &'a RelayConfig,
     clock: Clock,
-    random: &mut StdRng,
-    Senders { events, deliveries }: Senders,
+    random: StdRng,
+    senders: Senders,
+    gauges: Gauges,
     recorder: Option<RecordQueue>,
-    gauges: &Gauges,
-) -> std::io::Result<(Door, JoinHandle<()>)> {
-    let ports = PortPool::slice(&config.ports, index, config.workers);
-    let io = Sockets::new(&ports)?;
-    let (requests_in, requests) = sync_channel(COMMAND_QUEUE);
-    let door = Door { requests: requests_in, waker: io.waker() };
-    let switchboard = Switchboard::new(SwitchboardConfig {
-        ports: ports.clone(),
-        media_timeout: config.media_timeout,
-        seed: random.random(),
-        ntp_anchor: (clock.now(), NtpTime::from_unix(config.unix_time)),
-    });
-    let worker = Worker {
-        index: WorkerIndex(index),
-        io,
-        switchboard,
-        pool: PortPool::new(ports, random.random()),
-        addresses: MediaAddresses { v4: config.media_v4, v6: config.media_v6 },
-        clock,
-        requests,
-        events,
-        deliveries,
-        recorder,
-        unfinished: VecDeque::new(),
-        gauges: gauges.clone(),
-        buffer: [0; BUFFER],
-    };
-    let pin = config.pin;
-    let thread = std::thread::Builder::new().name(format!("media-{index}")).spawn(move || {
-        if pin {
-            pin_to_core(index);
+}
+
+/// Workers that have begun.
+struct Hired {
+    doors: Vec<Door>,
+    workers: Vec<JoinHandle<()>>,
+    resolver: Option<JoinHandle<()>>,
+}
+
+impl Agency<'_> {
+    /// Starts a worker for each slice of the ports, by the best way for media that can be had.
+    fn hire_all(&mut self) -> Result<Hired, StartError> {
+        let RelayConfig { ports, workers, .. } = self.config;
+        let slices: Vec<_> = (0..*workers).map(|n| PortPool::slice(ports, n, *workers)).collect();
+        let RelayConfig { io: method, media_v4: v4, media_v6: v6, .. } = *self.config;
+        let wish = IoWish { method, v4, v6, interfaces: self.config.io_interfaces.clone() };
+        let opened = ways::open(&wish, &slices, &self.clock)
+            .map_err(|source| StartError::Method { method, source })?;
+        match opened {
+            Opened::Sockets(ios) => self.hire_each(ios, &slices, None),
+            Opened::Xdp(ios, resolver) => self.hire_each(ios, &slices, Some(resolver)),
         }
-        worker.run();
-    })?;
-    Ok((door, thread))
+    }
+
+    fn hire_each<Io: MediaIo + Send + 'static>(
+        &mut self,
+        ios: Vec<Io>,
+        slices: &[RangeInclusive<u16>],
+        resolver: Option<JoinHandle<()>>,
+    ) -> Result<Hired, StartError> {
+        let mut hired = Hired { doors: Vec::new(), workers: Vec::new(), resolver };
+        for (index, (io, ports)) in ios.into_iter().zip(slices).enumerate() {
+            let (door, worker) = self
+                .hire(index, io, ports.clone())
+                .map_err(|source| StartError::Kernel { doing: "start a media worker", source })?;
+            hired.doors.push(door);
+            hired.workers.push(worker);
+        }
+        Ok(hired)
+    }
+
+    fn hire<Io: MediaIo + Send + 'static>(
+        &mut self,
+        index: usize,
+        io: Io,
+        ports: RangeInclusive<u16>,
+    ) -> std::io::Result<(Door, JoinHandle<()>)> {
+        let (config, clock) = (self.config, self.clock.clone());
+        let (requests_in, requests) = sync_channel(COMMAND_QUEUE);
+        let door = Door { requests: requests_in, waker: io.waker() };
+        let switchboard = Switchboard::new(SwitchboardConfig {
+            ports: ports.clone(),
+            media_timeout: config.media_timeout,
+            seed: self.random.random(),
+            ntp_anchor: (clock.now(), NtpTime::from_unix(config.unix_time)),
+        });
+        let Senders { events, deliveries } = self.senders.clone();
+        let worker = Worker {
+            index: WorkerIndex(index),
+            io,
+            switchboard,
+            pool: PortPool::new(ports, self.random.random()),
+            addresses: MediaAddresses { v4: config.media_v4, v6: config.media_v6 },
+            clock,
+            requests,
+            events,
+            deliveries,
+            recorder: self.recorder.clone(),
+            unfinished: VecDeque::new(),
+            gauges: self.gauges.clone(),
+            buffer: [0; BUFFER],
+        };
+        let pin = config.pin;
+        let thread =
+            std::thread::Builder::new().name(format!("media-{index}")).spawn(move || {
+                if pin {
+                    pin_to_core(index);
+                }
+                worker.run();
+            })?;
+        Ok((door, thread))
+    }
 }
 
 /// Best effort: a container may allow fewer cores than there are workers.

@@ -7,10 +7,10 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use rustix::event::{Timespec, epoll};
-use rustix::fd::OwnedFd;
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use zeroize::Zeroize;
 
-use super::media_io::{MediaIo, Received};
+use super::media_io::{IoCounts, MediaIo, Received};
 use super::waker::Waker;
 use crate::switchboard::limits::{MAX_DATAGRAM, PACKETS_PER_TURN};
 use crate::switchboard::{LocalPort, PortPair};
@@ -26,6 +26,7 @@ pub struct Sockets {
     first_port: u16,
     sockets: Vec<Option<UdpSocket>>,
     ready: Vec<u64>,
+    counts: IoCounts,
 }
 
 impl Sockets {
@@ -41,7 +42,13 @@ impl Sockets {
         )?;
         let sockets = ports.clone().map(|_| None).collect();
         let ready = Vec::with_capacity(PACKETS_PER_TURN);
-        Ok(Sockets { epoll, waker, first_port: *ports.start(), sockets, ready })
+        let counts = IoCounts::default();
+        Ok(Sockets { epoll, waker, first_port: *ports.start(), sockets, ready, counts })
+    }
+
+    /// What is readable once a wait would find something.
+    pub(super) fn readiness(&self) -> BorrowedFd<'_> {
+        self.epoll.as_fd()
     }
 
     fn open(&mut self, address: IpAddr, port: LocalPort) -> io::Result<()> {
@@ -78,6 +85,7 @@ impl MediaIo for Sockets {
 
     fn wait(&mut self, timeout: Option<Duration>) -> io::Result<()> {
         self.ready.clear();
+        self.counts.wakes += 1;
         let timeout = timeout.map(|span| Timespec {
             tv_sec: span.as_secs() as i64,
             tv_nsec: span.subsec_nanos().into(),
@@ -102,6 +110,7 @@ impl MediaIo for Sockets {
             // An error (an ICMP answer to what was sent) is read off and means no datagram.
             let room = buffer.len().min(MAX_DATAGRAM + 1);
             if let Ok((len, from)) = socket.recv_from(&mut buffer[..room]) {
+                self.counts.received_by_socket += 1;
                 if len > MAX_DATAGRAM {
                     buffer[..len].zeroize();
                     return Some(Received { port, from, len: 0 });
@@ -113,6 +122,7 @@ impl MediaIo for Sockets {
     }
 
     fn send(&mut self, port: LocalPort, to: SocketAddr, datagram: &[u8]) -> bool {
+        self.counts.sent_by_socket += 1;
         match self.slot(port) {
             Some(Some(socket)) => socket.send_to(datagram, to).is_ok(),
             Some(None) | None => false,
@@ -120,6 +130,10 @@ impl MediaIo for Sockets {
     }
 
     fn flush(&mut self) {}
+
+    fn counts(&self) -> IoCounts {
+        self.counts
+    }
 
     fn waker(&self) -> Waker {
         self.waker.clone()

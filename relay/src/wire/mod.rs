@@ -1,8 +1,10 @@
 //! Bytes to values and back: no state of a call, no time, no effect.
 
+pub mod netlink;
 pub mod ntp;
 pub mod rtcp;
 pub mod rtp;
 pub mod sdes;
 pub mod sdp;
 pub mod srtp;
+pub mod udp;
