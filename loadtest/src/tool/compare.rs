@@ -10,6 +10,7 @@ use super::contender::Contender;
 use super::course::{Course, Outcome, Terms};
 use super::flips::{self, Flipped};
 use super::peer::CallKind;
+use super::ports::{self, Fillings};
 use super::progress::Progress;
 use super::ramp::{self, HELD, MOST_CALLS, Ramp, Step};
 use super::table::{Bar, Row, median};
@@ -53,6 +54,8 @@ pub(crate) struct Measured {
     pub(crate) flips: Vec<Flipped>,
     /// Ramps of each contender.
     pub(crate) ramps: Vec<(String, Ramp)>,
+    /// The port range, filled and emptied ten times.
+    pub(crate) fillings: Option<Fillings>,
     /// The figures.
     pub(crate) rows: Vec<Row>,
 }
@@ -71,8 +74,13 @@ pub(crate) struct Trial {
 impl Comparison {
     /// Measures everything.
     pub(crate) fn run(&self, terms: &Terms, progress: &Progress) -> Result<Measured, Failure> {
-        let mut measured =
-            Measured { trials: Vec::new(), flips: Vec::new(), ramps: Vec::new(), rows: Vec::new() };
+        let mut measured = Measured {
+            trials: Vec::new(),
+            flips: Vec::new(),
+            ramps: Vec::new(),
+            fillings: None,
+            rows: Vec::new(),
+        };
         let matches = self.matches();
         let trials: usize = matches.iter().map(|(_, relays)| relays.len()).sum();
         progress.begin((trials * self.rounds) as u64);
@@ -87,7 +95,10 @@ impl Comparison {
             }
         }
         self.flip(terms, progress, &mut measured)?;
-        self.climb(terms, progress, &mut measured)?;
+        if let Some(step) = self.ramp_step {
+            self.climb(step, terms, progress, &mut measured)?;
+            measured.fillings = Some(ports::run(&self.sockets(), terms)?);
+        }
         measured.rows = self.rows(&measured);
         Ok(measured)
     }
@@ -163,8 +174,13 @@ impl Comparison {
     }
 
     /// How many calls each holds; in turns as well.
-    fn climb(&self, terms: &Terms, progress: &Progress, all: &mut Measured) -> Result<(), Failure> {
-        let Some(step) = self.ramp_step else { return Ok(()) };
+    fn climb(
+        &self,
+        step: usize,
+        terms: &Terms,
+        progress: &Progress,
+        all: &mut Measured,
+    ) -> Result<(), Failure> {
         progress.begin((2 * self.rounds) as u64);
         for _ in 0..self.rounds {
             for relay in [self.rings(), self.rtpengine()] {
@@ -252,22 +268,22 @@ impl Comparison {
         let rings = self.rings();
         let of = |value: fn(&Outcome) -> f64| median(all.of(&rings, &plain).map(value));
         let name = name(&plain);
-        vec![
-            Row::never("packets lost, all trials", sum(|it| it.lost)),
-            Row::never("packets reordered", sum(|it| it.reordered)),
+        let resident = of(|outcome| outcome.resident_kib);
+        let mut rows = vec![
+            Row::never("packets lost, all trials", sum(|outcome| outcome.lost)),
+            Row::never("packets reordered", sum(|outcome| outcome.reordered)),
             Row::never("octets leaked in flips", leaked),
-            Row::alone(format!("{name}: KiB a call"), of(|it| it.resident_kib), Bar::AtMost(16.0)),
-            Row::alone(
-                format!("{name}: set-up, us CPU"),
-                of(|it| it.set_up_us),
-                Bar::AtMost(500.0),
-            ),
-            Row::alone(
-                format!("{name}: teardown, us CPU"),
-                of(|it| it.tear_down_us),
-                Bar::AtMost(500.0),
-            ),
-        ]
+            Row::alone(format!("{name}: KiB a call"), resident, Bar::AtMost(16.0)),
+        ];
+        if let Some(fillings) = &all.fillings {
+            let most = fillings.held.iter().max().unwrap_or(&0);
+            let what = format!("ports lost, {most} calls opened and ended ten times");
+            rows.push(Row::never(what, fillings.lost()));
+            let (open, end) = (fillings.set_up_us, fillings.tear_down_us);
+            rows.push(Row::alone("call set-up by REST, us CPU", open, Bar::AtMost(500.0)));
+            rows.push(Row::alone("call teardown by REST, us CPU", end, Bar::AtMost(500.0)));
+        }
+        rows
     }
 }
 

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
-use loadtest::KeyMethod;
 use loadtest::relay_process::Failure;
+use loadtest::{KeyMethod, Voice};
 use serde::Serialize;
 
 use super::contender::Contender;
@@ -34,6 +34,8 @@ pub(crate) struct Terms {
     pub(crate) counted: Duration,
     /// Seeds keys.
     pub(crate) seed: u64,
+    /// What callers and engines say.
+    pub(crate) voice: Voice,
 }
 
 /// What a trial has shown; a packet is one that the relay was sent.
@@ -74,7 +76,7 @@ pub(crate) struct Outcome {
 impl Course {
     /// Puts a relay through it.
     pub(crate) fn run(&self, contender: &Contender, terms: &Terms) -> Result<Outcome, Failure> {
-        Rig::with(contender, &terms.network, terms.cores, terms.seed, |rig| {
+        Rig::with(contender, terms, |rig| {
             let cost = rig.open(self.calls, self.kind, KeyMethod::Events)?;
             if self.kind.secure {
                 rig.enter_all()?;

@@ -95,10 +95,11 @@ pub(crate) struct Totals {
 }
 
 impl Load {
-    /// Starts a generator at `address`, in the network namespace of this thread. `prepare` is
+    /// Starts a generator at `address` in which everybody says the same, in the network namespace of this thread. `prepare` is
     /// called on its own thread first.
     pub(crate) fn start(
         address: Ipv4Addr,
+        voice: Voice,
         clock: Clock,
         prepare: impl FnOnce() + Send + 'static,
     ) -> std::io::Result<Load> {
@@ -109,7 +110,7 @@ impl Load {
         let thread = std::thread::spawn(move || {
             prepare();
             let lines = sockets.into_iter().map(Line::new).collect();
-            Generator::new(lines, received, clock).run();
+            Generator::new(lines, received, voice, clock).run();
         });
         Ok(Load { orders, thread, lines })
     }
@@ -195,14 +196,14 @@ struct Leg {
 }
 
 impl Generator {
-    fn new(lines: Vec<Line>, orders: Receiver<Order>, clock: Clock) -> Generator {
+    fn new(lines: Vec<Line>, orders: Receiver<Order>, voice: Voice, clock: Clock) -> Generator {
         Generator {
             lines,
             legs: Vec::new(),
             slots: vec![Vec::new(); SLOTS],
             by_relay: HashMap::new(),
             orders,
-            voice: Voice::shipped(Law::Mu),
+            voice,
             tally: Tally::new(),
             gone: Totals::default(),
             clock,

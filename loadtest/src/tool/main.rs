@@ -11,6 +11,7 @@ mod line;
 mod network;
 mod peer;
 mod play;
+mod ports;
 mod probe;
 mod process;
 mod progress;
@@ -32,7 +33,10 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use compare::{Comparison, FULL, Measured, SHORT};
 use contender::Contender;
 use course::Terms;
+use dtmf::g711::Law;
+use loadtest::Voice;
 use loadtest::relay_process::Failure;
+use loadtest::voice::VoiceError;
 use network::Network;
 use progress::Progress;
 use ramp::HELD;
@@ -141,6 +145,10 @@ struct StageArgs {
     /// Write a report with plots.
     #[arg(long, value_name = "FILE")]
     html: Option<PathBuf>,
+    /// What callers and engines say, in a loop: a WAV of 8000 Hz, mono, 16 bit [default: a
+    /// sentence].
+    #[arg(long, value_name = "FILE")]
+    voice: Option<PathBuf>,
     /// Seeds the keys of SRTP calls.
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -171,6 +179,8 @@ enum Ended {
     Failure(#[from] Failure),
     #[error(transparent)]
     Scenario(#[from] ScenarioError),
+    #[error(transparent)]
+    Voice(#[from] VoiceError),
 }
 
 fn main() -> ExitCode {
@@ -255,13 +265,15 @@ fn is_clean(measured: &Measured) -> bool {
 }
 
 impl StageArgs {
-    fn terms(&self, [warm_up, counted]: [std::time::Duration; 2]) -> Result<Terms, Failure> {
+    fn terms(&self, [warm_up, counted]: [std::time::Duration; 2]) -> Result<Terms, Ended> {
         let cores = [self.relay_core, self.load_core];
         let network = match self.network {
             NetworkKind::Cable => Network::cable(cores)?,
             NetworkKind::Loopback => Network::loopback(),
         };
-        Ok(Terms { network, cores, warm_up, counted, seed: self.seed })
+        let voice =
+            self.voice.as_deref().map_or_else(|| Ok(Voice::shipped(Law::Mu)), read_voice)?;
+        Ok(Terms { network, cores, warm_up, counted, seed: self.seed, voice })
     }
 
     fn sotto(&self) -> Result<PathBuf, Failure> {
@@ -290,6 +302,11 @@ impl StageArgs {
         }
         self.html.as_deref().map_or(Ok(()), |file| write_page(file, &page()))
     }
+}
+
+fn read_voice(file: &Path) -> Result<Voice, Ended> {
+    let wav = std::fs::File::open(file).map_err(Failure::kernel("open the voice"))?;
+    Ok(Voice::from_wav(std::io::BufReader::new(wav), Law::Mu)?)
 }
 
 fn write_page(file: &Path, page: &str) -> Result<(), Failure> {

@@ -66,9 +66,6 @@ pub(crate) trait Peer {
     /// Lets them through again, once the caller presses none.
     fn leave(&mut self, call: &str) -> Result<(), Failure>;
 
-    /// Whether they are let through.
-    fn has_left(&mut self, call: &str) -> Result<bool, Failure>;
-
     /// Ends a call.
     fn close(&mut self, call: &str) -> Result<(), Failure>;
 }

@@ -134,7 +134,7 @@ pub(crate) fn run(
     terms: &Terms,
     mut progress: impl FnMut(&Sample, &Played) + Send,
 ) -> Result<Played, Failure> {
-    Rig::with(contender, &terms.network, terms.cores, scenario.seed, |rig| {
+    Rig::with(contender, terms, |rig| {
         let mut stage =
             Stagehand { rig, actors: Vec::new(), flips: times(), played: Played::new() };
         let (began, mut sampled) = (wall::now(), wall::now());

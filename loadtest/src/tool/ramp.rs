@@ -109,7 +109,7 @@ pub(crate) fn run(
     mut progress: impl FnMut(&Step) + Send,
 ) -> Result<Ramp, Failure> {
     let kind = CallKind { srtp: false, record: false, secure: false };
-    Rig::with(contender, &terms.network, terms.cores, terms.seed, |rig| {
+    Rig::with(contender, terms, |rig| {
         let mut ramp = Ramp { steps: Vec::new(), held: 0, end: End::Ports };
         while rig.calls.len() + step <= MOST_CALLS {
             rig.open(step, kind, KeyMethod::Events)?;

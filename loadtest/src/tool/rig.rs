@@ -10,8 +10,8 @@ use rand::rngs::StdRng;
 use relay::io::Clock;
 
 use super::contender::Contender;
+use super::course::Terms;
 use super::generator::{CallPlan, Load, Totals};
-use super::network::Network;
 use super::peer::{CallKind, Peer};
 use super::process::{Process, core_busy_ns, datagrams_dropped};
 use super::tally::Tally;
@@ -68,24 +68,25 @@ pub(crate) struct CostOfCalls {
 }
 
 impl Rig {
-    /// Starts a relay and a generator on a core each (the relay's, the generator's), and does
+    /// Starts a relay and a generator on a core each and does
     /// something with them on a thread that is where the relay is.
     pub(crate) fn with<T: Send>(
         contender: &Contender,
-        network: &Network,
-        cores: [usize; 2],
-        seed: u64,
+        terms: &Terms,
         act: impl FnOnce(&mut Rig) -> Result<T, Failure> + Send,
     ) -> Result<T, Failure> {
+        let Terms { network, cores, seed, voice, .. } = terms;
+        let cores = *cores;
         network.at_relay(|| {
             // A child runs where the thread ran that started it.
             pin(cores[0])?;
             let peer = contender.start(network.relay)?;
             pin(cores[1])?;
-            let load = network
-                .at_load(|| Load::start(network.load, Clock::new(), move || drop(pin(cores[1]))))?;
+            let pinned = move || drop(pin(cores[1]));
+            let start = || Load::start(network.load, voice.clone(), Clock::new(), pinned);
+            let load = network.at_load(start)?;
             let load = load.map_err(Failure::kernel("open the generator's sockets"))?;
-            let (calls, rng) = (Vec::new(), StdRng::seed_from_u64(seed));
+            let (calls, rng) = (Vec::new(), StdRng::seed_from_u64(*seed));
             let mut rig = Rig { peer, load, calls, core: cores[0], rng, opened: 0 };
             let done = act(&mut rig)?;
             rig.load.stop();

@@ -161,10 +161,6 @@ impl Peer for Rtpengine {
         self.ask("unblock DTMF", &mut masking(call)).map(|_| ())
     }
 
-    fn has_left(&mut self, _: &str) -> Result<bool, Failure> {
-        Ok(true)
-    }
-
     fn close(&mut self, call: &str) -> Result<(), Failure> {
         let mut members = vec![("call-id", Value::Text(call))];
         self.ask("delete", &mut members).map(|_| ())

@@ -113,10 +113,6 @@ impl Peer for Sotto {
         expect_success(doing, &answer)
     }
 
-    fn has_left(&mut self, call: &str) -> Result<bool, Failure> {
-        Ok(self.describe(call)?["state"] == "ended")
-    }
-
     fn close(&mut self, call: &str) -> Result<(), Failure> {
         let doing = "end a call";
         let path = format!("/v1/calls/{call}");
