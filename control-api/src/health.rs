@@ -11,7 +11,7 @@ use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 use axum::routing::get;
 use dtmf::Verdict;
-use relay::io::FLIP_BUCKETS_US;
+use relay::io::{FLIP_BUCKETS_US, IoCounts};
 use relay::switchboard::DropReason;
 
 use crate::Control;
@@ -162,6 +162,37 @@ impl Exposition {
         self.deliveries(control);
         self.recordings(control);
         self.flips(control);
+        self.media(control);
+    }
+
+    fn media(&mut self, control: &Control) {
+        let workers: Vec<(IoCounts, Duration)> = control.gauges.io().collect();
+        let name = "sotto_media_packets_total";
+        self.head(name, "counter", "Media packets by worker, direction and way, in steps of 256");
+        for (worker, (counts, _)) in workers.iter().enumerate() {
+            let ways = [
+                ("in", "ring", counts.received_by_ring),
+                ("in", "socket", counts.received_by_socket),
+                ("out", "ring", counts.sent_by_ring),
+                ("out", "socket", counts.sent_by_socket),
+            ];
+            for (direction, by, count) in ways {
+                let label =
+                    format_args!("worker=\"{worker}\",direction=\"{direction}\",by=\"{by}\"");
+                self.line(name, label, count);
+            }
+        }
+        let unreadable = "Frames on a ring that were no sound datagram for a call";
+        self.by_worker("unreadable_frames", unreadable, &workers, |counts| counts.unreadable);
+        let wakes = "Times a media worker woke, in steps of 256";
+        self.by_worker("wakes", wakes, &workers, |counts| counts.wakes);
+        let late = "Looks at the rings that came more than half a millisecond late";
+        self.by_worker("late_ticks", late, &workers, |counts| counts.late);
+        let name = "sotto_media_busy_seconds_total";
+        self.head(name, "counter", "Time that a media worker was awake");
+        for (worker, (_, busy)) in workers.iter().enumerate() {
+            let _ = writeln!(self.0, "{name}{{worker=\"{worker}\"}} {}", busy.as_secs_f64());
+        }
     }
 
     fn deliveries(&mut self, control: &Control) {
@@ -231,6 +262,20 @@ impl Exposition {
             }
         }
         let _ = writeln!(self.0, "{name}_sum {}\n{name}_count {total}", sum_us as f64 / 1e6);
+    }
+
+    fn by_worker(
+        &mut self,
+        what: &str,
+        help: &str,
+        workers: &[(IoCounts, Duration)],
+        of: impl Fn(&IoCounts) -> u64,
+    ) {
+        let name = format!("sotto_media_{what}_total");
+        self.head(&name, "counter", help);
+        for (worker, (counts, _)) in workers.iter().enumerate() {
+            self.line(&name, format_args!("worker=\"{worker}\""), of(counts));
+        }
     }
 
     fn one(&mut self, name: &str, kind: &str, help: &str, value: u64) {

@@ -101,6 +101,8 @@ async fn metrics_have_bounded_labels_and_readiness_ends_with_the_process() {
         "sotto_secure_sessions_total{result=\"pass\"} 0",
         "sotto_drops_total{reason=\"unknown_peer\"} 0",
         "sotto_flip_seconds_count 0",
+        "sotto_media_packets_total{worker=\"0\",direction=\"in\",by=\"socket\"} 0",
+        "sotto_media_busy_seconds_total{worker=\"0\"} 0",
     ] {
         assert!(answer.contains(name), "{name} is not in {answer}");
     }

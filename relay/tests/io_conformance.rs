@@ -26,6 +26,12 @@ macro_rules! by_every_way {
 
             #[test]
             #[ignore = "needs root"]
+            fn packet() {
+                apart(IoMethod::Packet, 1, |scene| super::$name(scene));
+            }
+
+            #[test]
+            #[ignore = "needs root"]
             fn xdp() {
                 apart(IoMethod::Xdp, 1, |scene| super::$name(scene));
             }
@@ -245,19 +251,30 @@ fn a_neighbour_that_moved_is_followed(scene: &mut Scene) {
 #[test]
 #[ignore = "needs root"]
 fn two_workers_share_a_queue() {
-    apart(IoMethod::Xdp, 2, |scene| {
-        let far = scene.far_socket(false);
-        let ours: Vec<SocketAddr> = (0..2).map(|worker| scene.bind_at(worker, false, 0)).collect();
-        for round in 0..200 {
-            for (worker, ours) in ours.iter().enumerate() {
-                far.send_to(&payload(round, 172), ours).unwrap();
-                let (from, octets) = scene.receive_at(worker, ours.port()).unwrap();
-                assert_eq!(octets, payload(round, 172));
-                assert!(scene.send_at(worker, ours.port(), from, &octets));
-                assert_eq!(Scene::far_receive(&far).unwrap().0, *ours);
-            }
+    apart(IoMethod::Xdp, 2, two_workers);
+}
+
+#[test]
+#[ignore = "needs root"]
+fn two_workers_share_a_link() {
+    apart(IoMethod::Packet, 2, two_workers);
+}
+
+fn two_workers(scene: &mut Scene) {
+    let far = scene.far_socket(false);
+    let ours: Vec<SocketAddr> = (0..2).map(|worker| scene.bind_at(worker, false, 0)).collect();
+    for round in 0..200 {
+        for (worker, ours) in ours.iter().enumerate() {
+            far.send_to(&payload(round, 172), ours).unwrap();
+            let (from, octets) = scene.receive_at(worker, ours.port()).unwrap();
+            assert_eq!(octets, payload(round, 172));
+            assert!(scene.send_at(worker, ours.port(), from, &octets));
+            assert_eq!(Scene::far_receive(&far).unwrap().0, *ours);
         }
-    });
+    }
+    for worker in 0..2 {
+        assert_eq!(scene.next(worker, Duration::from_millis(20)), None, "nothing comes twice");
+    }
 }
 
 /// What can't be had is an error that says why, and leaves nothing on the link.
@@ -273,31 +290,39 @@ fn a_second_relay_on_the_link_is_told() {
 
 #[test]
 #[ignore = "needs root"]
-fn loopback_carries_frames() {
-    apart(IoMethod::Xdp, 1, |scene| {
-        for v6 in [false, true] {
-            let ours = scene.bind(v6, 0);
-            let own: IpAddr = NEAR[usize::from(v6)].parse().unwrap();
-            let local = UdpSocket::bind((own, 0)).unwrap();
-            local.set_read_timeout(Some(Duration::from_secs(2))).unwrap();
-            if v6 {
-                scene.meet(&local, ours);
-            }
-            let before = scene.io.counts();
-            for number in 0..20 {
-                local.send_to(&payload(number, 172), ours).unwrap();
-                let (from, octets) = scene.receive(ours.port()).unwrap();
-                assert_eq!(octets, payload(number, 172));
-                assert!(scene.send(ours.port(), from, &octets));
-                assert_eq!(Scene::far_receive(&local).unwrap(), (ours, octets));
-            }
-            let counts = scene.io.counts();
-            assert_eq!(counts.received_by_ring - before.received_by_ring, 20, "{counts:?}");
-            // IPv4 takes frames from itself for forged ones, so that these go by the kernel.
-            let by_ring = counts.sent_by_ring - before.sent_by_ring;
-            assert_eq!(by_ring > 10, v6, "{counts:?}");
+fn loopback_carries_frames_by_xdp() {
+    apart(IoMethod::Xdp, 1, loopback_carries_frames);
+}
+
+#[test]
+#[ignore = "needs root"]
+fn loopback_carries_frames_by_packet() {
+    apart(IoMethod::Packet, 1, loopback_carries_frames);
+}
+
+fn loopback_carries_frames(scene: &mut Scene) {
+    for v6 in [false, true] {
+        let ours = scene.bind(v6, 0);
+        let own: IpAddr = NEAR[usize::from(v6)].parse().unwrap();
+        let local = UdpSocket::bind((own, 0)).unwrap();
+        local.set_read_timeout(Some(Duration::from_secs(2))).unwrap();
+        if v6 {
+            scene.meet(&local, ours);
         }
-    });
+        let before = scene.io.counts();
+        for number in 0..20 {
+            local.send_to(&payload(number, 172), ours).unwrap();
+            let (from, octets) = scene.receive(ours.port()).unwrap();
+            assert_eq!(octets, payload(number, 172));
+            assert!(scene.send(ours.port(), from, &octets));
+            assert_eq!(Scene::far_receive(&local).unwrap(), (ours, octets));
+        }
+        let counts = scene.io.counts();
+        assert_eq!(counts.received_by_ring - before.received_by_ring, 20, "{counts:?}");
+        // IPv4 takes frames from itself for forged ones, so that these go by the kernel.
+        let by_ring = counts.sent_by_ring - before.sent_by_ring;
+        assert_eq!(by_ring > 10, v6, "{counts:?}");
+    }
 }
 
 /// The ports of the tests lie where nothing else is bound.

@@ -2,6 +2,8 @@
 //!
 //! - [`XdpSocket`]: AF_XDP in copy mode, one socket a worker, interface and queue, fed by the small
 //!   program that [`Steer`] attaches to an interface.
+//! - [`PacketSocket`]: AF_PACKET, one a worker and interface, beside the stack. [`leave_to_rings`]
+//!   keeps the stack from handing the same packets over once more.
 //!
 //! Both ends see whole Ethernet frames. Nothing here knows what is in them, but for the program,
 //! which picks out UDP to our own addresses and ports.
@@ -9,11 +11,15 @@
 //! A frame is wiped once it was read, and once the kernel has sent it: no payload stays behind.
 
 mod mapping;
+mod packet_filter;
+mod packet_socket;
 mod ring;
 mod steer;
 mod xdp_queue;
 mod xdp_socket;
 
+pub use packet_filter::{Wanted, leave_to_rings};
+pub use packet_socket::PacketSocket;
 pub use steer::{Ours, Steer, SteerError};
 pub use xdp_socket::{MAX_QUEUES, XdpSizes, XdpSocket};
 

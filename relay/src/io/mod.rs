@@ -22,6 +22,7 @@ mod media_links;
 mod method;
 mod neighbourhood;
 mod pace;
+mod packet;
 mod resolver;
 mod rings;
 mod sockets;
@@ -36,6 +37,7 @@ pub use gauges::{FLIP_BUCKETS_US, Gauges};
 pub use handle::{CallAt, CallRequest, HangUp, OpenedCall, Relay, WeakRelay};
 pub use media_io::{IoCounts, MediaIo, Received};
 pub use method::IoMethod;
+pub use packet::{PacketRings, PacketSteering};
 pub use rings::Rings;
 pub use sockets::Sockets;
 pub use waker::Waker;
@@ -47,7 +49,7 @@ use crate::switchboard::limits::{BUFFER, COMMAND_QUEUE, DELIVERY_QUEUE, EVENT_QU
 use crate::switchboard::{Delivery, Event, PortPool, Switchboard, SwitchboardConfig, WorkerIndex};
 use crate::wire::ntp::NtpTime;
 use handle::Door;
-use worker::{MediaAddresses, Worker};
+use worker::{Effort, MediaAddresses, Worker};
 
 /// How a relay is set up.
 #[derive(Clone, Debug)]
@@ -233,6 +235,7 @@ impl Agency<'_> {
             .map_err(|source| StartError::Method { method, source })?;
         match opened {
             Opened::Sockets(ios) => self.hire_each(ios, &slices, None),
+            Opened::Packet(ios, resolver) => self.hire_each(ios, &slices, Some(resolver)),
             Opened::Xdp(ios, resolver) => self.hire_each(ios, &slices, Some(resolver)),
         }
     }
@@ -276,6 +279,7 @@ impl Agency<'_> {
             switchboard,
             pool: PortPool::new(ports, self.random.random()),
             addresses: MediaAddresses { v4: config.media_v4, v6: config.media_v6 },
+            effort: Effort::new(clock.now()),
             clock,
             requests,
             events,

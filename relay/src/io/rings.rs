@@ -7,6 +7,7 @@
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -16,6 +17,7 @@ use super::frame_socket::{FrameSocket, Steering};
 use super::media_io::{IoCounts, MediaIo, Received};
 use super::neighbourhood::{FRESH, Hop, Neighbourhood, Path, Way};
 use super::pace::{Pace, Wait};
+use super::resolver;
 use super::sockets::Sockets;
 use super::waker::Waker;
 use crate::switchboard::limits::{MAX_DATAGRAM, PACKETS_PER_TURN};
@@ -56,12 +58,12 @@ pub struct Rings<Socket, Steer> {
 }
 
 /// What a worker's rings are made of.
-pub(super) struct RingParts<Socket, Steer> {
-    pub(super) worker: usize,
-    pub(super) links: Vec<LinkRings<Socket>>,
-    pub(super) steering: Steer,
-    pub(super) neighbourhood: Neighbourhood,
-    pub(super) clock: Clock,
+struct RingParts<Socket, Steer> {
+    worker: usize,
+    links: Vec<LinkRings<Socket>>,
+    steering: Steer,
+    neighbourhood: Neighbourhood,
+    clock: Clock,
 }
 
 /// The bound ports of a worker's slice.
@@ -118,7 +120,7 @@ impl Ports {
 
 impl<Socket: FrameSocket, Steer: Steering> Rings<Socket, Steer> {
     /// No port yet, for ports of `ports`.
-    pub(super) fn new(
+    fn new(
         ports: &RangeInclusive<u16>,
         parts: RingParts<Socket, Steer>,
     ) -> io::Result<Rings<Socket, Steer>> {
@@ -140,6 +142,14 @@ impl<Socket: FrameSocket, Steer: Steering> Rings<Socket, Steer> {
         })
     }
 
+    fn steer(&mut self, pair: PortPair) -> io::Result<()> {
+        for port in [pair.rtp(), pair.rtcp()] {
+            let socket = self.kernel.socket(port).ok_or(io::ErrorKind::NotFound)?;
+            self.steering.own(port, socket)?;
+        }
+        Ok(())
+    }
+
     fn has_backlog(&mut self) -> bool {
         self.links.iter_mut().flat_map(|link| &mut link.sockets).any(Socket::has_received)
     }
@@ -156,9 +166,16 @@ impl<Socket: FrameSocket, Steer: Steering> Rings<Socket, Steer> {
             watched.push(PollFd::new(socket, PollFlags::IN));
         }
         match poll(&mut watched, timeout.as_ref()) {
-            Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
-            Err(error) => Err(error.into()),
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
         }
+        let sockets = self.links.iter().flat_map(|link| &link.sockets);
+        for (socket, seen) in sockets.zip(&watched[1..]) {
+            if seen.revents().contains(PollFlags::ERR) {
+                socket.take_error();
+            }
+        }
+        Ok(())
     }
 
     /// The next datagram of ours out of the rings.
@@ -208,6 +225,27 @@ impl<Socket: FrameSocket, Steer: Steering> Rings<Socket, Steer> {
     }
 }
 
+/// The rings of all workers, and the thread that finds their peers.
+pub(super) type Assembled<Socket, Steer> = (Vec<Rings<Socket, Steer>>, JoinHandle<()>);
+
+/// Makes workers' media of their rings; or says why that can't be, in one line.
+pub(super) fn assemble<Socket: FrameSocket, Steer: Steering>(
+    rings: Vec<Vec<LinkRings<Socket>>>,
+    slices: &[RangeInclusive<u16>],
+    clock: &Clock,
+    steering: impl Fn(usize) -> Steer,
+) -> Result<Assembled<Socket, Steer>, String> {
+    let (neighbourhood, thread) =
+        resolver::start(clock.clone()).map_err(|error| format!("no netlink socket: {error}"))?;
+    let workers = rings.into_iter().zip(slices).enumerate().map(|(worker, (links, ports))| {
+        let (neighbourhood, clock) = (neighbourhood.clone(), clock.clone());
+        let steering = steering(worker);
+        Rings::new(ports, RingParts { worker, links, steering, neighbourhood, clock })
+    });
+    let workers: io::Result<Vec<_>> = workers.collect();
+    Ok((workers.map_err(|error| error.to_string())?, thread))
+}
+
 /// Most descriptors a worker waits for: two links of [`packet_ring::MAX_QUEUES`] queues and more.
 const MAX_WATCHED: usize = 4 * packet_ring::MAX_QUEUES as usize + 1;
 
@@ -250,9 +288,7 @@ impl<Socket: FrameSocket, Steer: Steering> MediaIo for Rings<Socket, Steer> {
     fn bind(&mut self, address: IpAddr, pair: PortPair) -> io::Result<()> {
         self.kernel.bind(address, pair)?;
         self.ports.set(pair, Some(address));
-        let steered = [pair.rtp(), pair.rtcp()].map(|port| self.steering.own(port));
-        let steered = steered.into_iter().collect::<io::Result<()>>();
-        steered.inspect_err(|_| self.release(pair))
+        self.steer(pair).inspect_err(|_| self.release(pair))
     }
 
     fn release(&mut self, pair: PortPair) {

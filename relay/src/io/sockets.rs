@@ -51,6 +51,11 @@ impl Sockets {
         self.epoll.as_fd()
     }
 
+    /// The socket that holds a port.
+    pub(super) fn socket(&mut self, port: LocalPort) -> Option<&UdpSocket> {
+        self.slot(port)?.as_ref()
+    }
+
     fn open(&mut self, address: IpAddr, port: LocalPort) -> io::Result<()> {
         let socket = UdpSocket::bind(SocketAddr::new(address, port.0))?;
         socket.set_nonblocking(true)?;

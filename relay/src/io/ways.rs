@@ -6,6 +6,7 @@ use std::thread::JoinHandle;
 
 use super::clock::Clock;
 use super::method::IoMethod;
+use super::packet::{self, PacketRings};
 use super::sockets::Sockets;
 use super::xdp::{self, XdpRings};
 
@@ -35,6 +36,8 @@ impl IoWish {
 pub enum Opened {
     /// By sockets.
     Sockets(Vec<Sockets>),
+    /// By AF_PACKET rings.
+    Packet(Vec<PacketRings>, JoinHandle<()>),
     /// By AF_XDP rings.
     Xdp(Vec<XdpRings>, JoinHandle<()>),
 }
@@ -52,7 +55,7 @@ pub struct NoWay(String);
 pub fn open(wish: &IoWish, slices: &[RangeInclusive<u16>], clock: &Clock) -> Result<Opened, NoWay> {
     let mut refused = Vec::new();
     let methods = match wish.method {
-        IoMethod::Auto => &[IoMethod::Xdp, IoMethod::Sockets][..],
+        IoMethod::Auto => &[IoMethod::Xdp, IoMethod::Packet, IoMethod::Sockets][..],
         IoMethod::Sockets => &[IoMethod::Sockets],
         IoMethod::Packet => &[IoMethod::Packet],
         IoMethod::Xdp => &[IoMethod::Xdp],
@@ -81,13 +84,15 @@ fn open_one(
             let sockets = slices.iter().map(Sockets::new).collect::<std::io::Result<_>>();
             sockets.map(Opened::Sockets).map_err(|error| error.to_string())
         }
-        IoMethod::Xdp if wish.method == IoMethod::Auto && wish.is_loopback() => {
-            // A program there would see everything else on loopback too, large frames included.
+        IoMethod::Xdp | IoMethod::Packet if wish.method == IoMethod::Auto && wish.is_loopback() => {
+            // They would see everything else on loopback too, large frames included.
             Err("media is on loopback alone; say so to have rings there".to_owned())
         }
         IoMethod::Xdp => {
             xdp::open(wish, slices, clock).map(|(rings, thread)| Opened::Xdp(rings, thread))
         }
-        IoMethod::Packet => Err("not built yet".to_owned()),
+        IoMethod::Packet => {
+            packet::open(wish, slices, clock).map(|(rings, thread)| Opened::Packet(rings, thread))
+        }
     }
 }

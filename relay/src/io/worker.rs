@@ -51,7 +51,40 @@ pub(super) struct Worker<Io> {
     pub(super) recorder: Option<RecordQueue>,
     pub(super) unfinished: VecDeque<(CallId, u64)>,
     pub(super) gauges: Gauges,
+    pub(super) effort: Effort,
     pub(super) buffer: [u8; BUFFER],
+}
+
+/// How long a worker was awake.
+pub(super) struct Effort {
+    woken: Instant,
+    told: Instant,
+    awake: Duration,
+}
+
+impl Effort {
+    /// Between two tellings.
+    const INTERVAL: Duration = Duration::from_secs(1);
+
+    pub(super) fn new(now: Instant) -> Effort {
+        Effort { woken: now, told: now, awake: Duration::ZERO }
+    }
+
+    fn sleep(&mut self, now: Instant) {
+        self.awake += now.saturating_duration_since(self.woken);
+    }
+
+    fn wake(&mut self, now: Instant) {
+        self.woken = now;
+    }
+
+    fn is_due(&mut self, now: Instant) -> bool {
+        let is_due = now.saturating_duration_since(self.told) >= Effort::INTERVAL;
+        if is_due {
+            self.told = now;
+        }
+        is_due
+    }
 }
 
 /// Whether the worker goes on.
@@ -71,7 +104,7 @@ impl<Io: MediaIo> Worker<Io> {
                 break;
             }
             // Priority 2: packets, a bounded number.
-            if let Err(error) = self.io.wait(self.patience()) {
+            if let Err(error) = self.wait() {
                 tracing::error!(worker = self.index.0, %error, "waiting for media failed");
                 break;
             }
@@ -269,9 +302,17 @@ impl<Io: MediaIo> Worker<Io> {
         }
     }
 
-    fn patience(&self) -> Option<Duration> {
+    /// Sleeps until something is to do. Once a second, what was done is told.
+    fn wait(&mut self) -> std::io::Result<()> {
         let now = self.clock.now();
-        self.switchboard.poll_timeout().map(|due| due.saturating_duration_since(now))
+        self.effort.sleep(now);
+        if self.effort.is_due(now) {
+            self.gauges.set_io(self.index, self.io.counts(), self.effort.awake);
+        }
+        let due = self.switchboard.poll_timeout();
+        self.io.wait(due.map(|due| due.saturating_duration_since(now)))?;
+        self.effort.wake(self.clock.now());
+        Ok(())
     }
 }
 

@@ -10,8 +10,7 @@ use packet_ring::{MAX_QUEUES, Ours, Steer, XdpSizes, XdpSocket};
 use super::clock::Clock;
 use super::frame_socket::XdpSteering;
 use super::media_links::find_links;
-use super::resolver;
-use super::rings::{LinkRings, RingParts, Rings};
+use super::rings::{LinkRings, Rings, assemble};
 use super::ways::IoWish;
 use crate::wire::netlink::Link;
 
@@ -52,16 +51,11 @@ pub(super) fn open(
             rings.push(LinkRings { link, is_loopback, sockets });
         }
     }
-    let (neighbourhood, thread) =
-        resolver::start(clock.clone()).map_err(|error| format!("no netlink socket: {error}"))?;
     let programs = Arc::new(Mutex::new(programs));
-    let workers = rings.into_iter().zip(slices).enumerate().map(|(worker, (links, ports))| {
-        let steering = XdpSteering { programs: Arc::clone(&programs), worker: worker as u32 };
-        let (neighbourhood, clock) = (neighbourhood.clone(), clock.clone());
-        Rings::new(ports, RingParts { worker, links, steering, neighbourhood, clock })
-    });
-    let workers: Result<_, _> = workers.collect();
-    Ok((workers.map_err(|error: std::io::Error| error.to_string())?, thread))
+    assemble(rings, slices, clock, |worker| XdpSteering {
+        programs: Arc::clone(&programs),
+        worker: worker as u32,
+    })
 }
 
 /// The program on a link, and for each worker a socket on each queue.

@@ -191,7 +191,8 @@ impl Scene {
         self.next(0, limit).map(|(_, from, octets)| (from, octets))
     }
 
-    fn next(&mut self, worker: usize, limit: Duration) -> Option<(u16, SocketAddr, Vec<u8>)> {
+    /// The next datagram to any port of a worker within a time.
+    pub fn next(&mut self, worker: usize, limit: Duration) -> Option<(u16, SocketAddr, Vec<u8>)> {
         let mut buffer = self.buffer;
         let end = now() + limit;
         loop {
@@ -290,6 +291,9 @@ fn open(
     let any = |io: Io| AnyIo(io);
     Ok(match relay::io::open(&wish, &slices, &Clock::new())? {
         Opened::Sockets(ios) => (ios.into_iter().map(|io| any(Box::new(io))).collect(), None),
+        Opened::Packet(ios, thread) => {
+            (ios.into_iter().map(|io| any(Box::new(io))).collect(), Some(thread))
+        }
         Opened::Xdp(ios, thread) => {
             (ios.into_iter().map(|io| any(Box::new(io))).collect(), Some(thread))
         }
