@@ -49,22 +49,14 @@ pub(crate) struct Atoms<S: Simd> {
     pub(crate) im: i32x8<S>,
 }
 
-impl<S: Simd> Atoms<S> {
-    /// What silence correlates to.
-    #[inline(always)]
-    pub(crate) fn none(simd: S) -> [Self; BINS] {
-        let zero = i32x8::splat(simd, 0);
-        [Self { re: zero, im: zero }; BINS]
-    }
-}
-
 /// Correlates each hop and the two before it with the eight frequencies.
 ///
 /// The phase is that of the middle; a tone at exactly one of the frequencies measures its
 /// amplitude.
 #[inline(always)]
 pub(crate) fn atoms<S: Simd>(simd: S, rows: &HopRows) -> [Atoms<S>; BINS] {
-    let mut sums = Atoms::none(simd);
+    let zero = i32x8::splat(simd, 0);
+    let mut sums = [Atoms { re: zero, im: zero }; BINS];
     for (&(later, earlier), waves) in PLACES.iter().zip(&WAVES) {
         // Around the middle the cosine is even and the sine odd: folding halves the products.
         let later = rows.pair(simd, later);

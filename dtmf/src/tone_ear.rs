@@ -67,6 +67,10 @@ struct Bin {
     im: Past,
 }
 
+impl Bin {
+    const ZERO: Self = Self { re: Past::ZERO, im: Past::ZERO };
+}
+
 /// A figure of each of the last eight hops, the newest last.
 #[derive(Clone, Copy)]
 struct Past([f32; LANES]);
@@ -108,7 +112,7 @@ impl ToneEar {
             rows: HopRows::new(),
             pending: [0; HOP],
             filled: 0,
-            atoms: [const { Bin { re: Past::ZERO, im: Past::ZERO } }; BINS],
+            atoms: [const { Bin::ZERO }; BINS],
             means: Past::ZERO,
             mean_squares: Past::ZERO,
             heard: HOPS_OF_WINDOW,
@@ -175,8 +179,14 @@ impl ToneEar {
     /// Forgets the audio before a loss.
     pub(crate) fn erase(&mut self) {
         self.filled = 0;
-        self.atoms.zeroize();
+        self.forget_atoms();
         self.heard = 0.0;
+    }
+
+    /// Not inlined, as [`crate::tone_trace::Trace::begin`] isn't.
+    #[inline(never)]
+    fn forget_atoms(&mut self) {
+        self.atoms = [const { Bin::ZERO }; BINS];
     }
 
     /// Looks at the hops taken in; what it shows beyond them means nothing.
@@ -192,11 +202,16 @@ impl ToneEar {
     #[inline(always)]
     fn look_at<S: Simd>(&mut self, simd: S, hops: usize) -> Looks<S> {
         let (power, is_quiet) = self.measure_levels(simd, hops);
-        let atoms = if is_quiet.all_true() { Atoms::none(simd) } else { atoms(simd, &self.rows) };
         let heard = f32x8::load_array(simd, HOP_NUMBERS) + self.heard;
         self.heard = (self.heard + hops as f32).min(HOPS_OF_WINDOW);
-        let has_atom = !is_quiet & heard.simd_ge(HOPS_OF_ATOM);
         let known = heard.simd_ge(HOPS_OF_LOOK);
+        if hops == LANES && is_quiet.all_true() {
+            self.forget_atoms();
+            let none = Tones::none(simd);
+            return Looks { low: none, high: none, power, known, tonal: !is_quiet };
+        }
+        let atoms = atoms(simd, &self.rows);
+        let has_atom = !is_quiet & heard.simd_ge(HOPS_OF_ATOM);
         let (gain, gain_of_two) = (f32x8::splat(simd, GAIN), f32x8::splat(simd, GAIN_OF_TWO));
         let gain = heard.simd_ge(HOPS_OF_WINDOW).select(gain, gain_of_two);
         let is_audible = !is_quiet & known;
@@ -240,21 +255,21 @@ impl ToneEar {
         has_atom: mask32x8<S>,
     ) -> Tones<S> {
         let zero = f32x8::splat(simd, 0.0);
-        let mut tones = [Candidate { re: zero, im: zero, numbered_power: zero }; GROUP];
+        let mut best = Candidate { re: zero, im: zero, numbered_power: zero - 1.0 };
         for (number, atoms) in atoms[first..first + GROUP].iter().enumerate() {
             let bin = &mut self.atoms[first + number];
             let re = bin.re.then(simd, has_atom.select(atoms.re.to_float(), zero), hops);
             let im = bin.im.then(simd, has_atom.select(atoms.im.to_float(), zero), hops);
             let (cosine, sine) = SIDE_TURNS[first + number];
             // The newest is turned back and the oldest forward, by the same angle.
-            tones[number] = Candidate::new(
+            best = best.or_stronger(Candidate::new(
                 simd,
                 number as u32,
                 re.ago1 + (re.now + re.ago2) * cosine + (im.now - im.ago2) * sine,
                 im.ago1 + (im.now + im.ago2) * cosine + (re.ago2 - re.now) * sine,
-            );
+            ));
         }
-        Candidate::strongest(simd, tones)
+        best.tones(simd)
     }
 }
 
@@ -281,17 +296,18 @@ impl<S: Simd> Candidate<S> {
     }
 
     #[inline(always)]
-    fn strongest(simd: S, all: [Self; GROUP]) -> Tones<S> {
-        let [a, b, c, d] = &all;
-        let first_two = a.numbered_power.max(b.numbered_power);
-        let power = first_two.max(c.numbered_power.max(d.numbered_power));
-        let zero = f32x8::splat(simd, 0.0);
-        let (mut re, mut im) = (zero, zero);
-        for one in all {
-            let is_strongest = one.numbered_power.simd_eq(power);
-            re += is_strongest.select(one.re, zero);
-            im += is_strongest.select(one.im, zero);
+    fn or_stronger(self, other: Self) -> Self {
+        let is_stronger = other.numbered_power.simd_gt(self.numbered_power);
+        Self {
+            re: is_stronger.select(other.re, self.re),
+            im: is_stronger.select(other.im, self.im),
+            numbered_power: self.numbered_power.max(other.numbered_power),
         }
+    }
+
+    #[inline(always)]
+    fn tones(self, simd: S) -> Tones<S> {
+        let Self { re, im, numbered_power: power } = self;
         let number = power.bitcast::<u32x8<S>>() & u32x8::splat(simd, NUMBER);
         Tones { number, re, im, power }
     }
@@ -301,6 +317,13 @@ impl<S: Simd> Candidate<S> {
 const HOP_NUMBERS: [f32; LANES] = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0];
 
 impl<S: Simd> Tones<S> {
+    /// What there is in silence.
+    #[inline(always)]
+    fn none(simd: S) -> Self {
+        let zero = f32x8::splat(simd, 0.0);
+        Self { number: u32x8::splat(simd, 0), re: zero, im: zero, power: zero }
+    }
+
     /// The amplitudes times `gain`, and nothing where it isn't audible.
     #[inline(always)]
     fn scaled(self, is_audible: mask32x8<S>, gain: f32x8<S>) -> Self {
@@ -377,6 +400,7 @@ impl Zeroize for ToneEar {
     fn zeroize(&mut self) {
         self.rows.zeroize();
         self.pending.zeroize();
+        self.atoms.zeroize();
         self.means.zeroize();
         self.mean_squares.zeroize();
         self.erase();
