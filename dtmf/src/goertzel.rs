@@ -1,22 +1,19 @@
-//! `atom`: the eight DTMF frequencies measured over a few milliseconds of audio.
+//! `atoms`: the DTMF frequencies measured over a few milliseconds of audio.
 //!
-//! One measurement (an *atom*) is the correlation of 60 samples, under a Hann window, with the
-//! eight frequencies at once; atoms start every 20 samples. Each is what the Goertzel recursion
-//! would compute for such a window, written as a sum of products of whole numbers: so the eight
-//! frequencies lie side by side in vector registers, one instruction takes two products a
-//! frequency, and the sum is the same to the bit on every processor.
+//! One measurement (an *atom*) is the correlation of 60 samples, under a Hann window, with one
+//! frequency; atoms start every 20 samples. Each is what the Goertzel recursion would compute for
+//! such a window, written as a sum of products of whole numbers: the atoms of a packet's hops lie
+//! side by side in vector registers, one instruction takes two products of each, and the sums are
+//! the same to the bit on every processor.
 
 use std::f64::consts::PI;
 
-use fearless_simd::{
-    Bytes as _, Simd, SimdBase as _, SimdIntWiden as _, i16x8, i16x16, i32x4, i32x8,
-};
+use fearless_simd::{i16x16, i32x8, prelude::*};
 
-/// Samples between two atoms: 2.5 ms, so that a 20 ms packet holds a whole number of hops.
-pub(crate) const HOP: usize = 20;
+use crate::hop_rows::{EARLIER, HALVED, HOP, HopRows, Place, pair};
 
 /// Samples of an atom: fewer, and 852 Hz would leak into 1209 Hz.
-pub(crate) const ATOM: usize = 3 * HOP;
+pub(crate) const ATOM: usize = (EARLIER + 1) * HOP;
 
 /// Samples of one second.
 pub(crate) const RATE: usize = 8000;
@@ -31,105 +28,106 @@ pub(crate) const GROUP: usize = BINS / 2;
 pub(crate) const FREQUENCIES: [f64; BINS] =
     [697.0, 770.0, 852.0, 941.0, 1209.0, 1336.0, 1477.0, 1633.0];
 
-/// Samples that [`atom`] takes are from `-MAX_SAMPLE` up to, but not, `MAX_SAMPLE`: the sum and the
-/// difference of two still have 16 bits.
-const MAX_SAMPLE: i16 = 1 << 14;
+/// Largest sum or difference of two samples as [`HopRows`] keeps them.
+const MAX_FOLDED: i64 = 1 << 15;
 
 /// The peak of the window as a whole number. The error of rounding it is 90 dB down, and no sum of
 /// products leaves 32 bits.
 const PEAK: f64 = 4096.0;
 
-/// The amplitude that a sum of 1 stands for: half the window's sum is a tone of amplitude 1.
-pub(crate) const AMPLITUDE: f64 = 4.0 / (PEAK * ATOM as f64);
+/// The amplitude that a sum of 1 stands for: samples are halved, and half the window's sum is a
+/// tone of amplitude 1.
+pub(crate) const AMPLITUDE: f64 = HALVED * 4.0 / (PEAK * ATOM as f64);
 
-/// Two neighbouring samples for each of the frequencies.
-type Pair = [i16; 2 * BINS];
 /// Pairs of samples on either side of the middle.
 const PAIRS: usize = ATOM / 4;
 
-/// The real and the imaginary part of one atom, in [`AMPLITUDE`]s.
+/// Atoms of several hops at one frequency, real and imaginary parts, in [`AMPLITUDE`]s.
 #[derive(Clone, Copy)]
-pub(crate) struct Atom<S: Simd> {
+pub(crate) struct Atoms<S: Simd> {
     pub(crate) re: i32x8<S>,
     pub(crate) im: i32x8<S>,
 }
 
-/// Correlates three hops with the eight frequencies.
+/// Correlates each hop and the two before it with the eight frequencies.
 ///
 /// The phase is that of the middle; a tone at exactly one of the frequencies measures its
 /// amplitude.
 #[inline(always)]
-pub(crate) fn atom<S: Simd>(simd: S, samples: &[i16; ATOM]) -> Atom<S> {
+pub(crate) fn atoms<S: Simd>(simd: S, rows: &HopRows) -> [Atoms<S>; BINS] {
     let zero = i32x8::splat(simd, 0);
-    let mut sum = Atom { re: zero, im: zero };
-    for chunk in 0..CHUNKS {
-        let (even, odd) = fold(simd, samples, chunk);
-        for pair in 0..LANES / 2 {
-            let waves = chunk * LANES / 2 + pair;
-            if waves < PAIRS {
-                sum.re += products(simd, even[pair], &COSINES[waves]);
-                sum.im += products(simd, odd[pair], &SINES[waves]);
-            }
+    let mut sums = [Atoms { re: zero, im: zero }; BINS];
+    for (&(later, earlier), waves) in PLACES.iter().zip(&WAVES) {
+        // Around the middle the cosine is even and the sine odd: folding halves the products.
+        let later = rows.pair(simd, later);
+        let earlier = rows.reversed(simd, earlier);
+        let (even, odd) = (later + earlier, later - earlier);
+        for (sum, &(cosine, sine)) in sums.iter_mut().zip(waves) {
+            sum.re += products(simd, even, cosine);
+            sum.im += products(simd, odd, sine);
         }
     }
-    sum
+    sums
 }
 
-/// Samples on either side of the middle that are folded at once.
-const LANES: usize = 8;
-/// So often are they: the last time fewer are left.
-const CHUNKS: usize = (ATOM / 2).div_ceil(LANES);
-
-/// The sums and the differences of samples equally far from the middle, from there outwards, two
-/// in each number: around the middle the cosine is even and the sine odd, which halves the products.
-#[inline(always)]
-fn fold<S: Simd>(simd: S, samples: &[i16; ATOM], chunk: usize) -> (i32x4<S>, i32x4<S>) {
-    const HALF: usize = ATOM / 2;
-    /// What the last chunk has too few.
-    const OVER: usize = CHUNKS * LANES - HALF;
-    let from = (chunk * LANES).min(HALF - LANES);
-    let later = i16x8::from_slice(simd, &samples[HALF + from..][..LANES]);
-    let earlier = i16x8::from_slice(simd, &samples[HALF - from - LANES..][..LANES]);
-    let earlier = simd.reverse_i16x8(earlier);
-    let (even, odd) = (later + earlier, later - earlier);
-    if chunk == CHUNKS - 1 {
-        let zero = i16x8::splat(simd, 0);
-        let slid = |lanes: i16x8<S>| simd.slide_i16x8::<OVER>(lanes, zero);
-        return (slid(even).bitcast(), slid(odd).bitcast());
+/// The places of pairs as far after the middle of an atom as before it, from there outwards.
+///
+/// A table, so that the loop over them stays one: unrolled, its sums would be regrouped, and no
+/// processor could multiply and add in one instruction.
+static PLACES: [(Place, Place); PAIRS] = {
+    let mut table = [(Place::of(0), Place::of(0)); PAIRS];
+    let mut nth = 0;
+    while nth < PAIRS {
+        table[nth] = (Place::of(PAIRS + nth), Place::of(PAIRS - 1 - nth));
+        nth += 1;
     }
-    (even.bitcast(), odd.bitcast())
-}
+    table
+};
 
 #[inline(always)]
-fn products<S: Simd>(simd: S, pair: i32, waves: &Pair) -> i32x8<S> {
-    let pair: i16x16<S> = i32x8::splat(simd, pair).bitcast();
-    pair.pairwise_dot_product(i16x16::from_slice(simd, waves))
+fn products<S: Simd>(simd: S, pairs: i16x16<S>, wave: i32) -> i32x8<S> {
+    let wave: i16x16<S> = i32x8::splat(simd, wave).bitcast();
+    pairs.pairwise_dot_product(wave)
 }
 
-/// The windowed cosine, from the middle outwards.
-static COSINES: [Pair; PAIRS] = waves(PI / 2.0, 1.0);
-/// The windowed negative sine, from the middle outwards.
-static SINES: [Pair; PAIRS] = waves(0.0, -1.0);
+/// The windowed cosine and negative sine from the middle outwards, in pairs.
+static WAVES: [[(i32, i32); BINS]; PAIRS] = {
+    let (cosines, sines) = (waves(PI / 2.0, 1.0), waves(0.0, -1.0));
+    let mut table = [[(0, 0); BINS]; PAIRS];
+    let mut nth = 0;
+    while nth < PAIRS * BINS {
+        let (place, bin) = (nth / BINS, nth % BINS);
+        table[place][bin] = (cosines[bin][place], sines[bin][place]);
+        nth += 1;
+    }
+    table
+};
 
-const fn waves(phase: f64, sign: f64) -> [Pair; PAIRS] {
-    let mut table = [[0; 2 * BINS]; PAIRS];
+/// One wave for each frequency.
+const fn waves(phase: f64, sign: f64) -> [[i32; PAIRS]; BINS] {
+    let mut table = [[0; PAIRS]; BINS];
     let mut bin = 0;
     while bin < BINS {
         let mut weight = 0;
-        let mut n = 0;
-        while n < ATOM / 2 {
-            let t = n as f64 + 0.5;
-            let window = PEAK * (0.5 + 0.5 * cos(2.0 * PI * t / ATOM as f64));
-            let wave = sign * window * sin(radians_per_sample(bin) * t + phase);
-            let whole = (wave + if wave < 0.0 { -0.5 } else { 0.5 }) as i16;
-            table[n / 2][2 * bin + n % 2] = whole;
-            weight += whole.unsigned_abs() as i64;
-            n += 1;
+        let mut place = 0;
+        while place < PAIRS {
+            let first = windowed(bin, 2 * place, phase, sign);
+            let second = windowed(bin, 2 * place + 1, phase, sign);
+            table[bin][place] = pair(first, second);
+            weight += first.unsigned_abs() as i64 + second.unsigned_abs() as i64;
+            place += 1;
         }
-        assert!(weight * 2 * MAX_SAMPLE as i64 <= i32::MAX as i64, "the sum may leave 32 bits");
+        assert!(weight * MAX_FOLDED <= i32::MAX as i64, "a sum of products may leave 32 bits");
         bin += 1;
     }
     table
+}
+
+const fn windowed(bin: usize, n: usize, phase: f64, sign: f64) -> i16 {
+    let t = n as f64 + 0.5;
+    let window = PEAK * (0.5 + 0.5 * cos(2.0 * PI * t / ATOM as f64));
+    let wave = sign * window * sin(radians_per_sample(bin) * t + phase);
+    (wave + if wave < 0.0 { -0.5 } else { 0.5 }) as i16
 }
 
 /// Most hops of [`turned`].
@@ -195,10 +193,15 @@ mod tests {
         }
     }
 
-    fn measure(level: Level, samples: &[i16; ATOM]) -> ([i32; BINS], [i32; BINS]) {
+    /// Atoms of the last three hops of `samples`, as whole numbers.
+    fn measure(level: Level, samples: &[i16; ATOM]) -> [(i32, i32); BINS] {
+        let mut rows = HopRows::new();
+        for hop in samples.as_chunks::<HOP>().0 {
+            rows.push(hop);
+        }
         dispatch!(level, simd => {
-            let sum = atom(simd, samples);
-            (sum.re.to_array(), sum.im.to_array())
+            let atoms = atoms(simd, &rows);
+            atoms.map(|atoms| (atoms.re.to_array()[EARLIER], atoms.im.to_array()[EARLIER]))
         })
     }
 
@@ -210,9 +213,8 @@ mod tests {
                     let t = n as f64 + 0.5 - ATOM as f64 / 2.0;
                     (radians_per_sample(bin) * t + phase).cos() * 10_000.0
                 };
-                let samples = std::array::from_fn(|n| wave(n) as i16);
-                let (re, im) = measure(Level::new(), &samples);
-                let (re, im) = (f64::from(re[bin]) * AMPLITUDE, f64::from(im[bin]) * AMPLITUDE);
+                let (re, im) = measure(Level::new(), &std::array::from_fn(|n| wave(n) as i16))[bin];
+                let (re, im) = (f64::from(re) * AMPLITUDE, f64::from(im) * AMPLITUDE);
                 let amplitude = re.hypot(im);
                 assert!((amplitude - 10_000.0).abs() < 50.0, "{amplitude} at {hertz}");
                 assert!((im.atan2(re) - phase).abs() < 0.01, "{phase} at {hertz}");
@@ -224,36 +226,33 @@ mod tests {
     fn plain(samples: &[i16; ATOM], bin: usize) -> (i64, i64) {
         let (mut re, mut im) = (0, 0);
         for n in 0..ATOM / 2 {
-            let later = i64::from(samples[ATOM / 2 + n]);
-            let earlier = i64::from(samples[ATOM / 2 - 1 - n]);
-            re += (later + earlier) * i64::from(COSINES[n / 2][2 * bin + n % 2]);
-            im += (later - earlier) * i64::from(SINES[n / 2][2 * bin + n % 2]);
+            let later = i64::from(samples[ATOM / 2 + n] >> 1);
+            let earlier = i64::from(samples[ATOM / 2 - 1 - n] >> 1);
+            re += (later + earlier) * i64::from(windowed(bin, n, PI / 2.0, 1.0));
+            im += (later - earlier) * i64::from(windowed(bin, n, 0.0, -1.0));
         }
         (re, im)
     }
 
     #[test]
-    fn every_level_of_the_processor_gives_the_exact_sum() {
+    fn every_processor_gets_the_exact_sum() {
         let mut state = 1_u64;
         let mut noise = |n: usize| {
             state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(n as u64);
             let sample = (state >> 48) as u16 as i16;
             // Every fourth at the limit, where a sum would overflow first.
-            if state >> 40 & 3 != 0 {
-                sample >> 1
-            } else if sample < 0 {
-                -MAX_SAMPLE
-            } else {
-                MAX_SAMPLE - 1
+            match (state >> 40 & 3, sample < 0) {
+                (0, true) => i16::MIN,
+                (0, false) => i16::MAX,
+                (_, _) => sample,
             }
         };
         for _ in 0..1000 {
             let samples: [i16; ATOM] = std::array::from_fn(&mut noise);
             for level in [Level::new(), Level::baseline()] {
-                let (re, im) = measure(level, &samples);
-                for bin in 0..BINS {
-                    let exact = plain(&samples, bin);
-                    assert!((i64::from(re[bin]), i64::from(im[bin])) == exact, "bin {bin}");
+                let atoms = measure(level, &samples);
+                for (bin, &(re, im)) in atoms.iter().enumerate() {
+                    assert!((i64::from(re), i64::from(im)) == plain(&samples, bin), "bin {bin}");
                 }
             }
         }

@@ -68,6 +68,7 @@ pub mod field_error;
 pub mod g711;
 mod goertzel;
 mod heard_event;
+mod hop_rows;
 mod identifier;
 pub mod keys;
 mod lengths;

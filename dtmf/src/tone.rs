@@ -5,12 +5,12 @@
 //! length, frequencies, levels, and how much it is like two sines and nothing else. After that
 //! only the presence of the pair is followed until it has been away long enough.
 
-use fearless_simd::dispatch;
+use fearless_simd::{Level as Instructions, dispatch};
 use zeroize::Zeroize;
 
 use crate::Digit;
-use crate::goertzel::HOP;
-use crate::tone_ear::{BLOCK, LOOK_DELAY, ToneEar};
+use crate::hop_rows::HOP;
+use crate::tone_ear::{LOOK_DELAY, ToneEar};
 use crate::tone_judge::{Evidence, Level, is_promising, is_strong, judge};
 use crate::tone_trace::{LOOKS, Look, Pair, Trace};
 
@@ -121,24 +121,42 @@ impl ToneDetector {
 
     /// Listens to the next samples.
     pub fn hear(&mut self, pcm: &[i16], report: &mut impl FnMut(ToneReport)) {
-        self.hear_at(fearless_simd::Level::new(), pcm, report);
+        self.hear_by(Instructions::new(), pcm, report);
     }
 
-    /// Listens with the instructions of `level`.
-    fn hear_at(
+    /// Listens by way of these `instructions` of the processor.
+    fn hear_by(
         &mut self,
-        level: fearless_simd::Level,
+        instructions: Instructions,
         pcm: &[i16],
         report: &mut impl FnMut(ToneReport),
     ) {
-        for block in pcm.chunks(BLOCK) {
-            self.ear.take(block);
-            dispatch!(level, simd => {
-                while let Some(look) = self.ear.look(simd) {
-                    self.trace.take(look);
-                    self.step(report);
+        let mut rest = pcm;
+        while !rest.is_empty() {
+            dispatch!(instructions, simd => {
+                rest = self.ear.take(simd, rest);
+                if self.ear.hops() > 0 {
+                    let looks = self.ear.look(simd);
+                    self.trace.begin(self.ear.hops());
+                    self.trace.take(&looks);
                 }
             });
+            self.follow(self.ear.hops(), report);
+        }
+    }
+
+    /// Follows the looks at the last `hops` hops.
+    fn follow(&mut self, hops: usize, report: &mut impl FnMut(ToneReport)) {
+        // Nearly always there is nothing to follow.
+        if self.press.is_none() && self.run.length == 0 && !self.trace.has_fresh_tone() {
+            self.trace.skip(hops);
+            self.at += (hops * HOP) as u64;
+            self.since_press = (self.since_press + hops).min(LOOKS);
+            return;
+        }
+        for age in (0..hops).rev() {
+            self.trace.advance();
+            self.step(self.ear.hop_power(age), report);
         }
     }
 
@@ -167,11 +185,10 @@ impl ToneDetector {
         self.last_suspect
     }
 
-    #[inline(never)]
-    fn step(&mut self, report: &mut impl FnMut(ToneReport)) {
+    fn step(&mut self, hop_power: f32, report: &mut impl FnMut(ToneReport)) {
         self.at += HOP as u64;
         self.since_press = (self.since_press + 1).min(LOOKS);
-        self.run.take(self.trace.look(0));
+        self.run.take(&self.trace.look(0));
         if self.run.length >= SUSPECT {
             self.last_suspect = Some(self.at);
         }
@@ -181,7 +198,7 @@ impl ToneDetector {
             self.confirm(report);
         }
         if let Some(press) = &mut self.press {
-            press.follow(self.trace.look(0), self.ear.hop_power());
+            press.follow(&self.trace.look(0), hop_power);
             self.release(report);
         }
     }
@@ -265,6 +282,10 @@ impl Run {
 
 impl Press {
     /// Follows the tone through the newest look.
+    ///
+    /// Inlined, as a look is put together from its figures: handed over, it is written in pieces
+    /// and read back whole, which a processor waits for.
+    #[inline(always)]
     fn follow(&mut self, look: &Look, hop_power: f32) {
         /// How fast the level follows the tone, of which a line can make more or less.
         const PACE: f32 = 0.25;
@@ -328,8 +349,7 @@ impl Drop for ToneDetector {
 }
 
 fn digit(pair: Pair) -> Option<Digit> {
-    let row = KEYPAD.get(usize::from(pair.low))?;
-    Digit::from_ascii(*row.get(usize::from(pair.high))?)
+    Digit::from_ascii(*KEYPAD.get(pair.row())?.get(pair.column())?)
 }
 
 #[cfg(test)]
@@ -376,6 +396,59 @@ mod tests {
         let whole = listen(&mut ToneDetector::new(), &audio, audio.len());
         for block in [1, 7, 20, 33, 160, 1000] {
             assert!(listen(&mut ToneDetector::new(), &audio, block) == whole, "blocks of {block}");
+        }
+    }
+
+    /// What one detector reports of keys in noise, in blocks of chance lengths, some of them lost.
+    fn hear_keys_in_noise(instructions: Instructions, seed: u64) -> Vec<(u8, u64, u64)> {
+        let mut state = seed;
+        let mut chance = |below: u64| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            (state >> 33) % below
+        };
+        let mut audio = dial(&Digit::ALL, 0.05, 8000);
+        let noise = 1 + chance(3000);
+        audio.iter_mut().for_each(|sample| *sample /= 2);
+        audio.iter_mut().for_each(|sample| *sample += chance(noise) as i16);
+        let mut detector = ToneDetector::new();
+        let mut reports = Vec::new();
+        let mut note = |report: ToneReport| {
+            let edge = match report.edge {
+                ToneEdge::Hint => b'?',
+                ToneEdge::Begin(digit) => digit.to_ascii(),
+                ToneEdge::End(_) => b'-',
+            };
+            reports.push((edge, report.at, report.began));
+        };
+        let mut rest = &audio[..];
+        while !rest.is_empty() {
+            let block = if chance(4) > 0 { 160 } else { chance(400) as usize };
+            let (head, tail) = rest.split_at(block.min(rest.len()));
+            match chance(20) {
+                0 => detector.erase(head.len(), &mut note),
+                _ => detector.hear_by(instructions, head, &mut note),
+            }
+            rest = tail;
+        }
+        reports.push((b' ', detector.last_suspect().unwrap_or(0), detector.at));
+        reports
+    }
+
+    #[test]
+    fn every_processor_hears_the_same_keys_at_the_same_samples() {
+        let widest = Instructions::new();
+        let mut others = vec![Instructions::baseline()];
+        #[cfg(target_arch = "x86_64")]
+        {
+            others.extend(widest.as_sse4_2().map(Instructions::Sse4_2));
+            others.extend(widest.as_avx2().map(Instructions::Avx2));
+        }
+        for seed in 0..200 {
+            let reports = hear_keys_in_noise(widest, seed);
+            assert!(reports.len() > 20, "keys are heard");
+            for other in &others {
+                assert!(hear_keys_in_noise(*other, seed) == reports, "{other:?}, seed {seed}");
+            }
         }
     }
 
@@ -431,6 +504,6 @@ mod tests {
         let mut detector = ToneDetector::new();
         assert_eq!(keys(&listen(&mut detector, &audio, 160)), "", "-47 dBm0 is no key");
         assert!(detector.last_suspect().is_some_and(|at| (800..1000).contains(&at)));
-        assert!(size_of::<ToneDetector>() <= 2048);
+        assert!(size_of::<ToneDetector>() <= 2304);
     }
 }

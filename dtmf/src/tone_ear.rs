@@ -1,321 +1,408 @@
-//! `ToneEar`: the strongest pair of DTMF frequencies in the newest 12.5 ms of audio, every 2.5 ms.
+//! `ToneEar`: the strongest pair of DTMF frequencies in each 12.5 ms of audio, every 2.5 ms.
 
-use fearless_simd::{
-    Bytes as _, Simd, SimdBase as _, SimdInt as _, SimdIntWiden as _, f32x4, f32x8, i16x8, i32x4,
-    u32x8,
-};
+use fearless_simd::{f32x8, i16x16, i32x8, mask32x8, prelude::*, u32x8};
 use zeroize::Zeroize;
 
-use crate::goertzel::{AMPLITUDE, ATOM, Atom, BINS, HOP, atom, turn};
-use crate::tone_judge::{Level, is_tonal};
-use crate::tone_trace::{Look, Pair, Phasor};
-
-/// Most samples taken in at once: 20 ms, what a packet holds.
-pub(crate) const BLOCK: usize = 160;
-/// Samples before a hop that its atom is made of too.
-const HISTORY: usize = ATOM - HOP;
-/// A block, less than a hop that was left of the one before, and what lies before that.
-const ROOM: usize = HISTORY + HOP - 1 + BLOCK;
+use crate::goertzel::{AMPLITUDE, Atoms, BINS, GROUP, atoms, turn};
+use crate::hop_rows::{EARLIER, HALVED, HOP, HOP_PAIRS, HopRows, LANES, Place};
+use crate::tone_judge::are_tonal;
 
 /// Atoms in a full window: 100 samples, enough to part two keys of one group.
 const WINDOW: usize = 3;
-/// Hops in an atom.
-const ATOM_HOPS: usize = ATOM / HOP;
 /// Hops in a window.
-const WINDOW_HOPS: usize = ATOM_HOPS + WINDOW - 1;
-/// Fewest atoms after a loss that still part the two groups.
-const USABLE: usize = 2;
+const WINDOW_HOPS: usize = EARLIER + WINDOW;
+/// Samples from the middle of the window of a look to the end of its last hop.
+pub(crate) const LOOK_DELAY: usize = WINDOW_HOPS * HOP / 2;
+
+/// Hops after a loss that make an atom.
+const HOPS_OF_ATOM: f32 = (EARLIER + 1) as f32;
+/// Hops after a loss that make two, the fewest that still part the two groups.
+const HOPS_OF_LOOK: f32 = HOPS_OF_ATOM + 1.0;
+/// Hops after a loss that make a full window.
+const HOPS_OF_WINDOW: f32 = WINDOW_HOPS as f32;
 
 /// Mean square below which a hop is taken for silence: a pair of tones at -52 dBm0 is above it.
 const SILENCE: f32 = 2000.0;
 
-/// Samples are kept at half their size, as [`atom`] takes them.
-const HALVED: f32 = 2.0;
-
-/// Weight in a window of its middle atom.
-const MIDDLE: f32 = 1.0 / 2.6;
-/// Weight of the atoms on either side; together they make a second Hann-like taper.
+/// Weight of an atom on either side, that of the middle one being 1; together they make a second
+/// Hann-like taper.
 ///
 /// The window as a whole lets through less than -35 dB from 229 Hz on, the least distance between
 /// tones of different groups that are 1.8 % off.
-const SIDE: f32 = 0.8 / 2.6;
-
-/// Weight of the second, third and fourth hop of a window in its power: the square of the window's
-/// shape. The outermost two weigh next to nothing.
-const POWER_SHAPE: [f32; 3] = [0.27, 0.46, 0.27];
-
-/// One complex amplitude for each frequency, in [`AMPLITUDE`]s of halved samples.
-#[derive(Clone, Copy)]
-struct Bins {
-    re: [f32; BINS],
-    im: [f32; BINS],
-}
-
-impl Bins {
-    const ZERO: Self = Self { re: [0.0; BINS], im: [0.0; BINS] };
-}
+const SIDE: f64 = 0.8;
+/// What makes a window's sum an amplitude.
+const GAIN: f32 = (AMPLITUDE / (1.0 + 2.0 * SIDE)) as f32;
+/// The same without the oldest atom.
+const GAIN_OF_TWO: f32 = (AMPLITUDE / (1.0 + SIDE)) as f32;
 
 /// What the side atoms are multiplied by to be in phase with the one in the middle: the cosine and
-/// the sine of a hop, weighed, and the size of what comes out set right.
-static SIDE_TURN: Bins = {
-    let mut table = Bins::ZERO;
+/// the sine of a hop, weighed.
+static SIDE_TURNS: [(f32, f32); BINS] = {
+    let mut table = [(0.0, 0.0); BINS];
     let mut bin = 0;
     while bin < BINS {
         let (cosine, sine) = turn(bin, 1);
-        table.re[bin] = SIDE * cosine as f32 * SCALE;
-        table.im[bin] = SIDE * sine as f32 * SCALE;
+        table[bin] = ((SIDE * cosine) as f32, (SIDE * sine) as f32);
         bin += 1;
     }
     table
 };
-/// The amplitude that 1 in [`Bins`] stands for.
-const SCALE: f32 = AMPLITUDE as f32 * HALVED;
 
-/// Samples from the middle of the window of a look to the end of its last hop.
-pub(crate) const LOOK_DELAY: usize = WINDOW_HOPS * HOP / 2;
-
-/// Audio, and what of it the next window is made from.
+/// Audio, and what of it the next looks are made from.
 pub(crate) struct ToneEar {
-    /// Halved samples: those of the hops to come, and before them the last of those that were.
-    audio: [i16; ROOM],
-    /// Where the window of the next atom begins in `audio`.
-    next: usize,
-    /// Where the samples end in `audio`.
-    end: usize,
-    /// The last two atoms, written over in turn.
-    atoms: [Bins; WINDOW - 1],
-    /// Which of them is the older.
-    older: usize,
-    /// Atoms in a row made of received audio, at most [`WINDOW`].
-    received: usize,
-    /// Levels of the last hops, newest first.
-    levels: [HopLevel; POWER_SHAPE.len()],
-    /// Hops in a row that were silent.
-    silent: usize,
-    /// Hops in a row that were received.
-    heard: usize,
+    rows: HopRows,
+    /// The samples of a hop that isn't whole yet.
+    pending: [i16; HOP],
+    filled: usize,
+    atoms: [Bin; BINS],
+    means: Past,
+    mean_squares: Past,
+    /// Hops in a row that were received, at most those of a window.
+    heard: f32,
 }
 
-/// Level of one hop.
+/// The last atoms at one frequency.
+struct Bin {
+    re: Past,
+    im: Past,
+}
+
+impl Bin {
+    const ZERO: Self = Self { re: Past::ZERO, im: Past::ZERO };
+}
+
+/// A figure of each of the last eight hops, the newest last.
 #[derive(Clone, Copy)]
-struct HopLevel {
-    mean: f32,
-    mean_square: f32,
+struct Past([f32; LANES]);
+
+/// What the windows of several hops showed.
+pub(crate) struct Looks<S: Simd> {
+    pub(crate) low: Tones<S>,
+    pub(crate) high: Tones<S>,
+    /// Mean square of a window's audio without its direct current.
+    pub(crate) power: f32x8<S>,
+    /// Whether enough of the window was received to say anything.
+    pub(crate) known: mask32x8<S>,
+    /// Whether it might belong to a key: loosely, the limits of [`crate::tone_judge`].
+    pub(crate) tonal: mask32x8<S>,
+}
+
+impl<S: Simd> Looks<S> {
+    /// Row and column in one number: [`crate::tone_trace::Pair`]s.
+    #[inline(always)]
+    pub(crate) fn pair_numbers(&self) -> u32x8<S> {
+        self.low.number << 2 | self.high.number
+    }
+}
+
+/// The strongest tone of one group in each of several windows.
+#[derive(Clone, Copy)]
+pub(crate) struct Tones<S: Simd> {
+    /// Which of the group.
+    pub(crate) number: u32x8<S>,
+    pub(crate) re: f32x8<S>,
+    pub(crate) im: f32x8<S>,
+    pub(crate) power: f32x8<S>,
 }
 
 impl ToneEar {
     /// An ear that has heard silence.
     pub(crate) const fn new() -> Self {
         Self {
-            audio: [0; ROOM],
-            next: 0,
-            end: HISTORY,
-            atoms: [Bins::ZERO; WINDOW - 1],
-            older: 0,
-            received: WINDOW,
-            levels: [HopLevel { mean: 0.0, mean_square: 0.0 }; POWER_SHAPE.len()],
-            silent: WINDOW_HOPS,
-            heard: ATOM_HOPS,
+            rows: HopRows::new(),
+            pending: [0; HOP],
+            filled: 0,
+            atoms: [const { Bin::ZERO }; BINS],
+            means: Past::ZERO,
+            mean_squares: Past::ZERO,
+            heard: HOPS_OF_WINDOW,
         }
     }
 
-    /// Mean square of the newest hop that was looked at.
-    pub(crate) fn hop_power(&self) -> f32 {
-        self.levels[0].mean_square
-    }
-
-    /// Samples that do not make a whole hop yet, once there is no further look.
-    pub(crate) fn pending(&self) -> usize {
-        self.end - self.next - HISTORY
-    }
-
-    /// Takes in up to [`BLOCK`] samples, once there is no further look at those before.
-    pub(crate) fn take(&mut self, pcm: &[i16]) {
-        self.audio.copy_within(self.next..self.end, 0);
-        self.end -= self.next;
-        self.next = 0;
-        let room = &mut self.audio[self.end..self.end + pcm.len()];
-        for (kept, &sample) in room.iter_mut().zip(pcm) {
-            *kept = sample >> 1;
-        }
-        self.end += pcm.len();
-    }
-
-    /// Looks at the next hop, if there is a whole one.
+    /// Takes in samples until there are hops enough for one turn, and gives back the rest.
     #[inline(always)]
-    pub(crate) fn look<S: Simd>(&mut self, simd: S) -> Option<Look> {
-        if self.end - self.next < ATOM {
-            return None;
+    pub(crate) fn take<'a, S: Simd>(&mut self, simd: S, pcm: &'a [i16]) -> &'a [i16] {
+        self.rows.begin();
+        match pcm.split_first_chunk() {
+            Some((hops, rest)) if self.filled == 0 => {
+                self.rows.fill(simd, hops);
+                rest
+            }
+            Some(_) | None => self.take_some(pcm),
         }
-        let samples = self.audio[self.next..].first_chunk::<ATOM>()?;
-        let level = HopLevel::of(simd, samples.last_chunk::<HOP>()?);
-        self.silent = if level.mean_square < SILENCE { self.silent + 1 } else { 0 };
-        self.heard += 1;
-        let is_quiet = self.silent >= WINDOW_HOPS - 1;
-        let newest = if is_quiet { Atoms::zero(simd) } else { Atoms::of(atom(simd, samples)) };
-        let is_whole = self.heard >= ATOM_HOPS;
-        self.received = (self.received + usize::from(is_whole)).min(WINDOW);
-        let look = match (self.received >= USABLE, is_quiet) {
-            (false, _) => Look::UNKNOWN,
-            (true, true) => Look::SILENT,
-            (true, false) => self.window(simd, &newest),
-        };
-        if is_whole {
-            self.atoms[self.older] = newest.bins();
-            self.older = 1 - self.older;
+    }
+
+    /// The same for what isn't a packet's worth, or doesn't begin with a hop.
+    #[inline(never)]
+    fn take_some<'a>(&mut self, pcm: &'a [i16]) -> &'a [i16] {
+        let mut rest = pcm;
+        if self.filled > 0 {
+            let (head, tail) = pcm.split_at(pcm.len().min(HOP - self.filled));
+            self.keep(head);
+            rest = tail;
+            if self.filled == HOP {
+                self.filled = 0;
+                self.rows.push(&self.pending);
+            }
         }
-        self.next += HOP;
-        self.levels = [level, self.levels[0], self.levels[1]];
-        Some(look)
+        while self.rows.hops() < LANES {
+            let Some((hop, tail)) = rest.split_first_chunk::<HOP>() else {
+                self.keep(rest);
+                return &[];
+            };
+            self.rows.push(hop);
+            rest = tail;
+        }
+        rest
+    }
+
+    fn keep(&mut self, samples: &[i16]) {
+        self.pending[self.filled..self.filled + samples.len()].copy_from_slice(samples);
+        self.filled += samples.len();
+    }
+
+    /// Hops taken in for this turn.
+    pub(crate) fn hops(&self) -> usize {
+        self.rows.hops()
+    }
+
+    /// Samples that do not make a whole hop yet.
+    pub(crate) fn pending(&self) -> usize {
+        self.filled
+    }
+
+    /// Mean square of the hop looked at `age` hops ago, below [`LANES`].
+    pub(crate) fn hop_power(&self, age: usize) -> f32 {
+        self.mean_squares.0[LANES - 1 - age]
     }
 
     /// Forgets the audio before a loss.
     pub(crate) fn erase(&mut self) {
-        self.end = self.next + HISTORY;
-        self.atoms = [Bins::ZERO; WINDOW - 1];
-        self.received = 0;
-        self.heard = 0;
+        self.filled = 0;
+        self.forget_atoms();
+        self.heard = 0.0;
     }
 
-    /// The window that ends in the `newest` atom.
+    /// Not inlined, as [`crate::tone_trace::Trace::begin`] isn't.
+    #[inline(never)]
+    fn forget_atoms(&mut self) {
+        self.atoms = [const { Bin::ZERO }; BINS];
+    }
+
+    /// Looks at the hops taken in; what it shows beyond them means nothing.
     #[inline(always)]
-    fn window<S: Simd>(&self, simd: S, newest: &Atoms<S>) -> Look {
-        let [middle, oldest] = [&self.atoms[1 - self.older], &self.atoms[self.older]];
-        let mut sum = newest.combine(simd, middle, oldest);
-        if self.received < WINDOW {
-            let whole = f32x8::splat(simd, 1.0 / (SIDE + MIDDLE));
-            (sum.re, sum.im) = (sum.re * whole, sum.im * whole);
-        }
-        let powers = sum.re * sum.re + sum.im * sum.im;
-        let [low, high] = strongest(simd, powers);
-        let pair = Pair { low: number(low), high: number(high) };
-        let bins = sum.bins();
-        let tone = |bin: usize| Phasor { re: bins.re[bin % BINS], im: bins.im[bin % BINS] };
-        let power = self.power();
-        Look {
-            pair,
-            low: tone(pair.low_bin()),
-            high: tone(pair.high_bin()),
-            power,
-            known: true,
-            tonal: is_tonal(Level { low, high }, power),
+    pub(crate) fn look<S: Simd>(&mut self, simd: S) -> Looks<S> {
+        match self.hops() {
+            // Nearly always so, and known when compiling.
+            LANES => self.look_at(simd, LANES),
+            hops => self.look_at(simd, hops),
         }
     }
 
-    /// Mean square of the audio in the window that the next hop completes, without its direct
-    /// current.
     #[inline(always)]
-    fn power(&self) -> f32 {
-        let (mut mean, mut mean_square) = (0.0, 0.0);
-        for (level, share) in self.levels.iter().zip(POWER_SHAPE) {
-            mean += share * level.mean;
-            mean_square += share * level.mean_square;
+    fn look_at<S: Simd>(&mut self, simd: S, hops: usize) -> Looks<S> {
+        let (power, is_quiet) = self.measure_levels(simd, hops);
+        let heard = f32x8::load_array(simd, HOP_NUMBERS) + self.heard;
+        self.heard = (self.heard + hops as f32).min(HOPS_OF_WINDOW);
+        let known = heard.simd_ge(HOPS_OF_LOOK);
+        if hops == LANES && is_quiet.all_true() {
+            self.forget_atoms();
+            let none = Tones::none(simd);
+            return Looks { low: none, high: none, power, known, tonal: !is_quiet };
         }
-        mean_square - mean * mean
+        let atoms = atoms(simd, &self.rows);
+        let has_atom = !is_quiet & heard.simd_ge(HOPS_OF_ATOM);
+        let (gain, gain_of_two) = (f32x8::splat(simd, GAIN), f32x8::splat(simd, GAIN_OF_TWO));
+        let gain = heard.simd_ge(HOPS_OF_WINDOW).select(gain, gain_of_two);
+        let is_audible = !is_quiet & known;
+        let low = self.strongest(simd, hops, &atoms, 0, has_atom).scaled(is_audible, gain);
+        let high = self.strongest(simd, hops, &atoms, GROUP, has_atom).scaled(is_audible, gain);
+        let tonal = is_audible & are_tonal(low.power, high.power, power);
+        Looks { low, high, power, known, tonal }
+    }
+
+    /// The power of the windows that end in each of the hops, and which of these are silent.
+    #[inline(always)]
+    fn measure_levels<S: Simd>(&mut self, simd: S, hops: usize) -> (f32x8<S>, mask32x8<S>) {
+        const MEAN: f32 = (HALVED / HOP as f64) as f32;
+        const MEAN_SQUARE: f32 = (HALVED * HALVED / HOP as f64) as f32;
+        let ones = i16x16::splat(simd, 1);
+        let mut sums = i32x8::splat(simd, 0);
+        let mut squares = f32x8::splat(simd, 0.0);
+        for nth in EARLIER * HOP_PAIRS..(EARLIER + 1) * HOP_PAIRS {
+            let pairs = self.rows.pair(simd, Place::of(nth));
+            sums += pairs.pairwise_dot_product(ones);
+            // As whole numbers they would leave 32 bits.
+            let square: f32x8<S> = pairs.pairwise_dot_product(pairs).to_float();
+            squares += square;
+        }
+        let sums: f32x8<S> = sums.to_float();
+        let means = self.means.then(simd, sums * MEAN, hops);
+        let squares = self.mean_squares.then(simd, squares * MEAN_SQUARE, hops);
+        let loudest = squares.now.max(squares.ago1).max(squares.ago2.max(squares.ago3));
+        let (mean, square) = (means.shaped(), squares.shaped());
+        (square - mean * mean, loudest.simd_lt(SILENCE))
+    }
+
+    /// The strongest tone, window by window, of the group from `first` on.
+    #[inline(always)]
+    fn strongest<S: Simd>(
+        &mut self,
+        simd: S,
+        hops: usize,
+        atoms: &[Atoms<S>; BINS],
+        first: usize,
+        has_atom: mask32x8<S>,
+    ) -> Tones<S> {
+        let zero = f32x8::splat(simd, 0.0);
+        let mut best = Candidate { re: zero, im: zero, numbered_power: zero - 1.0 };
+        for (number, atoms) in atoms[first..first + GROUP].iter().enumerate() {
+            let bin = &mut self.atoms[first + number];
+            let re = bin.re.then(simd, has_atom.select(atoms.re.to_float(), zero), hops);
+            let im = bin.im.then(simd, has_atom.select(atoms.im.to_float(), zero), hops);
+            let (cosine, sine) = SIDE_TURNS[first + number];
+            // The newest is turned back and the oldest forward, by the same angle.
+            best = best.or_stronger(Candidate::new(
+                simd,
+                number as u32,
+                re.ago1 + (re.now + re.ago2) * cosine + (im.now - im.ago2) * sine,
+                im.ago1 + (im.now + im.ago2) * cosine + (re.ago2 - re.now) * sine,
+            ));
+        }
+        best.tones(simd)
     }
 }
 
-/// [`Bins`] in registers.
-struct Atoms<S: Simd> {
+/// One tone of a group in each of several windows.
+#[derive(Clone, Copy)]
+struct Candidate<S: Simd> {
     re: f32x8<S>,
     im: f32x8<S>,
+    /// Its power, in the two least bits of which, where they change nothing, its number stands: so
+    /// no two are equal, and the strongest is found without a branch, which on speech would be
+    /// guessed wrong every other time.
+    numbered_power: f32x8<S>,
 }
 
-impl<S: Simd> Atoms<S> {
+/// The bits of a power that tell which of the group it is.
+const NUMBER: u32 = GROUP as u32 - 1;
+
+impl<S: Simd> Candidate<S> {
     #[inline(always)]
-    fn zero(simd: S) -> Self {
+    fn new(simd: S, number: u32, re: f32x8<S>, im: f32x8<S>) -> Self {
+        let bits: u32x8<S> = (re * re + im * im).bitcast();
+        let numbered = bits & u32x8::splat(simd, !NUMBER) | u32x8::splat(simd, number);
+        Self { re, im, numbered_power: numbered.bitcast() }
+    }
+
+    #[inline(always)]
+    fn or_stronger(self, other: Self) -> Self {
+        let is_stronger = other.numbered_power.simd_gt(self.numbered_power);
+        Self {
+            re: is_stronger.select(other.re, self.re),
+            im: is_stronger.select(other.im, self.im),
+            numbered_power: self.numbered_power.max(other.numbered_power),
+        }
+    }
+
+    #[inline(always)]
+    fn tones(self, simd: S) -> Tones<S> {
+        let Self { re, im, numbered_power: power } = self;
+        let number = power.bitcast::<u32x8<S>>() & u32x8::splat(simd, NUMBER);
+        Tones { number, re, im, power }
+    }
+}
+
+/// The hops of one turn, counted from one.
+const HOP_NUMBERS: [f32; LANES] = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0];
+
+impl<S: Simd> Tones<S> {
+    /// What there is in silence.
+    #[inline(always)]
+    fn none(simd: S) -> Self {
         let zero = f32x8::splat(simd, 0.0);
-        Self { re: zero, im: zero }
+        Self { number: u32x8::splat(simd, 0), re: zero, im: zero, power: zero }
     }
 
+    /// The amplitudes times `gain`, and nothing where it isn't audible.
     #[inline(always)]
-    fn of(atom: Atom<S>) -> Self {
-        Self { re: atom.re.to_float(), im: atom.im.to_float() }
-    }
-
-    #[inline(always)]
-    fn load(simd: S, bins: &Bins) -> Self {
-        Self { re: f32x8::from_slice(simd, &bins.re), im: f32x8::from_slice(simd, &bins.im) }
-    }
-
-    #[inline(always)]
-    fn bins(&self) -> Bins {
-        Bins { re: self.re.to_array(), im: self.im.to_array() }
-    }
-
-    /// Adds the two earlier atoms in phase, under the taper; the phase is that of the middle one.
-    #[inline(always)]
-    fn combine(&self, simd: S, middle: &Bins, oldest: &Bins) -> Self {
-        let (middle, oldest) = (Self::load(simd, middle), Self::load(simd, oldest));
-        let turn = Self::load(simd, &SIDE_TURN);
-        let weight = f32x8::splat(simd, MIDDLE * SCALE);
-        // The newest is turned back and the oldest forward, by the same angle.
+    fn scaled(self, is_audible: mask32x8<S>, gain: f32x8<S>) -> Self {
+        let simd = gain.token();
+        let gain = is_audible.select(gain, f32x8::splat(simd, 0.0));
         Self {
-            re: weight * middle.re
-                + turn.re * (self.re + oldest.re)
-                + turn.im * (self.im - oldest.im),
-            im: weight * middle.im
-                + turn.re * (self.im + oldest.im)
-                + turn.im * (oldest.re - self.re),
+            number: is_audible.select(self.number, u32x8::splat(simd, 0)),
+            re: self.re * gain,
+            im: self.im * gain,
+            power: self.power * gain * gain,
         }
     }
 }
 
-/// The power of the strongest bin of each group; [`number`] tells which it is.
-#[inline(always)]
-fn strongest<S: Simd>(simd: S, powers: f32x8<S>) -> [f32; 2] {
-    // The answer fits into the two least bits of a power, where it changes nothing: so the maximum
-    // takes no branch, which on speech would be guessed wrong every other time.
-    let numbers = u32x8::load_array(simd, [0, 1, 2, 3, 0, 1, 2, 3]);
-    let bits: u32x8<S> = powers.bitcast();
-    let numbered: f32x8<S> = (bits & u32x8::splat(simd, !3) | numbers).bitcast();
-    let (low, high) = simd.split_f32x8(numbered);
-    let best = low.zip_low(high).max(low.zip_high(high));
-    let best = best.max(best.slide::<2>(best)).to_array();
-    [best[0], best[1]]
+/// A figure of each hop of a turn, and of those one, two and three before it.
+struct Recent<S: Simd> {
+    now: f32x8<S>,
+    ago1: f32x8<S>,
+    ago2: f32x8<S>,
+    ago3: f32x8<S>,
 }
 
-/// Which bin of its group a power from [`strongest`] belongs to.
-fn number(power: f32) -> u8 {
-    (power.to_bits() & 3) as u8
-}
-
-impl HopLevel {
+impl<S: Simd> Recent<S> {
+    /// The mean over the second, third and fourth hop of a window, weighed by the square of its
+    /// shape; the outermost two weigh next to nothing.
     #[inline(always)]
-    fn of<S: Simd>(simd: S, samples: &[i16; HOP]) -> Self {
-        const SHARE: f32 = 1.0 / HOP as f32;
-        let eight = |from: usize| i16x8::from_slice(simd, &samples[from..][..8]);
-        let last_four = i16x8::load_array(simd, [0, 0, 0, 0, -1, -1, -1, -1]);
-        let parts = [eight(0), eight(8), eight(HOP - 8) & last_four];
-        let ones = i16x8::splat(simd, 1);
-        let mut sums = i32x4::splat(simd, 0);
-        let mut squares = i32x4::splat(simd, 0);
-        for part in parts {
-            sums += part.pairwise_dot_product(ones);
-            squares += part.pairwise_dot_product(part);
+    fn shaped(&self) -> f32x8<S> {
+        self.ago1 * 0.27 + self.ago2 * 0.46 + self.ago3 * 0.27
+    }
+}
+
+impl Past {
+    const ZERO: Self = Self([0.0; LANES]);
+
+    /// Takes in the figures of `hops` more hops, the first of `now`.
+    #[inline(always)]
+    fn then<S: Simd>(&mut self, simd: S, now: f32x8<S>, hops: usize) -> Recent<S> {
+        let past = f32x8::load_array(simd, self.0);
+        if hops == LANES {
+            self.0 = now.to_array();
+        } else {
+            self.append(&now.to_array()[..hops]);
         }
-        // One sum of squares has 31 bits, all four together have not.
-        let squares: f32x4<S> = squares.to_float();
-        let [a, b, c, d] = squares.to_array();
-        Self {
-            mean: simd.reduce_sum_i32x4(sums) as f32 * (SHARE * HALVED),
-            mean_square: ((a + b) + (c + d)) * (SHARE * HALVED * HALVED),
+        Recent {
+            now,
+            ago1: past.slide::<{ LANES - 1 }>(now),
+            ago2: past.slide::<{ LANES - 2 }>(now),
+            ago3: past.slide::<{ LANES - 3 }>(now),
         }
+    }
+
+    /// The same for fewer hops than there are lanes.
+    #[inline(never)]
+    fn append(&mut self, newest: &[f32]) {
+        self.0.copy_within(newest.len().., 0);
+        self.0[LANES - newest.len()..].copy_from_slice(newest);
+    }
+}
+
+impl Zeroize for Past {
+    fn zeroize(&mut self) {
+        self.0.zeroize();
+    }
+}
+
+impl Zeroize for Bin {
+    fn zeroize(&mut self) {
+        self.re.zeroize();
+        self.im.zeroize();
     }
 }
 
 impl Zeroize for ToneEar {
     fn zeroize(&mut self) {
-        self.audio.zeroize();
-        for atom in &mut self.atoms {
-            atom.re.zeroize();
-            atom.im.zeroize();
-        }
-        for level in &mut self.levels {
-            level.mean.zeroize();
-            level.mean_square.zeroize();
-        }
-        self.silent.zeroize();
+        self.rows.zeroize();
+        self.pending.zeroize();
+        self.atoms.zeroize();
+        self.means.zeroize();
+        self.mean_squares.zeroize();
         self.erase();
     }
 }
@@ -328,16 +415,26 @@ mod tests {
     #[test]
     fn wiping_leaves_nothing() {
         let mut ear = ToneEar::new();
-        ear.take(&std::array::from_fn::<i16, BLOCK, _>(|n| (n as i16 * 997) % 8000));
-        dispatch!(Level::new(), simd => while ear.look(simd).is_some() {});
-        assert!(!is_blank(&ear), "there was something to wipe");
+        let audio: [i16; 250] = std::array::from_fn(|n| (n as i16).wrapping_mul(997) / 4);
+        let mut rest = &audio[..];
+        while !rest.is_empty() {
+            dispatch!(Level::new(), simd => {
+                rest = ear.take(simd, rest);
+                ear.look(simd);
+            });
+        }
+        assert_eq!(blanks(&ear), [false; 4], "there was something to wipe");
         ear.zeroize();
-        assert!(is_blank(&ear));
+        assert_eq!(blanks(&ear), [true; 4]);
     }
 
-    fn is_blank(ear: &ToneEar) -> bool {
-        ear.audio == [0; ROOM]
-            && ear.atoms.iter().all(|atom| atom.re == [0.0; BINS] && atom.im == [0.0; BINS])
-            && ear.levels.iter().all(|level| level.mean == 0.0 && level.mean_square == 0.0)
+    fn blanks(ear: &ToneEar) -> [bool; 4] {
+        let is_blank = |past: &Past| past.0 == [0.0; LANES];
+        [
+            ear.pending == [0; HOP] && ear.filled == 0,
+            ear.atoms.iter().all(|bin| is_blank(&bin.re) && is_blank(&bin.im)),
+            is_blank(&ear.means),
+            is_blank(&ear.mean_squares),
+        ]
     }
 }

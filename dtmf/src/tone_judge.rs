@@ -2,7 +2,10 @@
 
 use std::f32::consts::{PI, TAU};
 
-use crate::goertzel::{ATOM, FREQUENCIES, HOP, RATE};
+use fearless_simd::{f32x8, mask32x8, prelude::*};
+
+use crate::goertzel::{ATOM, FREQUENCIES, RATE};
+use crate::hop_rows::HOP;
 use crate::tone_trace::{LOOKS, Look, Pair, Phasor, Trace};
 
 /// Frequency tolerance: 1.8 % must be accepted (NTT), 3.0 % (NTT) and 3.5 % (AT&T) refused.
@@ -55,11 +58,15 @@ pub(crate) struct Level {
     pub(crate) high: f32,
 }
 
-/// Whether a window might belong to a key, by its strongest tones and its mean square: the cheap
-/// test made at every hop.
+/// Which windows might belong to a key, by the squared amplitudes of their strongest tones and
+/// their mean square: the cheap test made at every hop.
 #[inline(always)]
-pub(crate) fn is_tonal(level: Level, power: f32) -> bool {
-    level.low + level.high >= power && level.is_balanced(1.7) && level.exceeds(SUSPECT_FLOOR)
+pub(crate) fn are_tonal<S: Simd>(low: f32x8<S>, high: f32x8<S>, power: f32x8<S>) -> mask32x8<S> {
+    const SLACK: f32 = 1.7;
+    (low + high).simd_ge(power)
+        & low.simd_le(high * (MAX_TWIST * SLACK))
+        & high.simd_le(low * (MAX_REVERSE_TWIST * SLACK))
+        & low.min(high).simd_ge(SUSPECT_FLOOR)
 }
 
 /// Judges whether the newest `limit` looks end in a tone of `pair` long and clean enough for a key.
@@ -68,7 +75,7 @@ pub(crate) fn judge(trace: &Trace, pair: Pair, limit: usize) -> Option<Evidence>
     let stretch = Stretch::find(trace, pair, level, limit);
     let max_flaws = stretch.allowance()?;
     let quality = Quality::measure(trace, pair, newest(stretch.inner(), JUDGED))?;
-    (level.exceeds(FLOOR) && level.is_balanced(1.0) && quality.is_within(max_flaws))
+    (level.exceeds(FLOOR) && level.is_balanced() && quality.is_within(max_flaws))
         .then_some(Evidence { age: stretch.age, level })
 }
 
@@ -80,6 +87,7 @@ pub(crate) fn is_promising(trace: &Trace, pair: Pair) -> bool {
 }
 
 /// Whether a look shows `pair` at no less than half the amplitudes of `level`.
+#[inline(always)]
 pub(crate) fn is_strong(look: &Look, pair: Pair, level: Level) -> bool {
     look.known
         && look.pair == pair
@@ -89,10 +97,9 @@ pub(crate) fn is_strong(look: &Look, pair: Pair, level: Level) -> bool {
 }
 
 impl Level {
-    /// Whether the twist is within the limits, widened by a factor of `slack`.
-    fn is_balanced(self, slack: f32) -> bool {
-        self.low <= self.high * (MAX_TWIST * slack)
-            && self.high <= self.low * (MAX_REVERSE_TWIST * slack)
+    /// Whether the twist is within the limits.
+    fn is_balanced(self) -> bool {
+        self.low <= self.high * MAX_TWIST && self.high <= self.low * MAX_REVERSE_TWIST
     }
 
     fn exceeds(self, floor: f32) -> bool {
@@ -133,7 +140,7 @@ impl Stretch {
             let look = trace.look(age);
             if !look.known {
                 unknown |= 1 << age;
-            } else if is_strong(look, pair, level) {
+            } else if is_strong(&look, pair, level) {
                 present |= 1 << age;
                 oldest = age;
                 hole = 0;
@@ -145,7 +152,7 @@ impl Stretch {
             }
         }
         let before = if oldest + 1 < limit {
-            onset(trace.look(oldest), trace.look(oldest + 1), level)
+            onset(&trace.look(oldest), &trace.look(oldest + 1), level)
         } else {
             1.0
         };
@@ -250,7 +257,7 @@ impl Steadiness {
         let rest = fine.against(Phasor { re: turn.cos(), im: turn.sin() }).angle();
         let per_hop = (turn + rest) / lag as f32;
         let hertz = per_hop / TAU * (RATE / HOP) as f32;
-        let amplitudes = looks(trace, inner).map(|look| tone(look).power().sqrt());
+        let amplitudes = looks(trace, inner).map(|look| tone(&look).power().sqrt());
         let (count, sum, squares) = amplitudes
             .fold((0.0, 0.0, 0.0), |(n, sum, squares), a| (n + 1.0, sum + a, squares + a * a));
         let mean: f32 = sum / count;
@@ -285,7 +292,7 @@ fn correlate(
     let mut sum = Phasor::ZERO;
     let mut weight = 0.0;
     for age in ages(inner & inner >> lag) {
-        let (newer, older) = (tone(trace.look(age)), tone(trace.look(age + lag)));
+        let (newer, older) = (tone(&trace.look(age)), tone(&trace.look(age + lag)));
         let product = newer.against(older).unturned(bin, lag);
         sum = Phasor { re: sum.re + product.re, im: sum.im + product.im };
         weight += (newer.power() * older.power()).sqrt();
@@ -302,7 +309,7 @@ fn newest(mask: u32, count: u32) -> u32 {
     mask & !rest
 }
 
-fn looks(trace: &Trace, mask: u32) -> impl Iterator<Item = &Look> {
+fn looks(trace: &Trace, mask: u32) -> impl Iterator<Item = Look> {
     ages(mask).map(|age| trace.look(age))
 }
 

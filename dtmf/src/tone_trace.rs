@@ -1,8 +1,11 @@
 //! `Trace`: the strongest pair of DTMF frequencies over the last 80 ms, one look every 2.5 ms.
 
+use fearless_simd::prelude::*;
 use zeroize::Zeroize;
 
 use crate::goertzel::{GROUP, turned};
+use crate::hop_rows::LANES;
+use crate::tone_ear::{Looks, Tones};
 use crate::tone_judge::Level;
 
 /// Looks remembered: 80 ms, two lost packets and a tone on either side of them.
@@ -41,22 +44,28 @@ impl Phasor {
     }
 }
 
-/// A frequency of each group, counted from 0 within it: the row and the column of a key.
+/// A frequency of each group, counted from 0 within it: in the two lowest bits the column of a key,
+/// in the two above the row.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Pair {
-    pub(crate) low: u8,
-    pub(crate) high: u8,
-}
+pub(crate) struct Pair(u8);
 
 impl Pair {
-    pub(crate) const FIRST: Self = Self { low: 0, high: 0 };
+    pub(crate) const FIRST: Self = Self(0);
 
-    pub(crate) fn low_bin(self) -> usize {
-        usize::from(self.low)
+    pub(crate) const fn row(self) -> usize {
+        self.0 as usize / GROUP
     }
 
-    pub(crate) fn high_bin(self) -> usize {
-        GROUP + usize::from(self.high)
+    pub(crate) const fn column(self) -> usize {
+        self.0 as usize % GROUP
+    }
+
+    pub(crate) const fn low_bin(self) -> usize {
+        self.row()
+    }
+
+    pub(crate) const fn high_bin(self) -> usize {
+        GROUP + self.column()
     }
 }
 
@@ -75,17 +84,6 @@ pub(crate) struct Look {
 }
 
 impl Look {
-    pub(crate) const UNKNOWN: Self = Self {
-        pair: Pair::FIRST,
-        low: Phasor::ZERO,
-        high: Phasor::ZERO,
-        power: 0.0,
-        known: false,
-        tonal: false,
-    };
-
-    pub(crate) const SILENT: Self = Self { known: true, ..Self::UNKNOWN };
-
     pub(crate) fn level(&self) -> Level {
         Level { low: self.low.power(), high: self.high.power() }
     }
@@ -96,23 +94,66 @@ impl Look {
     }
 }
 
-/// The looks, newest first by [`Trace::look`].
+/// Places in a trace: the looks that may be asked for, and those that follow.
+const PLACES: usize = LOOKS + LANES;
+
+/// The looks, newest first by [`Trace::look`], in order: each figure of theirs by itself, as vector
+/// registers hold them.
 pub(crate) struct Trace {
-    looks: [Look; LOOKS],
-    newest: usize,
+    /// The [`Pair`]s.
+    pairs: [u32; PLACES],
+    low: Tone,
+    high: Tone,
+    power: [f32; PLACES],
+    /// Bit by bit, the lowest the first.
+    known: u64,
+    tonal: u64,
+    /// Looks from the end of the last turn on.
+    fresh: usize,
+    /// Of these, how many have been advanced to.
+    reached: usize,
     /// Looks in a row whose newest hop was received, at most [`LOOKS`].
     heard: usize,
+}
+
+/// The strongest tone of one group in each look.
+struct Tone {
+    re: [f32; PLACES],
+    im: [f32; PLACES],
 }
 
 impl Trace {
     /// A trace of silence, as before the first sample.
     pub(crate) const fn new() -> Self {
-        Self { looks: [Look::SILENT; LOOKS], newest: 0, heard: LOOKS }
+        Self {
+            pairs: [0; PLACES],
+            low: Tone::NONE,
+            high: Tone::NONE,
+            power: [0.0; PLACES],
+            known: u64::MAX,
+            tonal: 0,
+            fresh: 0,
+            reached: 0,
+            heard: LOOKS,
+        }
     }
 
-    /// The look taken `age` hops ago, 0 being the newest.
-    pub(crate) fn look(&self, age: usize) -> &Look {
-        &self.looks[(self.newest + age) % LOOKS]
+    /// The look taken `age` hops ago, below [`LOOKS`], 0 being the newest.
+    #[inline(always)]
+    pub(crate) fn look(&self, age: usize) -> Look {
+        let place = self.place(age);
+        Look {
+            pair: Pair(self.pairs[place] as u8),
+            low: self.low.phasor(place),
+            high: self.high.phasor(place),
+            power: self.power[place],
+            known: self.known >> place & 1 == 1,
+            tonal: self.tonal >> place & 1 == 1,
+        }
+    }
+
+    fn place(&self, age: usize) -> usize {
+        (LOOKS - 1 + self.reached).saturating_sub(age)
     }
 
     /// Whether any of the looks is without audio.
@@ -120,48 +161,115 @@ impl Trace {
         self.heard < LOOKS
     }
 
-    /// Takes in the look at one hop of audio.
+    /// Takes in the looks at the hops that there was made [room](Self::begin) for, to be
+    /// [advanced](Self::advance) to.
     #[inline(always)]
-    pub(crate) fn take(&mut self, look: Look) {
-        self.heard = (self.heard + 1).min(LOOKS);
-        self.push(look);
+    pub(crate) fn take<S: Simd>(&mut self, looks: &Looks<S>) {
+        self.pairs[LOOKS..].copy_from_slice(&looks.pair_numbers().to_array());
+        self.low.take(&looks.low);
+        self.high.take(&looks.high);
+        self.power[LOOKS..].copy_from_slice(&looks.power.to_array());
+        self.known |= looks.known.to_bitmask() << LOOKS;
+        self.tonal |= looks.tonal.to_bitmask() << LOOKS;
+    }
+
+    /// Whether any of the looks taken in last is tonal.
+    pub(crate) fn has_fresh_tone(&self) -> bool {
+        self.tonal >> LOOKS & ((1 << self.fresh) - 1) != 0
+    }
+
+    /// Goes on to the next look.
+    pub(crate) fn advance(&mut self) {
+        self.skip(1);
+    }
+
+    /// Goes on by `hops` looks.
+    pub(crate) fn skip(&mut self, hops: usize) {
+        self.reached += hops;
+        self.heard = (self.heard + hops).min(LOOKS);
     }
 
     /// Lets `hops` hops pass of which nothing is known.
     pub(crate) fn erase(&mut self, hops: usize) {
-        self.heard = 0;
-        for _ in 0..hops.min(LOOKS) {
-            self.push(Look::UNKNOWN);
+        let mut rest = hops.min(LOOKS);
+        while rest > 0 {
+            let now = rest.min(LANES);
+            self.begin(now);
+            self.reached = now;
+            rest -= now;
         }
+        self.heard = 0;
+    }
+
+    /// Makes room for `hops` looks of which nothing is known.
+    ///
+    /// Not inlined: where there are registers of 512 bits it would be compiled to use them, and a
+    /// processor that does so can do less beside it.
+    #[inline(never)]
+    pub(crate) fn begin(&mut self, hops: usize) {
+        let old = self.fresh;
+        for tone in [&mut self.low, &mut self.high] {
+            shift(&mut tone.re, old);
+            shift(&mut tone.im, old);
+        }
+        shift(&mut self.pairs, old);
+        shift(&mut self.power, old);
+        self.known = self.known >> old & ((1 << LOOKS) - 1);
+        self.tonal = self.tonal >> old & ((1 << LOOKS) - 1);
+        self.fresh = hops;
+        self.reached = 0;
+    }
+}
+
+impl Tone {
+    const NONE: Self = Self { re: [0.0; PLACES], im: [0.0; PLACES] };
+
+    fn phasor(&self, place: usize) -> Phasor {
+        Phasor { re: self.re[place], im: self.im[place] }
     }
 
     #[inline(always)]
-    fn push(&mut self, look: Look) {
-        self.newest = (self.newest + LOOKS - 1) % LOOKS;
-        self.looks[self.newest] = look;
+    fn take<S: Simd>(&mut self, tones: &Tones<S>) {
+        self.re[LOOKS..].copy_from_slice(&tones.re.to_array());
+        self.im[LOOKS..].copy_from_slice(&tones.im.to_array());
+    }
+}
+
+/// Moves what follows the first `by` places to the front.
+#[inline(always)]
+fn shift<T: Copy>(places: &mut [T; PLACES], by: usize) {
+    if by == LANES {
+        // By far the most frequent, and known when compiling.
+        places.copy_within(LANES.., 0);
+    } else {
+        places.copy_within(by..by + LOOKS, 0);
+    }
+}
+
+impl Zeroize for Tone {
+    fn zeroize(&mut self) {
+        self.re.zeroize();
+        self.im.zeroize();
     }
 }
 
 impl Zeroize for Trace {
     fn zeroize(&mut self) {
-        for look in &mut self.looks {
-            for tone in [&mut look.low, &mut look.high] {
-                tone.re.zeroize();
-                tone.im.zeroize();
-            }
-            look.pair.zeroize();
-            look.power.zeroize();
-            look.known.zeroize();
-            look.tonal.zeroize();
-        }
-        self.erase(0);
+        self.pairs.zeroize();
+        self.low.zeroize();
+        self.high.zeroize();
+        self.power.zeroize();
+        self.known.zeroize();
+        self.tonal.zeroize();
+        self.fresh.zeroize();
+        self.reached.zeroize();
+        self.heard.zeroize();
     }
 }
 
 impl Zeroize for Pair {
     fn zeroize(&mut self) {
-        self.low.zeroize();
-        self.high.zeroize();
+        self.0.zeroize();
     }
 }
 
@@ -171,21 +279,22 @@ mod tests {
 
     #[test]
     fn wiping_leaves_nothing() {
-        let tone = Phasor { re: 1.0, im: 2.0 };
-        let pair = Pair { low: 1, high: 2 };
         let mut trace = Trace::new();
-        for _ in 0..LOOKS {
-            trace.take(Look { pair, low: tone, high: tone, power: 9.0, known: true, tonal: true });
+        trace.pairs.fill(7);
+        trace.power.fill(9.0);
+        for tone in [&mut trace.low, &mut trace.high] {
+            tone.re.fill(1.0);
+            tone.im.fill(2.0);
         }
-        assert!(trace.looks.iter().all(|look| !is_blank(look)), "there was something to wipe");
+        trace.tonal = u64::MAX;
+        assert!((0..LOOKS).all(|age| !is_blank(&trace.look(age))), "there was something to wipe");
         trace.zeroize();
-        assert!(trace.looks.iter().all(is_blank));
+        assert!((0..LOOKS).all(|age| is_blank(&trace.look(age))));
+        assert!(trace.pairs == [0; PLACES] && trace.power == [0.0; PLACES]);
     }
 
     fn is_blank(look: &Look) -> bool {
-        let phasor = |tone: Phasor| tone.re == 0.0 && tone.im == 0.0;
-        phasor(look.low)
-            && phasor(look.high)
+        look.level().low + look.level().high == 0.0
             && look.pair == Pair::FIRST
             && look.power == 0.0
             && !look.known
