@@ -53,6 +53,8 @@ struct Room {
     quiet_samples: u32,
     quiet_since: Instant,
     audio_at: Instant,
+    /// What the caller says, decoded: written over packet by packet, and wiped with the page.
+    pcm: [i16; FRAME_SAMPLES],
 }
 
 /// Where keys are taken in, and what is said across it.
@@ -92,6 +94,7 @@ impl SecureSession {
             quiet_samples: 0,
             quiet_since: now,
             audio_at: now,
+            pcm: [0; FRAME_SAMPLES],
         })?;
         Ok(SecureSession {
             id,
@@ -131,19 +134,16 @@ impl SecureSession {
         }
         room.note_arrival(now);
         let mut is_talking = false;
-        let mut pcm = [0i16; FRAME_SAMPLES];
+        let Room { detector, desk, quiet_samples, pcm, .. } = room;
         for codes in payload.chunks(FRAME_SAMPLES) {
             let pcm = &mut pcm[..codes.len()];
             for (sample, &code) in pcm.iter_mut().zip(codes) {
                 *sample = law.decode(code);
             }
-            room.quiet_samples = room.quiet_samples.saturating_add(codes.len() as u32);
-            is_talking |= is_guided && room.desk.player.is_idle() && room.desk.talk.hear(pcm);
-            room.detector.hear_audio(now, pcm, &mut |press| {
-                room.desk.press(now, press.digit);
-            });
+            *quiet_samples = quiet_samples.saturating_add(codes.len() as u32);
+            is_talking |= is_guided && desk.player.is_idle() && desk.talk.hear(pcm);
+            detector.hear_audio(now, pcm, &mut |press| desk.press(now, press.digit));
         }
-        pcm.zeroize();
         room.note_quiet();
         if is_talking {
             self.hint(now);

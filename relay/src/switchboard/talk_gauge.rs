@@ -1,6 +1,9 @@
 //! TalkGauge: whether the caller of a secure session talks instead of keying.
 
-use super::limits::{TALK_ENOUGH, TALK_LEVEL};
+use super::limits::{FRAME_SAMPLES, TALK_ENOUGH, TALK_LEVEL};
+
+/// The sum of a frame's amplitudes has 32 bits.
+const _: () = assert!(FRAME_SAMPLES < 1 << 16);
 
 /// Adds up how long the caller was loud. It only ever leads to a spoken hint to use the keypad, so
 /// it may be wrong; what was said is heard by nobody.
@@ -16,11 +19,11 @@ impl TalkGauge {
         *self = TalkGauge::default();
     }
 
-    /// Hears one stretch of audio, and says whether the caller needs the hint: once a field.
+    /// Hears a frame of audio at most, and says whether the caller needs the hint: once a field.
     pub(super) fn hear(&mut self, pcm: &[i16]) -> bool {
-        let sum: u64 = pcm.iter().map(|sample| u64::from(sample.unsigned_abs())).sum();
+        let sum: u32 = pcm.iter().map(|sample| u32::from(sample.unsigned_abs())).sum();
         let samples = pcm.len() as u32;
-        self.loud_samples = if sum > u64::from(samples) * u64::from(TALK_LEVEL) {
+        self.loud_samples = if sum > samples * u32::from(TALK_LEVEL) {
             self.loud_samples.saturating_add(samples)
         } else {
             // Pauses between words count little, silence resets it.
