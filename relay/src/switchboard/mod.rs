@@ -194,6 +194,10 @@ impl Switchboard {
         if call.take_due_open() {
             self.timers.set(slot, call.due());
         }
+        debug_assert!(
+            self.ready.contains(&slot) || self.timers.of(slot) == call.due(),
+            "a packet that moved nothing moved the alarm"
+        );
         transmit
     }
 
