@@ -1,4 +1,5 @@
-//! The packet path allocates nothing: forwarding, collecting and generating, plain and SRTP.
+//! The packet path allocates nothing: forwarding, collecting and generating, plain and SRTP,
+//! recorded or not.
 
 #![expect(clippy::unwrap_used, reason = "a test may")]
 #![expect(clippy::disallowed_methods, reason = "a test needs some instant to start from")]
@@ -10,6 +11,7 @@ use dtmf::brand::BrandSet;
 use dtmf::expiry::Date;
 use dtmf::g711::Law;
 use dtmf::{CardMode, Field, FieldKind, PlanRequest, SecurePlan};
+use relay::recording::Job;
 use relay::switchboard::limits::BUFFER;
 use relay::switchboard::{
     CallId, Command, EngineAudio, LegMedia, LocalPort, OpenCall, PortPair, SessionId,
@@ -28,14 +30,17 @@ const FRAME: Duration = Duration::from_millis(20);
 
 #[test]
 fn forwarding_and_collecting_allocate_nothing() {
-    for suite in [None, Some(Suite::AesCm128HmacSha1_80), Some(Suite::AeadAes128Gcm)] {
-        let mut scene = Scene::new(suite);
+    let suites = [None, Some(Suite::AesCm128HmacSha1_80), Some(Suite::AeadAes128Gcm)];
+    for (suite, record) in suites.into_iter().flat_map(|suite| [(suite, false), (suite, true)]) {
+        let told = format!("{}, recorded: {record}", name(suite));
+        let mut scene = Scene::new(suite, record);
         // Long enough for every queue to have been used once: reports go out every 5 s.
         scene.run(300);
-        assert_eq!(scene.allocations(500), 0, "forwarding, {}", name(suite));
+        assert_eq!(scene.allocations(500), 0, "forwarding, {told}");
+        assert_eq!(scene.blocks > 0, record, "control: {told}");
         scene.enter();
         scene.run(300);
-        assert_eq!(scene.allocations(500), 0, "collecting and generating, {}", name(suite));
+        assert_eq!(scene.allocations(500), 0, "collecting and generating, {told}");
     }
 }
 
@@ -55,10 +60,12 @@ struct Scene {
     sequence: u16,
     protect: Option<Outbound>,
     buffer: [u8; BUFFER],
+    /// Blocks for the recorder so far.
+    blocks: usize,
 }
 
 impl Scene {
-    fn new(suite: Option<Suite>) -> Scene {
+    fn new(suite: Option<Suite>, record: bool) -> Scene {
         let now = Instant::now();
         let mut switchboard = Switchboard::new(SwitchboardConfig {
             ports: 10000..=10003,
@@ -73,11 +80,11 @@ impl Scene {
             engine_ports: PortPair::new(10002).unwrap(),
             engine: media(ENGINE, None),
             armed: None,
-            record: false,
+            record,
         };
         switchboard.handle_command(now, Command::Open(Box::new(open))).map(drop).unwrap();
         let protect = suite.map(|suite| Outbound::new(&key(suite, 1)));
-        Scene { switchboard, now, sequence: 0, protect, buffer: [0; BUFFER] }
+        Scene { switchboard, now, sequence: 0, protect, buffer: [0; BUFFER], blocks: 0 }
     }
 
     fn enter(&mut self) {
@@ -104,6 +111,9 @@ impl Scene {
             self.packet(10002, ENGINE, false);
             self.switchboard.handle_timeout(self.now);
             while self.switchboard.poll_transmit(self.now, &mut self.buffer).is_some() {}
+            while let Some(job) = self.switchboard.poll_record() {
+                self.blocks += usize::from(matches!(job, Job::Block { .. }));
+            }
             self.sequence = self.sequence.wrapping_add(1);
         }
     }

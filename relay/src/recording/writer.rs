@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use tokio::sync::oneshot;
 
@@ -26,6 +27,11 @@ const CHUNKS_PER_SYNC: u32 = 10;
 /// Files waiting to be synced. A file waits once at most beside its finish; beyond the bound the
 /// periodic ones are left out, and a finish waits.
 const SYNC_QUEUE: usize = 1024;
+
+/// How long the writer rests once it has nothing left to write. A thread that waits for the next
+/// block has to be woken for it, by a system call of the media thread for each block of each call;
+/// one that rests finds a hundred at once. The queue holds what comes meanwhile many times over.
+const REST: Duration = Duration::from_millis(10);
 
 /// Everything the writing thread owns.
 pub(super) struct Writer {
@@ -69,6 +75,10 @@ pub(super) fn run(mut writer: Writer, inbox: &Receiver<Message>) {
             Ok(message) => writer.handle(message),
             Err(_) => break,
         }
+        for message in inbox.try_iter().take(RECORD_QUEUE) {
+            writer.handle(message);
+        }
+        std::thread::sleep(REST);
     }
     // Senders may still be there, so the queue's own bound ends this.
     for message in inbox.try_iter().take(RECORD_QUEUE) {

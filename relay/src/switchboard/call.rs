@@ -11,6 +11,7 @@ use super::command::{CutReceipt, OpenCall, Refusal, Reply, SessionRequest};
 use super::cut_memory::CutMemory;
 use super::delivery::Delivery;
 use super::event::EventKind;
+use super::grid::Grid;
 use super::id::{CallId, PortPair, SessionId, Side};
 use super::leg::Leg;
 use super::limits::{DRAIN_LIMIT, DRAIN_TICK, TAPE_TICK};
@@ -41,8 +42,11 @@ pub(super) struct Call {
     memory: CutMemory,
     tape: Option<Tape>,
     last_session: Option<SessionSnapshot>,
+    /// Something has happened since [`Call::due`] was asked that may have moved it.
+    is_due_open: bool,
     /// The engine has hung up during a session: the call ends with it.
     engine_gone: bool,
+    grid: Grid,
     tape_look: Instant,
     silence_look: Instant,
     length: u64,
@@ -56,11 +60,12 @@ impl Call {
         now: Instant,
         request: OpenCall,
         media_timeout: Duration,
+        grid: Grid,
         random: &mut impl Rng,
         outbox: &mut Outbox,
     ) -> Call {
-        let caller = Leg::new(now, request.caller_ports, request.caller, random);
-        let engine = Leg::new(now, request.engine_ports, request.engine, random);
+        let caller = Leg::new(now, grid, request.caller_ports, request.caller, random);
+        let engine = Leg::new(now, grid, request.engine_ports, request.engine, random);
         let mut call = Call {
             id: request.call,
             legs: [caller, engine],
@@ -69,8 +74,10 @@ impl Call {
             memory: CutMemory::default(),
             tape: request.record.then(|| Tape::new(now)),
             last_session: None,
+            is_due_open: false,
             engine_gone: false,
-            tape_look: now + TAPE_TICK,
+            grid,
+            tape_look: grid.at_or_after(now + TAPE_TICK),
             silence_look: now + media_timeout,
             length: 0,
             media_timeout,
@@ -307,7 +314,7 @@ impl Call {
         self.conclude(now, outbox);
         self.drain(now, outbox);
         if self.tape_look <= now {
-            self.tape_look = now + TAPE_TICK;
+            self.tape_look = self.grid.at_or_after(now + TAPE_TICK);
         }
         if self.silence_look <= now {
             self.look_for_silence(now, outbox);
@@ -342,6 +349,11 @@ impl Call {
     pub(super) fn recorded_samples(&self) -> u64 {
         debug_assert!(self.phase() == Phase::Closed);
         self.length
+    }
+
+    /// Whether a packet may have moved when the call is due, since this was last asked.
+    pub(super) fn take_due_open(&mut self) -> bool {
+        std::mem::take(&mut self.is_due_open)
     }
 
     /// When the call has to be looked at.
@@ -398,7 +410,10 @@ impl Call {
             }
         }
         match engine_audio {
-            EngineAudio::Drop => self.egress(Side::Caller).silence(now),
+            EngineAudio::Drop => {
+                let [caller, engine] = &mut self.legs;
+                caller.egress().silence_along(now, engine.egress());
+            }
             EngineAudio::Pass => {}
         }
     }
@@ -644,6 +659,6 @@ mod tests {
             record: false,
         };
         let mut random = StdRng::from_seed([1; 32]);
-        Call::open(now, request, 60_000 * MS, &mut random, &mut Outbox::default())
+        Call::open(now, request, 60_000 * MS, Grid::new(now), &mut random, &mut Outbox::default())
     }
 }

@@ -3,8 +3,10 @@
 use std::time::{Duration, Instant};
 
 use dtmf::g711::Law;
+use rand::{Rng, RngExt};
 
 use super::delay_line::DelayLine;
+use super::grid::Grid;
 use super::limits::MAX_BACKLOG;
 use crate::wire::rtp::{FIXED_HEADER_LEN, Header, sequence_newer};
 
@@ -62,6 +64,7 @@ pub(super) struct Egress {
     sequence: u16,
     timestamp: u32,
     format: EgressFormat,
+    grid: Grid,
     source: Source,
     last_sent: Option<Instant>,
     packets: u64,
@@ -91,13 +94,14 @@ struct Follow {
 }
 
 impl Egress {
-    /// A stream that nothing fills yet. The three numbers are random (RFC 3550 section 5.1).
-    pub(super) fn new(format: EgressFormat, ssrc: u32, sequence: u16, timestamp: u32) -> Egress {
+    /// A stream that nothing fills yet. Its three numbers are random (RFC 3550 section 5.1).
+    pub(super) fn new(format: EgressFormat, grid: Grid, random: &mut impl Rng) -> Egress {
         Egress {
-            ssrc,
-            sequence,
-            timestamp,
+            ssrc: random.random(),
+            sequence: random.random(),
+            timestamp: random.random(),
             format,
+            grid,
             source: Source::Direct(None),
             last_sent: None,
             packets: 0,
@@ -184,6 +188,17 @@ impl Egress {
     pub(super) fn silence(&mut self, now: Instant) {
         let due = self.next_due(now);
         self.source = Source::Silent { due };
+    }
+
+    /// As [`Egress::silence`], with frames due when those of the other stream are: both are then
+    /// made in one turn. The first comes up to a frame later than it would alone.
+    pub(super) fn silence_along(&mut self, now: Instant, other: &Egress) {
+        self.silence(now);
+        let (Some(own), Some(mut due)) = (self.due(), other.due()) else { return };
+        while due < own {
+            due += self.frame_time();
+        }
+        self.set_due(due);
     }
 
     /// Lets the other party in again; silence goes on until its next packet.
@@ -297,7 +312,8 @@ impl Egress {
         Duration::from_micros(self.format.frame_len as u64 * 125)
     }
 
-    /// The next frame follows the last packet by half a frame time, or comes at once if that is past.
+    /// The next frame follows the last packet by half a frame time, or comes at once if that is past;
+    /// either way at a point of the grid.
     ///
     /// The other party's packets come when the last one did, a whole number of frame times later:
     /// a frame that is due midway between two of them is not made sooner or later by the work that
@@ -305,7 +321,10 @@ impl Egress {
     fn next_due(&self, now: Instant) -> Instant {
         match self.due() {
             Some(due) => due,
-            None => self.last_sent.map_or(now, |at| now.max(at + self.frame_time() / 2)),
+            None => {
+                let midway = self.last_sent.map(|at| at + self.frame_time() / 2);
+                self.grid.at_or_after(midway.map_or(now, |midway| now.max(midway)))
+            }
         }
     }
 

@@ -11,6 +11,7 @@ use rand::{Rng, RngExt};
 use super::cut_counts::CutCounts;
 use super::egress::{Egress, EgressFormat, Passage, Position, Speech};
 use super::gate::{Admission, Gate};
+use super::grid::Grid;
 use super::id::{LocalPort, PortPair};
 use super::limits::RTCP_INTERVAL;
 use super::media::{LegMedia, SrtpKeys};
@@ -87,6 +88,7 @@ impl Leg {
     /// A leg on two bound ports. `random` names its stream (RFC 3550 section 5.1, RFC 7022).
     pub(super) fn new(
         now: Instant,
+        grid: Grid,
         ports: PortPair,
         mut media: LegMedia,
         random: &mut impl Rng,
@@ -96,8 +98,7 @@ impl Leg {
         for octet in &mut cname {
             *octet = b"0123456789abcdef"[random.random_range(0..16)];
         }
-        let egress =
-            Egress::new(format_of(&media), random.random(), random.random(), random.random());
+        let egress = Egress::new(format_of(&media), grid, random);
         Leg {
             ports,
             gate: Gate::new(media.remote_rtp, media.source),

@@ -39,6 +39,11 @@ pub const MAX_CALLS: usize = 5000;
 /// Time one generated frame lasts.
 pub const FRAME: Duration = Duration::from_millis(20);
 
+/// Generated frames leave at instants this far apart, for all calls of a worker together: a
+/// thousand turns a second at most, where each of a thousand calls would take a hundred. A frame
+/// comes at most so much later, a twentieth of what it lasts.
+pub const GRID_STEP: Duration = Duration::from_millis(1);
+
 /// Samples in one generated frame at 8 kHz.
 pub const FRAME_SAMPLES: usize = 160;
 
@@ -109,6 +114,7 @@ pub const PORT_QUARANTINE: Duration = Duration::from_secs(5);
 pub const BIND_ATTEMPTS: usize = 32;
 
 const _: () = assert!(FRAME_SAMPLES as u128 == FRAME.as_millis() * 8);
+const _: () = assert!(1_000_000 % GRID_STEP.as_nanos() == 0, "frames are whole milliseconds");
 const _: () = assert!(MAX_FRAME >= FRAME_SAMPLES && DELAY_LINE >= 2 * MAX_FRAME);
 const _: () = assert!(DELAY_LINE as u128 >= MAX_LOOK_AHEAD.as_millis() * 8 + 240);
 const _: () = assert!(DRAIN_HEARD.as_millis() <= DRAIN_QUIET.as_millis());

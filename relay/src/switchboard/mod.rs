@@ -23,6 +23,7 @@ mod delivery;
 mod egress;
 mod event;
 mod gate;
+mod grid;
 mod id;
 mod leg;
 pub mod limits;
@@ -53,6 +54,7 @@ pub use transmit::Transmit;
 use crate::recording::Job;
 use crate::wire::ntp::NtpTime;
 use call::Call;
+use grid::Grid;
 use leg::Component;
 use limits::MAX_CALLS;
 use ntp_anchor::NtpAnchor;
@@ -189,8 +191,13 @@ impl Switchboard {
         let Target { side, component, .. } = target;
         let transmit =
             call.handle_packet(now, self.ntp, side, component, from, buffer, len, &mut self.outbox);
-        let due = call.due();
-        self.timers.set(slot, due);
+        if call.take_due_open() {
+            self.timers.set(slot, call.due());
+        }
+        debug_assert!(
+            self.ready.contains(&slot) || self.timers.of(slot) == call.due(),
+            "a packet that moved nothing moved the alarm"
+        );
         transmit
     }
 
@@ -286,8 +293,10 @@ impl Switchboard {
             return Err(Refusal::Full);
         }
         let (id, pairs) = (request.call, [request.caller_ports, request.engine_ports]);
-        let media_timeout = self.config.media_timeout;
-        let call = Call::open(now, request, media_timeout, &mut self.random, &mut self.outbox);
+        let (media_timeout, grid) =
+            (self.config.media_timeout, Grid::new(self.config.ntp_anchor.0));
+        let call =
+            Call::open(now, request, media_timeout, grid, &mut self.random, &mut self.outbox);
         if call.is_recorded() {
             self.records.push_back(Job::Start { call: id });
         }

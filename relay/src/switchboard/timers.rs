@@ -59,6 +59,11 @@ impl Timers {
         self.skip_replaced();
     }
 
+    /// The alarm of `slot`.
+    pub(super) fn of(&self, slot: usize) -> Option<Instant> {
+        self.alarms.get(slot).and_then(|alarm| alarm.at())
+    }
+
     /// The earliest alarm.
     pub(super) fn next(&self) -> Option<Instant> {
         self.earliest().map(|(at, _)| at)

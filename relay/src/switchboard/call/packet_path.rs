@@ -42,6 +42,9 @@ impl Call {
             Ok(Heard::Rtcp(len)) => self.take_rtcp(now, ntp, side, &buffer[..len]),
             Err(reason) => Err(reason),
         };
+        // What is dropped moves nothing. To find that out again would mean to look into the session's
+        // page for each packet of an engine that talks on.
+        self.is_due_open |= outcome.is_ok();
         match outcome {
             Ok(Some(extent)) => return Some(self.legs[side.other().index()].address(extent)),
             Ok(None) => {}
