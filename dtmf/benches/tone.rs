@@ -30,7 +30,8 @@ fn main() {
         }
         return;
     }
-    println!("instructions: {:?}", fearless_simd::Level::new());
+    let instructions = format!("{:?}", fearless_simd::Level::new());
+    println!("instructions: {}", instructions.split('(').next().unwrap_or_default());
     for (name, audio) in &lines {
         let (best, keys) = one_call(audio);
         println!("{name:8} {best:6.3} ns/sample, {keys} keys");
