@@ -3,7 +3,7 @@
 use dtmf::expiry::Date;
 use dtmf::g711::Law;
 use dtmf::{CardMode, Field, FieldKind, PlanRequest, SecurePlan};
-use loadtest::{Ear, Voice};
+use loadtest::{Ear, Speech, Voice};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use relay::switchboard::{DropReason, EventKind};
