@@ -332,6 +332,15 @@ impl Collector {
         }
     }
 
+    /// Whether it listens for keys: [`Phase::Collecting`], without looking up the field.
+    #[must_use]
+    pub fn is_collecting(&self) -> bool {
+        match self.stage {
+            Stage::Collecting(_) => true,
+            Stage::Waiting | Stage::Processing { .. } | Stage::Concluded(_) => false,
+        }
+    }
+
     /// How the collection ended, once it has.
     #[must_use]
     pub fn verdict(&self) -> Option<Verdict> {

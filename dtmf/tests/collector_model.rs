@@ -260,6 +260,8 @@ fn taken(collector: &mut Collector) -> Option<Vec<(Step, String)>> {
 }
 
 fn look(collector: &mut Collector) -> Sight {
+    let listens = matches!(collector.phase(), Phase::Collecting { .. });
+    assert_eq!(collector.is_collecting(), listens);
     let phase = match collector.phase() {
         Phase::Waiting => "Waiting".to_owned(),
         Phase::Collecting { step, attempt } => format!("{} {attempt}", step.as_str()),

@@ -293,13 +293,17 @@ impl Lane {
 
     /// The samples of a block, leaving silence for the ring's next turn.
     fn take(&mut self, block: u64) -> [u8; BLOCK_SAMPLES] {
-        let at = (block % RING as u64) as usize;
-        let slot = &mut self.audio.ring[at..at + BLOCK_SAMPLES];
         let mut samples = [SILENCE; BLOCK_SAMPLES];
-        samples.copy_from_slice(slot);
-        slot.fill(SILENCE);
         let first = frame_slot(block);
-        self.audio.laid[first..first + BLOCK_FRAMES].fill(None);
+        let laid = &mut self.audio.laid[first..first + BLOCK_FRAMES];
+        // Of a side that is cut there is silence already: it need not be fetched to be silenced.
+        if laid.iter().any(Option::is_some) {
+            laid.fill(None);
+            let at = (block % RING as u64) as usize;
+            let slot = &mut self.audio.ring[at..at + BLOCK_SAMPLES];
+            samples.copy_from_slice(slot);
+            slot.fill(SILENCE);
+        }
         samples
     }
 }

@@ -406,7 +406,7 @@ impl Desk {
 
     /// Whether the caller is to key something.
     fn is_listening(&self) -> bool {
-        matches!(self.collector.phase(), dtmf::Phase::Collecting { .. })
+        self.collector.is_collecting()
     }
 }
 
