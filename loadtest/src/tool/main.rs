@@ -53,8 +53,8 @@ Examples:
                                                  a loss
 
 It starts the relays itself, one at a time, and gives the relay and the load a core each. Sotto's
-program is looked for beside this one; build both with: cargo build --release --workspace --bins.
-rtpengine is Debian's package rtpengine-daemon. Without root, say --network loopback.
+program is looked for beside this one; cargo build --release builds both. rtpengine is Debian's
+package rtpengine-daemon. Without root, say --network loopback.
 
 A scenario's file is explained in loadtest/scenarios/payments.toml.";
 
