@@ -145,7 +145,8 @@ impl Comparison {
         progress: &Progress,
         measured: &mut Measured,
     ) -> Result<(), Failure> {
-        let (relay, course, outcome) = (relay.name(), name(course), course.run(relay, terms)?);
+        let (relay, course, outcome) =
+            (relay.name(), course.to_string(), course.run(relay, terms)?);
         progress.step(&format!(
             "{relay}, {course}: {:.2} us a packet, p99 {:.2} ms, {} of {} lost",
             outcome.cpu_us, outcome.latency_ms[1], outcome.lost, outcome.sent
@@ -205,14 +206,14 @@ impl Comparison {
         for &calls in &self.loads {
             let course = Course { calls, kind: PLAIN };
             for (relay, bar) in [(&rings, 0.40), (&sockets, 0.75)] {
-                let what = format!("{}, {}: process us a packet", relay.name(), name(&course));
+                let what = format!("{}, {}: process us a packet", relay.name(), course);
                 rows.push(Row::ratio(
                     what,
                     &all.pairs(relay, &peer, &course, cpu),
                     Bar::AtMost(bar),
                 ));
             }
-            let what = format!("{}, {}: core us a packet", rings.name(), name(&course));
+            let what = format!("{}, {}: core us a packet", rings.name(), course);
             rows.push(Row::ratio(
                 what,
                 &all.pairs(&rings, &peer, &course, core),
@@ -220,15 +221,15 @@ impl Comparison {
             ));
         }
         let srtp = Course { calls: heavy, kind: SRTP };
-        let what = format!("{}, {}: process us a packet", rings.name(), name(&srtp));
+        let what = format!("{}, {}: process us a packet", rings.name(), srtp);
         rows.push(Row::ratio(what, &all.pairs(&rings, &peer, &srtp, cpu), Bar::AtMost(0.50)));
         let (open, cut) =
             (Course { calls: heavy, kind: RECORDED }, Course { calls: heavy, kind: SECURE });
         let cut_to_open = all.across((&rings, &cut), (&rings, &open), cpu);
-        let what = format!("{} / {}: process us a packet", name(&cut), name(&open));
+        let what = format!("{} / {}: process us a packet", cut, open);
         rows.push(Row::ratio(what, &cut_to_open, Bar::AtMost(1.2)));
         let masked = Course { calls: MASKED.min(heavy), kind: SECURE };
-        let what = format!("{}, {}: process us a packet", rings.name(), name(&masked));
+        let what = format!("{}, {}: process us a packet", rings.name(), masked);
         rows.push(Row::ratio(what, &all.pairs(&rings, &peer, &masked, cpu), Bar::AtMost(0.20)));
         rows.extend(self.latency_rows(all));
         rows.extend(self.count_rows(all));
@@ -239,7 +240,7 @@ impl Comparison {
         let rings = self.rings();
         let light = Course { calls: LIGHT.min(self.loads[0]), kind: PLAIN };
         let p50 = median(all.of(&rings, &light).map(|outcome| outcome.latency_ms[0]));
-        let what = format!("{}, {}: latency p50, ms", rings.name(), name(&light));
+        let what = format!("{}, {}: latency p50, ms", rings.name(), light);
         let mut rows = vec![Row::alone(what, p50, Bar::AtMost(0.1))];
         for (flipped, bar) in all.flips.iter().zip([2.0, 50.0]) {
             let what = format!(
@@ -267,7 +268,7 @@ impl Comparison {
         let plain = Course { calls: *self.loads.last().unwrap_or(&0), kind: PLAIN };
         let rings = self.rings();
         let of = |value: fn(&Outcome) -> f64| median(all.of(&rings, &plain).map(value));
-        let name = name(&plain);
+        let name = plain.to_string();
         let resident = of(|outcome| outcome.resident_kib);
         let mut rows = vec![
             Row::never("packets lost, all trials", sum(|outcome| outcome.lost)),
@@ -293,7 +294,7 @@ impl Measured {
         relay: &Contender,
         course: &Course,
     ) -> impl Iterator<Item = &'a Outcome> + use<'a> {
-        let (relay, course) = (relay.name(), name(course));
+        let (relay, course) = (relay.name(), course.to_string());
         let trials = self.trials.iter();
         trials.filter(move |it| it.relay == relay && it.course == course).map(|it| &it.outcome)
     }
@@ -337,21 +338,10 @@ impl Measured {
     }
 }
 
+/// Of the step next to half of what was held.
 fn tail_at_half(ramp: &Ramp) -> Option<f64> {
-    let step = ramp.steps.iter().rev().find(|step| step.calls * 2 <= ramp.held)?;
+    let step = ramp.steps.iter().min_by_key(|step| (2 * step.calls).abs_diff(ramp.held))?;
     Some(step.latency_ms[2])
-}
-
-/// A course in words.
-fn name(course: &Course) -> String {
-    let CallKind { srtp, record, secure } = course.kind;
-    let kind = match (srtp, record, secure) {
-        (_, _, true) => "secure calls",
-        (true, _, false) => "SRTP calls",
-        (false, true, false) => "recorded calls",
-        (false, false, false) => "plain calls",
-    };
-    format!("{} {kind}", course.calls)
 }
 
 /// How long a full comparison talks before it counts, and how long it counts.

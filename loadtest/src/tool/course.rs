@@ -1,5 +1,6 @@
 //! Course: what a relay is put through in one trial, and what that showed.
 
+use std::fmt;
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
@@ -105,6 +106,38 @@ impl Course {
                 tear_down_us,
             })
         })
+    }
+}
+
+impl fmt::Display for Course {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let CallKind { srtp, record, secure } = self.kind;
+        let kind = match (srtp, record, secure) {
+            (_, _, true) => "secure calls",
+            (true, _, false) => "SRTP calls",
+            (false, true, false) => "recorded calls",
+            (false, false, false) => "plain calls",
+        };
+        write!(f, "{} {kind}", self.calls)
+    }
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [p50, p99, tail] = self.latency_ms;
+        write!(
+            f,
+            "{:.2} us of the process and {:.2} of its core a packet, {:.0} packets/s, latency p50 \
+             {p50:.2}, p99 {p99:.2}, p99.9 {tail:.2} ms, {} of {} packets lost, {:.1} KiB a call, \
+             generator late by {:.2} ms at p99",
+            self.cpu_us,
+            self.core_us,
+            self.rate,
+            self.lost,
+            self.sent,
+            self.resident_kib,
+            self.lateness_ms
+        )
     }
 }
 

@@ -28,16 +28,18 @@ mod watch;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use compare::{Comparison, FULL, Measured, SHORT};
 use contender::Contender;
-use course::Terms;
+use course::{Course, Terms};
 use dtmf::g711::Law;
 use loadtest::Voice;
 use loadtest::relay_process::Failure;
 use loadtest::voice::VoiceError;
 use network::Network;
+use peer::CallKind;
 use progress::Progress;
 use ramp::HELD;
 use scenario::{Scenario, ScenarioError};
@@ -46,6 +48,8 @@ const EXAMPLES: &str = "\
 Examples:
   sotto-loadtest run                             calls that come and go, some of which pay by card
   sotto-loadtest run --scenario mine.toml --html report.html
+  sotto-loadtest hold --calls 500 --secure --record
+                                                 what a packet of such calls costs
   sotto-loadtest ramp                            more and more calls until the relay meets its limit
   sotto-loadtest ramp --relay rtpengine
   sotto-loadtest compare                         Sotto and rtpengine in turn: the whole table
@@ -70,6 +74,8 @@ struct Cli {
 enum Command {
     /// Plays a scenario on Sotto: calls that come and go, and secure sessions.
     Run(RunArgs),
+    /// Holds calls of one kind for a while: what a packet of them costs.
+    Hold(HoldArgs),
     /// Adds plain calls until a limit is met.
     Ramp(RampArgs),
     /// Sotto and rtpengine in turn, under the same load on the same machine.
@@ -84,6 +90,33 @@ struct RunArgs {
     /// Media I/O of Sotto.
     #[arg(long, default_value = "auto")]
     io: String,
+    #[command(flatten)]
+    stage: StageArgs,
+}
+
+#[derive(Args)]
+struct HoldArgs {
+    /// The relay.
+    #[arg(long, value_enum, default_value_t = Relay::Sotto)]
+    relay: Relay,
+    /// Media I/O of Sotto.
+    #[arg(long, default_value = "auto")]
+    io: String,
+    /// How many calls.
+    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u16).range(1..=2500))]
+    calls: u16,
+    /// Seconds that are counted, after two that are not.
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..=3600))]
+    seconds: u16,
+    /// Callers speak SRTP.
+    #[arg(long)]
+    srtp: bool,
+    /// Calls are recorded.
+    #[arg(long)]
+    record: bool,
+    /// Calls are in a secure session, or rtpengine's mode that comes next to it.
+    #[arg(long)]
+    secure: bool,
     #[command(flatten)]
     stage: StageArgs,
 }
@@ -187,6 +220,7 @@ fn main() -> ExitCode {
     let Cli { command } = Cli::parse();
     let done = match command {
         Command::Run(arguments) => run(&arguments),
+        Command::Hold(arguments) => hold(&arguments),
         Command::Ramp(arguments) => ramp(&arguments),
         Command::Compare(arguments) => compare(&arguments),
     };
@@ -224,12 +258,22 @@ fn run(RunArgs { scenario, io, stage }: &RunArgs) -> Result<bool, Ended> {
     Ok(played.is_clean())
 }
 
+/// True if nothing was lost of what was to be forwarded.
+fn hold(arguments: &HoldArgs) -> Result<bool, Ended> {
+    let HoldArgs { relay, io, calls, seconds, srtp, record, secure, stage } = arguments;
+    let kind = CallKind { srtp: *srtp, record: *record, secure: *secure };
+    let course = Course { calls: (*calls).into(), kind };
+    let relay = stage.relay(*relay, io)?;
+    let terms = stage.terms([FULL[0], Duration::from_secs((*seconds).into())])?;
+    let outcome = course.run(&relay, &terms)?;
+    let text = || format!("{}, {course}: {outcome}\n", relay.name());
+    stage.tell(&outcome, text, || report::of_hold(&relay.name(), &course, &outcome))?;
+    Ok(*secure || outcome.lost == 0)
+}
+
 /// True if anything was held.
 fn ramp(RampArgs { relay, io, step, stage }: &RampArgs) -> Result<bool, Ended> {
-    let relay = match relay {
-        Relay::Sotto => stage.sotto_with(io)?,
-        Relay::Rtpengine => Contender::Rtpengine { binary: stage.rtpengine.clone() },
-    };
+    let relay = stage.relay(*relay, io)?;
     let progress = Progress::new();
     let terms = stage.terms(FULL)?;
     let ramp = ramp::run(&relay, usize::from(*step), HELD, &terms, |step| {
@@ -265,7 +309,7 @@ fn is_clean(measured: &Measured) -> bool {
 }
 
 impl StageArgs {
-    fn terms(&self, [warm_up, counted]: [std::time::Duration; 2]) -> Result<Terms, Ended> {
+    fn terms(&self, [warm_up, counted]: [Duration; 2]) -> Result<Terms, Ended> {
         let cores = [self.relay_core, self.load_core];
         let network = match self.network {
             NetworkKind::Cable => Network::cable(cores)?,
@@ -282,6 +326,13 @@ impl StageArgs {
             own.map(|own| own.with_file_name("sotto"))
         };
         self.sotto.clone().map_or_else(beside, Ok)
+    }
+
+    fn relay(&self, relay: Relay, io: &str) -> Result<Contender, Failure> {
+        match relay {
+            Relay::Sotto => self.sotto_with(io),
+            Relay::Rtpengine => Ok(Contender::Rtpengine { binary: self.rtpengine.clone() }),
+        }
     }
 
     fn sotto_with(&self, io: &str) -> Result<Contender, Failure> {

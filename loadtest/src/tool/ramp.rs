@@ -100,7 +100,8 @@ impl fmt::Display for End {
     }
 }
 
-/// Adds `step` calls at a time until a limit is met.
+/// Adds `step` calls at a time until a limit is met. A step takes half the time of a trial: there
+/// are many, and each is to be judged by limits, not compared.
 pub(crate) fn run(
     contender: &Contender,
     step: usize,
@@ -113,8 +114,8 @@ pub(crate) fn run(
         let mut ramp = Ramp { steps: Vec::new(), held: 0, end: End::Ports };
         while rig.calls.len() + step <= MOST_CALLS {
             rig.open(step, kind, KeyMethod::Events)?;
-            std::thread::sleep(terms.warm_up);
-            let taken = take_step(rig, terms.counted)?;
+            std::thread::sleep(terms.warm_up / 2);
+            let taken = take_step(rig, terms.counted / 2)?;
             progress(&taken);
             let (calls, end) = (taken.calls, beyond(&taken, limits));
             ramp.steps.push(taken);

@@ -5,6 +5,7 @@ use std::fmt::Write;
 use plotters::prelude::*;
 
 use super::compare::Measured;
+use super::course::{Course, Outcome};
 use super::play::Played;
 use super::ramp::Ramp;
 use super::table::Row;
@@ -46,6 +47,12 @@ pub(crate) fn of_comparison(measured: &Measured) -> String {
         lines: vec![("p50".to_owned(), p50), ("p99".to_owned(), p99)],
     }));
     end(page)
+}
+
+/// The page of calls that were held.
+pub(crate) fn of_hold(relay: &str, course: &Course, outcome: &Outcome) -> String {
+    let page = begin(&format!("{relay}: {course}"));
+    end(page + &format!("<p>{}</p>", escaped(&outcome.to_string())))
 }
 
 /// The page of ramps.
