@@ -113,7 +113,8 @@ impl fmt::Display for Course {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let CallKind { srtp, record, secure } = self.kind;
         let kind = match (srtp, record, secure) {
-            (_, _, true) => "secure calls",
+            (_, true, true) => "recorded secure calls",
+            (_, false, true) => "secure calls",
             (true, _, false) => "SRTP calls",
             (false, true, false) => "recorded calls",
             (false, false, false) => "plain calls",
