@@ -8,7 +8,7 @@ mod io_rig;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::time::Duration;
 
-use io_rig::{FAR, NEAR, PORTS, Scene, apart, payload, port, spoof};
+use io_rig::{FAR, NEAR, PORTS, Scene, apart, payload, port, rings_hold, spoof};
 use relay::io::{IoMethod, MediaIo};
 use relay::switchboard::limits::MAX_DATAGRAM;
 
@@ -275,6 +275,36 @@ fn two_workers(scene: &mut Scene) {
     for worker in 0..2 {
         assert_eq!(scene.next(worker, Duration::from_millis(20)), None, "nothing comes twice");
     }
+}
+
+#[test]
+#[ignore = "needs root"]
+fn frames_of_xdp_are_wiped() {
+    apart(IoMethod::Xdp, 1, frames_are_wiped);
+}
+
+#[test]
+#[ignore = "needs root"]
+fn frames_of_packet_are_wiped() {
+    apart(IoMethod::Packet, 1, frames_are_wiped);
+}
+
+/// What was received and what was sent is in no ring afterwards; while it waits there it is found.
+fn frames_are_wiped(scene: &mut Scene) {
+    let (far, ours) = (scene.far_socket(false), scene.bind(false, 0));
+    scene.meet(&far, ours);
+    let heard: Vec<u8> = (0..172).map(|at| (at * 29 + 3) as u8).collect();
+    far.send_to(&heard, ours).unwrap();
+    assert!((0..100).any(|_| rings_hold(&heard)), "it waits in a ring");
+    assert_eq!(scene.receive(ours.port()).unwrap().1, heard);
+    assert!(!rings_hold(&heard));
+    let said: Vec<u8> = (0..172).map(|at| (at * 31 + 5) as u8).collect();
+    let before = scene.io.counts().sent_by_ring;
+    assert!(scene.send(ours.port(), far.local_addr().unwrap(), &said));
+    assert_eq!(scene.io.counts().sent_by_ring, before + 1);
+    assert_eq!(Scene::far_receive(&far).unwrap().1, said);
+    scene.io.flush();
+    assert!(!rings_hold(&said));
 }
 
 /// What can't be had is an error that says why, and leaves nothing on the link.

@@ -159,6 +159,17 @@ impl Answers {
         });
     }
 
+    /// Has all answers asked for anew, and used meanwhile.
+    pub(super) fn doubt(&self, now: Instant) {
+        let Some(before) = now.checked_sub(FRESH) else { return };
+        self.change(|answers| {
+            for answer in answers.values_mut() {
+                answer.found = answer.found.min(before);
+            }
+            !answers.is_empty()
+        });
+    }
+
     /// Changes the answers; true from `change` has the workers look again.
     fn change(&self, change: impl FnOnce(&mut HashMap<Path, Answer>) -> bool) {
         let Some(shared) = self.shared.upgrade() else { return };
@@ -239,6 +250,18 @@ mod tests {
         answers.forget(|way| *way == WAY);
         assert_eq!(neighbourhood.way(now, PATH).unwrap().way, Way::Kernel);
         assert_ne!(neighbourhood.age(), age);
+    }
+
+    #[test]
+    fn what_is_doubted_is_asked_for_anew_and_used_meanwhile() {
+        let (neighbourhood, answers, questions, start) = scene();
+        let now = start + FRESH;
+        answers.give(now, PATH, answer(now, false));
+        let age = neighbourhood.age();
+        answers.doubt(now);
+        assert_ne!(neighbourhood.age(), age);
+        let way = neighbourhood.way(now, PATH).unwrap().way;
+        assert_eq!((way, questions.try_recv()), (WAY, Ok(PATH)));
     }
 
     #[test]

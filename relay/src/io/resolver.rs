@@ -131,21 +131,21 @@ impl Resolver {
     /// Takes the kernel's news into account.
     fn hear(&mut self) {
         let Resolver { news, neighbours, links, answers, .. } = self;
-        let mut is_all_void = false;
+        let (mut is_void, mut is_doubtful) = (false, false);
         let heard = news.read(|message| match message {
             Message::Neighbour(neighbour) => renew(neighbours, answers, &neighbour, neighbour.mac),
             Message::NeighbourGone(neighbour) => renew(neighbours, answers, &neighbour, None),
-            Message::Link(_)
-            | Message::LinkGone(_)
-            | Message::Address(..)
-            | Message::Route(_)
-            | Message::Other => is_all_void = true,
+            Message::Link(_) | Message::LinkGone(_) => is_void = true,
+            // Routes of a busy router change all the time, and few of those changes matter here.
+            Message::Route(_) | Message::Address(..) | Message::Other => is_doubtful = true,
             Message::End | Message::Nothing => {}
         });
-        if is_all_void || heard.is_err() {
+        if is_void || heard.is_err() {
             neighbours.clear();
             links.clear();
             answers.forget(|_| true);
+        } else if is_doubtful {
+            answers.doubt(self.clock.now());
         }
     }
 
