@@ -55,6 +55,7 @@ by_every_way!(
     a_tagged_frame_is_not_taken,
     a_link_that_was_down_carries_again,
     a_neighbour_that_moved_is_followed,
+    a_link_that_is_gone_harms_nobody,
 );
 
 fn datagrams_come_whole_and_in_order(scene: &mut Scene) {
@@ -233,6 +234,22 @@ fn a_link_that_was_down_carries_again(scene: &mut Scene) {
     assert_eq!(scene.receive_for(Duration::from_millis(20)), None);
     scene.ip_near("link set near up");
     scene.meet(&far, ours);
+}
+
+fn a_link_that_is_gone_harms_nobody(scene: &mut Scene) {
+    let (far, ours) = (scene.far_socket(false), scene.bind(false, 0));
+    scene.meet(&far, ours);
+    scene.ip_near("link delete near");
+    let before = scene.io.counts().wakes;
+    for number in 0..10 {
+        scene.send(ours.port(), far.local_addr().unwrap(), &payload(number, 172));
+    }
+    assert_eq!(scene.receive_for(Duration::from_millis(200)), None);
+    let wakes = scene.io.counts().wakes - before;
+    // Ten by hand, ten by the rig's own limit of 20 ms a wait.
+    assert!(wakes < 60, "it sleeps, and is not woken by an error for ever: {wakes}");
+    let again = scene.try_bind(false, 4);
+    assert!(again.is_err(), "the address is gone too");
 }
 
 fn a_neighbour_that_moved_is_followed(scene: &mut Scene) {

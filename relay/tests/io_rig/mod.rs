@@ -135,9 +135,16 @@ impl Scene {
     }
 
     fn close(self) {
+        let links = || ip(&format!("-n {} link show", self.names.near));
+        assert_eq!(links().contains("xdp"), self.method == IoMethod::Xdp);
         drop((self.io, self.others));
         if let Some(resolver) = self.resolver {
             resolver.join().unwrap();
+        }
+        // A child of another test has all descriptors until it runs its program.
+        let end = now() + PATIENCE;
+        while links().contains("xdp") {
+            assert!(now() < end, "no program is left behind");
         }
     }
 
@@ -283,14 +290,15 @@ impl Scene {
 /// Whether the memory that rings share with the kernel holds `octets` somewhere. Told from other
 /// memory by its length, which no heap, stack or library has.
 pub fn rings_hold(octets: &[u8]) -> bool {
-    const LENGTHS: [u64; 2] = [8 << 20, 16 << 20];
+    // Of one ring, or of several that lie side by side.
+    const UNIT: u64 = 8 << 20;
     let maps = std::fs::read_to_string("/proc/thread-self/maps").unwrap();
     let memory = std::fs::File::open("/proc/thread-self/mem").unwrap();
-    let ranges = maps.lines().map(|line| {
+    let ranges = maps.lines().filter(|line| line.contains(" rw")).map(|line| {
         let (start, end) = line.split(' ').next().unwrap().split_once('-').unwrap();
         [start, end].map(|text| u64::from_str_radix(text, 16).unwrap())
     });
-    let rings: Vec<_> = ranges.filter(|[start, end]| LENGTHS.contains(&(end - start))).collect();
+    let rings: Vec<_> = ranges.filter(|[start, end]| (end - start).is_multiple_of(UNIT)).collect();
     assert!(!rings.is_empty(), "there are rings to be searched");
     rings.into_iter().any(|[start, end]| {
         let mut held = vec![0; (end - start) as usize];
