@@ -117,7 +117,7 @@ fn figures_of_this_second(control: &Control, second: Timestamp) -> String {
     match &*told {
         Some((at, text)) if *at == second => text.clone(),
         Some(_) | None => {
-            let mut text = Exposition(String::with_capacity(4096));
+            let mut text = Exposition(String::with_capacity(8192));
             text.describe(control);
             *told = Some((second, text.0.clone()));
             text.0

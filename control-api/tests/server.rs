@@ -28,7 +28,7 @@ fn config(name: &str) -> (Config, PathBuf) {
 
 async fn ask(stream: &mut TcpStream, request: &str) -> String {
     stream.write_all(request.as_bytes()).await.unwrap();
-    let mut answer = vec![0; 4096];
+    let mut answer = vec![0; 16_384];
     let read = tokio::time::timeout(Duration::from_secs(5), stream.read(&mut answer));
     let read = read.await.unwrap().unwrap();
     String::from_utf8_lossy(&answer[..read]).into_owned()

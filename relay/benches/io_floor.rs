@@ -1,5 +1,5 @@
-//! The bare price of a packet by each way for media: look the port up, rewrite the header, send.
-//! Then the same with the switchboard. Needs root and iproute2.
+//! The price of a packet by each way for media: bare (look the port up, rewrite the header, send),
+//! and with the whole relay. Needs root, iproute2 and about 10,000 open files.
 //!
 //! usage: cargo bench -p relay --bench io_floor [-- ROUNDS SECONDS]
 
@@ -10,195 +10,305 @@
 mod io_rig;
 
 use std::net::{SocketAddr, UdpSocket};
+use std::ops::RangeInclusive;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::task::{Context, Poll, Waker};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use io_rig::{Scene, apart_on};
+use dtmf::g711::Law;
+use io_rig::{NEAR, Scene, apart_on, in_namespaces};
 use relay::io::{IoMethod, MediaIo};
-use relay::switchboard::LocalPort;
-use rustix::time::{ClockId, clock_gettime};
+use relay::switchboard::limits::PACKETS_PER_TURN;
+use relay::switchboard::{CallId, LegMedia, LocalPort, SourceRule};
+use relay::wire::rtp::Header;
+use relay::{CallRequest, RelayConfig, Started};
 
-/// Ports for 1,000 calls of four.
 const FIRST: u16 = 20_000;
 /// An RTP packet of 20 ms of G.711.
 const PACKET: usize = 172;
+const PACKET_TIME: Duration = Duration::from_millis(20);
 /// Packets a second of one stream.
 const RATE: usize = 50;
-/// Streams, each of which is heard and sent on: 20,000, 50,000 and 100,000 packets a second.
-const STREAMS: [usize; 3] = [400, 1000, 2000];
+/// Calls of two streams: 20,000, 50,000 and 100,000 packets a second are heard, and as many sent.
+const CALLS: [usize; 3] = [200, 500, 1000];
 /// Slices of a packet time in which a part of the streams is sent.
 const SLICES: usize = 40;
+/// Time in which everybody gets to know everybody.
+const WARM_UP: Duration = Duration::from_millis(1500);
+const WAYS: [IoMethod; 3] = [IoMethod::Sockets, IoMethod::Packet, IoMethod::Xdp];
+/// The relaying thread's core, and the peers'.
+const NEAR_CORE: usize = 1;
+const FAR_CORE: usize = 0;
 
 /// What a round has measured.
 #[derive(Clone, Copy, Debug, Default)]
 struct Figures {
-    /// Processor time of the relaying thread a packet, in microseconds.
+    /// Processor time of the relaying thread a packet heard, in microseconds.
     price: f64,
     /// Delay from the sender's call to the receiver's, in microseconds.
     median: f64,
     p99: f64,
-    /// Waits that ended a packet.
-    wakes: f64,
-    /// Share of what was sent that never came.
+    /// Share of what was sent on one side that never came to the other.
     lost: f64,
 }
 
 fn main() {
     let mut numbers = std::env::args().skip(1).filter_map(|text| text.parse::<u64>().ok());
     let (rounds, seconds) = (numbers.next().unwrap_or(5), numbers.next().unwrap_or(3));
-    println!(
-        "{:8} {:>7} {:>8} {:>9} {:>9} {:>7} {:>6}",
-        "way", "pps", "us/pkt", "p50 us", "p99 us", "wakes", "lost"
-    );
-    for streams in STREAMS {
-        let mut all: Vec<Vec<Figures>> = vec![Vec::new(); WAYS.len()];
-        for _ in 0..rounds {
-            for (way, figures) in WAYS.iter().zip(&mut all) {
-                figures.push(round(*way, streams, Duration::from_secs(seconds)));
+    let time = Duration::from_secs(seconds);
+    println!("              pps  way        us/packet   p50 us   p99 us    lost");
+    for (what, round) in [("bare", bare as fn(_, _, _) -> _), ("relay", whole)] {
+        for calls in CALLS {
+            let mut all = WAYS.map(|_| Vec::new());
+            for _ in 0..rounds {
+                for (way, figures) in WAYS.into_iter().zip(&mut all) {
+                    figures.push(round(way, calls, time));
+                }
+            }
+            for (way, figures) in WAYS.into_iter().zip(&all) {
+                print(what, calls, way, figures);
             }
         }
-        for (way, figures) in WAYS.iter().zip(&all) {
-            let of = |pick: fn(&Figures) -> f64| median(figures.iter().map(pick).collect());
-            println!(
-                "{:8} {:7} {:8.2} {:9.0} {:9.0} {:7.2} {:6.3}",
-                way.as_str(),
-                streams * RATE,
-                of(|f| f.price),
-                of(|f| f.median),
-                of(|f| f.p99),
-                of(|f| f.wakes),
-                of(|f| f.lost)
-            );
-        }
     }
 }
 
-const WAYS: [IoMethod; 2] = [IoMethod::Sockets, IoMethod::Xdp];
-
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
-}
-
-/// One way under one load.
-fn round(way: IoMethod, streams: usize, time: Duration) -> Figures {
-    let (sender, figures) = std::sync::mpsc::channel();
-    // Two ports of a pair, of which one is used, for each stream in and its way out.
-    let ports = FIRST..=FIRST + 4 * streams as u16 - 1;
-    apart_on(way, 1, ports, move |scene| sender.send(play(scene, streams, time)).unwrap());
-    figures.recv().unwrap()
-}
-
-fn play(scene: &mut Scene, streams: usize, time: Duration) -> Figures {
-    let (near_core, far_core) = (1, 0);
-    pin(near_core);
-    let (talking, hearing) = (scene.far_socket(false), scene.far_socket(false));
-    let (to, hearer) = (talking.local_addr().unwrap(), hearing.local_addr().unwrap());
-    let ins: Vec<SocketAddr> = (0..streams).map(|n| scene.bind(false, 4 * n as u16)).collect();
-    let outs: Vec<SocketAddr> = (0..streams).map(|n| scene.bind(false, 4 * n as u16 + 2)).collect();
-    scene.meet(&talking, ins[0]);
-    scene.meet(&hearing, outs[0]);
-    assert_eq!(to.ip(), hearer.ip());
-    let (stop, sent) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
-    let begun = Instant::now();
-    let talker = std::thread::spawn({
-        let (stop, sent) = (Arc::clone(&stop), Arc::clone(&sent));
-        move || {
-            pin(far_core);
-            talk(&talking, &ins, begun, &stop, &sent);
-        }
-    });
-    let listener = std::thread::spawn({
-        let stop = Arc::clone(&stop);
-        move || {
-            pin(far_core);
-            listen(&hearing, begun, &stop)
-        }
-    });
-    forward(scene, hearer, begun + Duration::from_millis(500));
-    let (cpu, count, sent_before) =
-        (thread_time(), scene.io.counts(), sent.load(Ordering::Relaxed));
-    forward(scene, hearer, begun + Duration::from_millis(500) + time);
-    let (cpu, after) = (thread_time() - cpu, scene.io.counts());
-    let sent = sent.load(Ordering::Relaxed) - sent_before;
-    stop.store(true, Ordering::Relaxed);
-    talker.join().unwrap();
-    let mut delays = listener.join().unwrap();
-    delays.sort_unstable();
-    let came = after.received_by_ring + after.received_by_socket
-        - count.received_by_ring
-        - count.received_by_socket;
-    let at = |share: f64| {
-        delays.get((delays.len() as f64 * share) as usize).map_or(0.0, |ns| *ns as f64 / 1e3)
+fn print(what: &str, calls: usize, way: IoMethod, figures: &[Figures]) {
+    let of = |pick: fn(&Figures) -> f64| {
+        let mut values: Vec<f64> = figures.iter().map(pick).collect();
+        values.sort_by(f64::total_cmp);
+        values[values.len() / 2]
     };
-    Figures {
-        price: cpu.as_secs_f64() * 1e6 / came as f64,
-        median: at(0.5),
-        p99: at(0.99),
-        wakes: (after.wakes - count.wakes) as f64 / came as f64,
-        lost: 1.0 - came as f64 / sent as f64,
-    }
+    let (price, median, p99) = (of(|one| one.price), of(|one| one.median), of(|one| one.p99));
+    let (pps, lost) = (2 * calls * RATE, of(|one| one.lost));
+    println!("{what:8} {pps:8}  {:8} {price:11.2} {median:8.0} {p99:8.0} {lost:7.3}", way.as_str());
+}
+
+fn ports(calls: usize) -> RangeInclusive<u16> {
+    FIRST..=FIRST + 4 * calls as u16 - 1
 }
 
 /// The worker's loop without a switchboard.
-fn forward(scene: &mut Scene, to: SocketAddr, end: Instant) {
+fn bare(way: IoMethod, calls: usize, time: Duration) -> Figures {
+    let (sender, figures) = std::sync::mpsc::channel();
+    apart_on(way, 1, ports(calls), move |scene| {
+        pin_to(NEAR_CORE);
+        let ends = [scene.far_socket(false), scene.far_socket(false)];
+        let peers = ends.each_ref().map(|end| end.local_addr().unwrap());
+        let streams = (0..2 * calls).map(|n| scene.bind(false, 2 * n as u16)).collect();
+        let load = Load::start(ends, streams);
+        forward(scene, peers, Instant::now() + WARM_UP);
+        let (before, sent) = (thread_time(), load.count());
+        forward(scene, peers, Instant::now() + time);
+        sender.send(load.stop(thread_time() - before, sent)).unwrap();
+    });
+    figures.recv().unwrap()
+}
+
+fn forward(scene: &mut Scene, peers: [SocketAddr; 2], end: Instant) {
     let mut buffer = [0; 2048];
     while Instant::now() < end {
         scene.io.wait(Some(Duration::from_millis(5))).unwrap();
-        for _ in 0..relay::switchboard::limits::PACKETS_PER_TURN {
+        for _ in 0..PACKETS_PER_TURN {
             let Some(received) = scene.io.receive(&mut buffer) else { break };
+            // The other leg of the call.
+            let other = ((received.port.0 - FIRST) ^ 2) + FIRST;
             buffer[2..4].copy_from_slice(&received.port.0.to_be_bytes());
-            scene.io.send(LocalPort(received.port.0 + 2), to, &buffer[..received.len]);
+            let to = peers[usize::from(other / 2 % 2)];
+            scene.io.send(LocalPort(other), to, &buffer[..received.len]);
         }
         scene.io.flush();
     }
 }
 
-/// Sends each stream's packets, spread over a packet time.
+/// A relay with one worker.
+fn whole(way: IoMethod, calls: usize, time: Duration) -> Figures {
+    let (sender, figures) = std::sync::mpsc::channel();
+    in_namespaces(move |names| {
+        let ends = [names.far_socket(false), names.far_socket(false)];
+        let started = relay::start(&config(way, ports(calls))).unwrap();
+        let streams =
+            open_calls(&started, calls, ends.each_ref().map(|end| end.local_addr().unwrap()));
+        let load = Load::start(ends, streams);
+        std::thread::sleep(WARM_UP);
+        let (before, sent) = (worker_time(), load.count());
+        std::thread::sleep(time);
+        sender.send(load.stop(worker_time() - before, sent)).unwrap();
+        let Started { relay, threads, .. } = started;
+        drop(relay);
+        threads.join();
+    });
+    figures.recv().unwrap()
+}
+
+fn config(io: IoMethod, ports: RangeInclusive<u16>) -> RelayConfig {
+    RelayConfig {
+        media_v4: Some(NEAR[0].parse().unwrap()),
+        media_v6: None,
+        ports,
+        workers: 1,
+        pin: false,
+        io,
+        io_interfaces: Vec::new(),
+        media_timeout: Duration::from_secs(60),
+        recordings: None,
+        seed: [7; 32],
+        unix_time: Duration::from_secs(1_800_000_000),
+    }
+}
+
+/// Opens calls; where their callers' and their engines' packets go to.
+fn open_calls(started: &Started, calls: usize, peers: [SocketAddr; 2]) -> Vec<SocketAddr> {
+    let opened = (0..calls).map(|number| {
+        let [caller, engine] = peers.map(leg);
+        let call = CallId(number as u128 + 1);
+        let request = CallRequest { call, caller, engine, armed: None, record: false };
+        wait_for(started.relay.open_call(request)).unwrap()
+    });
+    opened.flat_map(|call| [call.caller.rtp, call.engine.rtp]).collect()
+}
+
+fn leg(remote: SocketAddr) -> LegMedia {
+    LegMedia {
+        remote_rtp: remote,
+        remote_rtcp: remote,
+        rtcp_mux: true,
+        law: Law::Mu,
+        payload_type: 0,
+        telephone_event: None,
+        redundancy: None,
+        wants_events: false,
+        ptime: PACKET_TIME,
+        they_send: true,
+        they_receive: true,
+        srtp: None,
+        source: SourceRule::Signalled,
+    }
+}
+
+fn wait_for<T>(future: impl Future<Output = T>) -> T {
+    let (mut future, mut context) = (pin!(future), Context::from_waker(Waker::noop()));
+    loop {
+        if let Poll::Ready(value) = future.as_mut().poll(&mut context) {
+            return value;
+        }
+        std::thread::sleep(Duration::from_micros(100));
+    }
+}
+
+/// Both peers of all calls: one socket sends to all callers' ports, one to all engines'.
+struct Load {
+    stopped: Arc<AtomicBool>,
+    sent: Arc<AtomicU64>,
+    came: Arc<AtomicU64>,
+    talker: JoinHandle<()>,
+    listener: JoinHandle<Vec<u64>>,
+}
+
+impl Load {
+    fn start(ends: [UdpSocket; 2], streams: Vec<SocketAddr>) -> Load {
+        let (stopped, sent, came): (Arc<AtomicBool>, Arc<AtomicU64>, Arc<AtomicU64>) =
+            Default::default();
+        let hearing = ends[1].try_clone().unwrap();
+        let begun = Instant::now();
+        let talker = std::thread::spawn({
+            let (stopped, sent) = (Arc::clone(&stopped), Arc::clone(&sent));
+            move || talk(&ends, &streams, begun, &stopped, &sent)
+        });
+        let listener = std::thread::spawn({
+            let (stopped, came) = (Arc::clone(&stopped), Arc::clone(&came));
+            move || listen(&hearing, begun, &stopped, &came)
+        });
+        Load { stopped, sent, came, talker, listener }
+    }
+
+    /// Packets sent so far, and those that came to the one who listens.
+    fn count(&self) -> (u64, u64) {
+        (self.sent.load(Ordering::Relaxed), self.came.load(Ordering::Relaxed))
+    }
+
+    fn stop(self, cpu: Duration, (sent, came): (u64, u64)) -> Figures {
+        let (all_sent, all_came) = self.count();
+        let (sent, came) = ((all_sent - sent) as f64, (all_came - came) as f64);
+        self.stopped.store(true, Ordering::Relaxed);
+        self.talker.join().unwrap();
+        let mut delays = self.listener.join().unwrap();
+        // Those of the beginning, when the ways were not known, are left out.
+        let mut delays = delays.split_off(delays.len() / 3);
+        delays.sort_unstable();
+        let at = |share: f64| delays.get((delays.len() as f64 * share) as usize).copied();
+        Figures {
+            price: cpu.as_secs_f64() * 1e6 / sent,
+            median: at(0.5).unwrap_or_default() as f64 / 1e3,
+            p99: at(0.99).unwrap_or_default() as f64 / 1e3,
+            lost: 1.0 - 2.0 * came / sent,
+        }
+    }
+}
+
+/// Sends each stream's packets, spread over a packet time: callers' and engines' in turn.
 fn talk(
-    socket: &UdpSocket,
-    to: &[SocketAddr],
+    ends: &[UdpSocket; 2],
+    streams: &[SocketAddr],
     begun: Instant,
-    stop: &AtomicBool,
+    stopped: &AtomicBool,
     sent: &AtomicU64,
 ) {
-    let slice = Duration::from_millis(20) / SLICES as u32;
-    let (mut due, mut packet) = (Instant::now(), [0x80; PACKET]);
-    while !stop.load(Ordering::Relaxed) {
-        for part in to.chunks(to.len().div_ceil(SLICES)) {
-            for address in part {
+    pin_to(FAR_CORE);
+    let (mut due, mut packet, mut sequence) = (Instant::now(), [0x80; PACKET], 0_u16);
+    while !stopped.load(Ordering::Relaxed) {
+        sequence = sequence.wrapping_add(1);
+        let timestamp = u32::from(sequence) * 160;
+        let header = Header { marker: false, payload_type: 0, sequence, timestamp, ssrc: 7 };
+        header.write(packet.first_chunk_mut().unwrap());
+        for part in streams.chunks((streams.len() / SLICES).next_multiple_of(2)) {
+            for (place, address) in part.iter().enumerate() {
                 let stamp = begun.elapsed().as_nanos() as u64;
                 packet[12..20].copy_from_slice(&stamp.to_ne_bytes());
-                if socket.send_to(&packet, address).is_ok() {
-                    sent.fetch_add(1, Ordering::Relaxed);
-                }
+                ends[place % 2].send_to(&packet, address).unwrap();
             }
-            due += slice;
+            sent.fetch_add(part.len() as u64, Ordering::Relaxed);
+            due += PACKET_TIME / SLICES as u32;
             std::thread::sleep(due.saturating_duration_since(Instant::now()));
         }
     }
 }
 
 /// Delays of what comes, in nanoseconds.
-fn listen(socket: &UdpSocket, begun: Instant, stop: &AtomicBool) -> Vec<u64> {
-    socket.set_read_timeout(Some(Duration::from_millis(20))).unwrap();
+fn listen(socket: &UdpSocket, begun: Instant, stopped: &AtomicBool, came: &AtomicU64) -> Vec<u64> {
+    pin_to(FAR_CORE);
+    socket.set_read_timeout(Some(PACKET_TIME)).unwrap();
     let (mut delays, mut buffer) = (Vec::with_capacity(1 << 20), [0; 2048]);
-    while !stop.load(Ordering::Relaxed) {
+    while !stopped.load(Ordering::Relaxed) {
         if let Ok((PACKET, _)) = socket.recv_from(&mut buffer) {
             let sent = u64::from_ne_bytes(*buffer[12..].first_chunk().unwrap());
-            delays.push(begun.elapsed().as_nanos() as u64 - sent);
+            delays.push((begun.elapsed().as_nanos() as u64).saturating_sub(sent));
+            came.fetch_add(1, Ordering::Relaxed);
         }
     }
     delays
 }
 
 fn thread_time() -> Duration {
-    let time = clock_gettime(ClockId::ThreadCPUTime);
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
     Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
 }
 
-fn pin(core: usize) {
+/// Processor time of the thread `media-0`: the first figure of its `schedstat`, in nanoseconds.
+fn worker_time() -> Duration {
+    let threads =
+        std::fs::read_dir("/proc/self/task").unwrap().map(|thread| thread.unwrap().path());
+    let is_worker = |thread: &std::path::PathBuf| {
+        std::fs::read_to_string(thread.join("comm")).is_ok_and(|name| name.trim() == "media-0")
+    };
+    let worker = { threads }.find(is_worker).unwrap();
+    let told = std::fs::read_to_string(worker.join("schedstat")).unwrap();
+    Duration::from_nanos(told.split_whitespace().next().unwrap().parse().unwrap())
+}
+
+fn pin_to(core: usize) {
     let mut set = rustix::thread::CpuSet::new();
     set.set(core);
     // On a machine with one core all is on it.

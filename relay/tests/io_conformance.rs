@@ -8,7 +8,7 @@ mod io_rig;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::time::Duration;
 
-use io_rig::{FAR, NEAR, PORTS, Scene, apart, payload, port, spoof};
+use io_rig::{FAR, NEAR, PORTS, Scene, apart, payload, port, rings_hold, spoof};
 use relay::io::{IoMethod, MediaIo};
 use relay::switchboard::limits::MAX_DATAGRAM;
 
@@ -55,6 +55,7 @@ by_every_way!(
     a_tagged_frame_is_not_taken,
     a_link_that_was_down_carries_again,
     a_neighbour_that_moved_is_followed,
+    a_link_that_is_gone_harms_nobody,
 );
 
 fn datagrams_come_whole_and_in_order(scene: &mut Scene) {
@@ -235,6 +236,22 @@ fn a_link_that_was_down_carries_again(scene: &mut Scene) {
     scene.meet(&far, ours);
 }
 
+fn a_link_that_is_gone_harms_nobody(scene: &mut Scene) {
+    let (far, ours) = (scene.far_socket(false), scene.bind(false, 0));
+    scene.meet(&far, ours);
+    scene.ip_near("link delete near");
+    let before = scene.io.counts().wakes;
+    for number in 0..10 {
+        scene.send(ours.port(), far.local_addr().unwrap(), &payload(number, 172));
+    }
+    assert_eq!(scene.receive_for(Duration::from_millis(200)), None);
+    let wakes = scene.io.counts().wakes - before;
+    // Ten by hand, ten by the rig's own limit of 20 ms a wait.
+    assert!(wakes < 60, "it sleeps, and is not woken by an error for ever: {wakes}");
+    let again = scene.try_bind(false, 4);
+    assert!(again.is_err(), "the address is gone too");
+}
+
 fn a_neighbour_that_moved_is_followed(scene: &mut Scene) {
     let (far, ours) = (scene.far_socket(false), scene.bind(false, 0));
     scene.meet(&far, ours);
@@ -275,6 +292,36 @@ fn two_workers(scene: &mut Scene) {
     for worker in 0..2 {
         assert_eq!(scene.next(worker, Duration::from_millis(20)), None, "nothing comes twice");
     }
+}
+
+#[test]
+#[ignore = "needs root"]
+fn frames_of_xdp_are_wiped() {
+    apart(IoMethod::Xdp, 1, frames_are_wiped);
+}
+
+#[test]
+#[ignore = "needs root"]
+fn frames_of_packet_are_wiped() {
+    apart(IoMethod::Packet, 1, frames_are_wiped);
+}
+
+/// What was received and what was sent is in no ring afterwards; while it waits there it is found.
+fn frames_are_wiped(scene: &mut Scene) {
+    let (far, ours) = (scene.far_socket(false), scene.bind(false, 0));
+    scene.meet(&far, ours);
+    let heard: Vec<u8> = (0..172).map(|at| (at * 29 + 3) as u8).collect();
+    far.send_to(&heard, ours).unwrap();
+    assert!((0..100).any(|_| rings_hold(&heard)), "it waits in a ring");
+    assert_eq!(scene.receive(ours.port()).unwrap().1, heard);
+    assert!(!rings_hold(&heard));
+    let said: Vec<u8> = (0..172).map(|at| (at * 31 + 5) as u8).collect();
+    let before = scene.io.counts().sent_by_ring;
+    assert!(scene.send(ours.port(), far.local_addr().unwrap(), &said));
+    assert_eq!(scene.io.counts().sent_by_ring, before + 1);
+    assert_eq!(Scene::far_receive(&far).unwrap().1, said);
+    scene.io.flush();
+    assert!(!rings_hold(&said));
 }
 
 /// What can't be had is an error that says why, and leaves nothing on the link.

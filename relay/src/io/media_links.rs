@@ -7,7 +7,7 @@ use super::ways::IoWish;
 use crate::wire::netlink::Link;
 
 /// Most links of one relay: one for each family, loopback, and a spare.
-const MAX_LINKS: usize = 4;
+pub(super) const MAX_LINKS: usize = 4;
 
 /// The links, or why there are none for rings, in one line.
 pub(super) fn find_links(wish: &IoWish) -> Result<Vec<Link>, String> {

@@ -33,6 +33,8 @@ struct Resolver {
     clock: Clock,
     /// Where routes lead and what is there: many peers are behind one router.
     neighbours: HashMap<(u32, IpAddr), Known>,
+    /// Until something is said of links.
+    links: HashMap<u32, Link>,
     /// What the kernel would take from itself over loopback.
     loopback: LoopbackRules,
 }
@@ -88,6 +90,7 @@ pub(super) fn start(clock: Clock) -> io::Result<(Neighbourhood, JoinHandle<()>)>
         waker,
         clock,
         neighbours: HashMap::new(),
+        links: HashMap::new(),
         loopback: LoopbackRules::read(),
     };
     let thread = std::thread::Builder::new().name("neighbours".into()).spawn(|| resolver.run())?;
@@ -127,21 +130,22 @@ impl Resolver {
 
     /// Takes the kernel's news into account.
     fn hear(&mut self) {
-        let Resolver { news, neighbours, answers, .. } = self;
-        let mut is_all_void = false;
+        let Resolver { news, neighbours, links, answers, .. } = self;
+        let (mut is_void, mut is_doubtful) = (false, false);
         let heard = news.read(|message| match message {
             Message::Neighbour(neighbour) => renew(neighbours, answers, &neighbour, neighbour.mac),
             Message::NeighbourGone(neighbour) => renew(neighbours, answers, &neighbour, None),
-            Message::Link(_)
-            | Message::LinkGone(_)
-            | Message::Address(..)
-            | Message::Route(_)
-            | Message::Other => is_all_void = true,
+            Message::Link(_) | Message::LinkGone(_) => is_void = true,
+            // Routes of a busy router change all the time, and few of those changes matter here.
+            Message::Route(_) | Message::Address(..) | Message::Other => is_doubtful = true,
             Message::End | Message::Nothing => {}
         });
-        if is_all_void || heard.is_err() {
+        if is_void || heard.is_err() {
             neighbours.clear();
+            links.clear();
             answers.forget(|_| true);
+        } else if is_doubtful {
+            answers.doubt(self.clock.now());
         }
     }
 
@@ -178,10 +182,14 @@ impl Resolver {
 
     /// Frames to `to` on a link, if it is one for frames.
     fn hop_on(&mut self, link: u32, mtu: Option<u32>, to: [u8; 6]) -> io::Result<Option<Hop>> {
-        let link = self.tables.link(link)?.filter(|link| link.is_up && link.is_ethernet);
+        if !self.links.contains_key(&link) {
+            let Some(found) = self.tables.link(link)? else { return Ok(None) };
+            self.links.insert(link, found);
+        }
+        let link = self.links.get(&link).filter(|link| link.is_up && link.is_ethernet);
         Ok(link.map(|Link { index, mac: from, mtu: most, .. }| {
-            let mtu = mtu.filter(|mtu| *mtu > 0).unwrap_or(most).min(most) as usize;
-            Hop { link: index, macs: Macs { from, to }, mtu }
+            let mtu = mtu.filter(|mtu| *mtu > 0).unwrap_or(*most).min(*most) as usize;
+            Hop { link: *index, macs: Macs { from: *from, to }, mtu }
         }))
     }
 

@@ -15,6 +15,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use super::clock::Clock;
 use super::frame_socket::{FrameSocket, Steering};
 use super::media_io::{IoCounts, MediaIo, Received};
+use super::media_links::MAX_LINKS;
 use super::neighbourhood::{FRESH, Hop, Neighbourhood, Path, Way};
 use super::pace::{Pace, Wait};
 use super::resolver;
@@ -42,6 +43,9 @@ pub(super) struct LinkRings<Socket> {
 pub struct Rings<Socket, Steer> {
     kernel: Sockets,
     links: Vec<LinkRings<Socket>>,
+    /// How many rings there are on all links.
+    rings: usize,
+    turn: Turn,
     steering: Steer,
     /// The queue to send by: workers spread over them.
     queue: usize,
@@ -128,7 +132,9 @@ impl<Socket: FrameSocket, Steer: Steering> Rings<Socket, Steer> {
         let now = clock.now();
         Ok(Rings {
             kernel: Sockets::new(ports)?,
+            rings: links.iter().map(|link| link.sockets.len()).sum(),
             links,
+            turn: Turn::default(),
             steering,
             queue: worker,
             age: neighbourhood.age(),
@@ -178,28 +184,39 @@ impl<Socket: FrameSocket, Steer: Steering> Rings<Socket, Steer> {
         Ok(())
     }
 
-    /// The next datagram of ours out of the rings.
+    /// The next datagram of ours out of the rings. A ring gives its place to the next after some
+    /// frames, so that a flood on one starves no other.
     fn receive_frame(&mut self, buffer: &mut [u8]) -> Option<Received> {
-        let Rings { links, ports, budget, pace, counts, .. } = self;
-        for LinkRings { is_loopback, sockets, .. } in links {
-            for socket in sockets {
-                while *budget > 0 {
-                    let read = socket.receive(|frame, checksum| {
-                        let datagram = udp::read(frame, checksum)?;
-                        accept(ports, *is_loopback, frame, &datagram, buffer)
-                    });
-                    let Some(read) = read else { break };
-                    *budget -= 1;
-                    pace.count();
-                    if read.is_some() {
-                        counts.received_by_ring += 1;
-                        return read;
-                    }
-                    counts.unreadable += 1;
-                }
+        let mut empty = 0;
+        while self.budget > 0 && empty < self.rings {
+            let Rings { links, ports, turn, .. } = self;
+            let (is_loopback, socket) = nth_socket(links, turn.ring)?;
+            let read = socket.receive(|frame, checksum| {
+                let datagram = udp::read(frame, checksum)?;
+                accept(ports, is_loopback, frame, &datagram, buffer)
+            });
+            let Some(read) = read else {
+                empty += 1;
+                self.turn.pass(self.rings);
+                continue;
+            };
+            empty = 0;
+            self.turn.count(self.rings);
+            self.budget -= 1;
+            self.pace.count();
+            if read.is_some() {
+                self.counts.received_by_ring += 1;
+                return read;
             }
+            self.counts.unreadable += 1;
         }
         None
+    }
+
+    fn receive_by_socket(&mut self, buffer: &mut [u8]) -> Option<Received> {
+        let received = self.kernel.receive(buffer);
+        self.counts.received_by_socket += u64::from(received.is_some());
+        received
     }
 
     /// Sends a frame, if that is a way to the peer and there is room.
@@ -209,10 +226,13 @@ impl<Socket: FrameSocket, Steer: Steering> Rings<Socket, Steer> {
         let holds = |peer: &Peer| peer.to == to && peer.age == age && now < peer.until;
         if !bound.peer.as_ref().is_some_and(holds) {
             let path = Path { from: bound.address, to: to.ip() };
-            let way = self.neighbourhood.way(now, path);
+            let Some(known) = self.neighbourhood.way(now, path) else { return false };
             let from = SocketAddr::new(bound.address, port.0);
-            let frames = frames_on(&self.links, way, from, to);
+            let frames = frames_on(&self.links, known.way, from, to);
             bound.peer = Some(Peer { to, frames, age, until: now + FRESH });
+            if known.is_stale {
+                return false;
+            }
         }
         let Some(Peer { frames: Some(frames), .. }) = &bound.peer else { return false };
         if frames.envelope.packet_length(datagram.len()) > frames.mtu {
@@ -223,6 +243,47 @@ impl<Socket: FrameSocket, Steer: Steering> Rings<Socket, Steer> {
         let length = frames.envelope.frame_length(datagram.len());
         sockets[queue].send(length, |frame| frames.envelope.write(frame, datagram))
     }
+}
+
+/// Whose turn it is to be read.
+#[derive(Default)]
+struct Turn {
+    /// Which ring, counted over all links.
+    ring: usize,
+    /// Frames that it has given since it was its turn.
+    frames: usize,
+    /// Sockets were asked before rings the last time.
+    was_socket_first: bool,
+}
+
+impl Turn {
+    /// Frames of one ring in a row.
+    const MOST: usize = 16;
+
+    fn pass(&mut self, rings: usize) {
+        (self.ring, self.frames) = ((self.ring + 1) % rings, 0);
+    }
+
+    fn count(&mut self, rings: usize) {
+        self.frames += 1;
+        if self.frames == Turn::MOST {
+            self.pass(rings);
+        }
+    }
+}
+
+/// A ring by its number over all links, and whether its link is loopback.
+fn nth_socket<Socket>(
+    links: &mut [LinkRings<Socket>],
+    mut number: usize,
+) -> Option<(bool, &mut Socket)> {
+    for LinkRings { is_loopback, sockets, .. } in links {
+        if number < sockets.len() {
+            return Some((*is_loopback, &mut sockets[number]));
+        }
+        number -= sockets.len();
+    }
+    None
 }
 
 /// The rings of all workers, and the thread that finds their peers.
@@ -246,8 +307,8 @@ pub(super) fn assemble<Socket: FrameSocket, Steer: Steering>(
     Ok((workers.map_err(|error| error.to_string())?, thread))
 }
 
-/// Most descriptors a worker waits for: two links of [`packet_ring::MAX_QUEUES`] queues and more.
-const MAX_WATCHED: usize = 4 * packet_ring::MAX_QUEUES as usize + 1;
+/// Most descriptors a worker waits for: the rings, and its sockets together.
+const MAX_WATCHED: usize = MAX_LINKS * packet_ring::MAX_QUEUES as usize + 1;
 
 /// Copies a datagram out, if it is for a port of ours and may have come by this link.
 fn accept(
@@ -321,12 +382,13 @@ impl<Socket: FrameSocket, Steer: Steering> MediaIo for Rings<Socket, Steer> {
     }
 
     fn receive(&mut self, buffer: &mut [u8]) -> Option<Received> {
-        let received = self.kernel.receive(buffer);
-        if received.is_some() {
-            self.counts.received_by_socket += 1;
-            return received;
+        // Neither can keep the other waiting: each is first every other time.
+        self.turn.was_socket_first = !self.turn.was_socket_first;
+        if self.turn.was_socket_first {
+            self.receive_by_socket(buffer).or_else(|| self.receive_frame(buffer))
+        } else {
+            self.receive_frame(buffer).or_else(|| self.receive_by_socket(buffer))
         }
-        self.receive_frame(buffer)
     }
 
     fn send(&mut self, port: LocalPort, to: SocketAddr, datagram: &[u8]) -> bool {

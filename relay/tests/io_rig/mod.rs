@@ -8,6 +8,7 @@ use std::io;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::ops::RangeInclusive;
 use std::os::fd::AsFd;
+use std::os::unix::fs::FileExt;
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread::JoinHandle;
@@ -102,12 +103,19 @@ pub fn apart_on(
     ports: RangeInclusive<u16>,
     play: impl FnOnce(&mut Scene) + Send + 'static,
 ) {
-    let played = std::thread::spawn(move || {
-        let names = Namespaces::make();
-        enter(&names.near);
+    in_namespaces(move |names| {
         let mut scene = Scene::open(method, workers, ports, names);
         play(&mut scene);
         scene.close();
+    });
+}
+
+/// Runs `play` on a thread in the near namespace.
+pub fn in_namespaces(play: impl FnOnce(Namespaces) + Send + 'static) {
+    let played = std::thread::spawn(move || {
+        let names = Namespaces::make();
+        enter(&names.near);
+        play(names);
     });
     if let Err(panic) = played.join() {
         std::panic::resume_unwind(panic);
@@ -127,9 +135,16 @@ impl Scene {
     }
 
     fn close(self) {
+        let links = || ip(&format!("-n {} link show", self.names.near));
+        assert_eq!(links().contains("xdp"), self.method == IoMethod::Xdp);
         drop((self.io, self.others));
         if let Some(resolver) = self.resolver {
             resolver.join().unwrap();
+        }
+        // A child of another test has all descriptors until it runs its program.
+        let end = now() + PATIENCE;
+        while links().contains("xdp") {
+            assert!(now() < end, "no program is left behind");
         }
     }
 
@@ -140,9 +155,7 @@ impl Scene {
 
     /// A peer's socket.
     pub fn far_socket(&self, v6: bool) -> UdpSocket {
-        let socket = self.names.in_far(move || UdpSocket::bind((FAR[usize::from(v6)], 0)).unwrap());
-        socket.set_read_timeout(Some(PATIENCE)).unwrap();
-        socket
+        self.names.far_socket(v6)
     }
 
     /// Binds a pair of ports of the first worker.
@@ -274,6 +287,30 @@ impl Scene {
     }
 }
 
+/// Whether the memory that rings share with the kernel holds `octets` somewhere. Told from other
+/// memory by its length, which no heap, stack or library has.
+pub fn rings_hold(octets: &[u8]) -> bool {
+    // Of one ring, or of several that lie side by side.
+    const UNIT: u64 = 8 << 20;
+    let maps = std::fs::read_to_string("/proc/thread-self/maps").unwrap();
+    let memory = std::fs::File::open("/proc/thread-self/mem").unwrap();
+    let ranges = maps.lines().filter(|line| line.contains(" rw")).map(|line| {
+        let (start, end) = line.split(' ').next().unwrap().split_once('-').unwrap();
+        [start, end].map(|text| u64::from_str_radix(text, 16).unwrap())
+    });
+    let rings: Vec<_> = ranges.filter(|[start, end]| (end - start).is_multiple_of(UNIT)).collect();
+    assert!(!rings.is_empty(), "there are rings to be searched");
+    rings.into_iter().any(|[start, end]| {
+        let mut held = vec![0; (end - start) as usize];
+        // Another test's may be gone meanwhile.
+        memory.read_exact_at(&mut held, start).is_ok() && has(&held, octets)
+    })
+}
+
+fn has(held: &[u8], octets: &[u8]) -> bool {
+    held.windows(octets.len()).any(|window| window == octets)
+}
+
 /// Opens the relay's end in the namespace that this thread is in.
 fn open(
     method: IoMethod,
@@ -301,7 +338,7 @@ fn open(
 }
 
 /// Two namespaces, gone when dropped.
-struct Namespaces {
+pub struct Namespaces {
     near: String,
     far: String,
 }
@@ -324,6 +361,13 @@ impl Namespaces {
             ip(&format!("-n {name} link set {link} up"));
         }
         names
+    }
+
+    /// A peer's socket.
+    pub fn far_socket(&self, v6: bool) -> UdpSocket {
+        let socket = self.in_far(move || UdpSocket::bind((FAR[usize::from(v6)], 0)).unwrap());
+        socket.set_read_timeout(Some(PATIENCE)).unwrap();
+        socket
     }
 
     fn in_far<T: Send>(&self, act: impl FnOnce() -> T + Send) -> T {
