@@ -8,10 +8,11 @@ pub(super) const TICK: Duration = Duration::from_micros(500);
 
 /// Time over which the load is judged.
 const WINDOW: Duration = Duration::from_millis(10);
-/// Packets in a window above which a worker waits for ticks: two a tick and more.
-const BUSY: u32 = 40;
-/// Packets in a window below which it serves at once again: less than one a tick.
-const IDLE: u32 = 20;
+/// Packets in a window above which a worker waits for ticks: four a tick and more. Below it there is
+/// processor time enough to serve each packet when it comes.
+const BUSY: u32 = 80;
+/// Packets in a window below which it serves at once again: less than two a tick.
+const IDLE: u32 = 40;
 
 /// How a worker is to wait.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -93,9 +94,9 @@ mod tests {
         let mut now = Instant::now();
         let mut pace = Pace::new(now);
         assert_eq!(play(&mut pace, &mut now, 0), Wait::Packet);
-        assert_eq!(play(&mut pace, &mut now, 1), Wait::Packet);
-        assert!(matches!(play(&mut pace, &mut now, 3), Wait::Tick(_)));
-        assert!(matches!(play(&mut pace, &mut now, 1), Wait::Tick(_)), "between the two it stays");
+        assert_eq!(play(&mut pace, &mut now, 3), Wait::Packet);
+        assert!(matches!(play(&mut pace, &mut now, 5), Wait::Tick(_)));
+        assert!(matches!(play(&mut pace, &mut now, 3), Wait::Tick(_)), "between the two it stays");
         assert_eq!(play(&mut pace, &mut now, 0), Wait::Packet);
     }
 
@@ -103,7 +104,7 @@ mod tests {
     fn ticks_keep_their_distance_and_late_ones_are_counted() {
         let mut now = Instant::now();
         let mut pace = Pace::new(now);
-        play(&mut pace, &mut now, 3);
+        play(&mut pace, &mut now, 5);
         let mut wait_of = |now| match pace.plan(now) {
             Wait::Tick(left) => left,
             Wait::Packet => panic!("under load"),
