@@ -160,16 +160,18 @@ impl<Socket: FrameSocket, Steer: Steering> Rings<Socket, Steer> {
         self.links.iter_mut().flat_map(|link| &mut link.sockets).any(Socket::has_received)
     }
 
-    /// Sleeps until a ring, a socket or the waker has something.
-    fn wait_for_any(&mut self, timeout: Option<Duration>) -> io::Result<()> {
+    /// Sleeps until a socket or the waker has something, or a ring, if those count. By a poll, whose
+    /// limit is precise: an epoll's may be rounded up to a millisecond, which is two ticks.
+    fn wait_for(&mut self, rings: WithRings, timeout: Option<Duration>) -> io::Result<()> {
         let timeout = timeout.map(|span| Timespec {
             tv_sec: span.as_secs() as i64,
             tv_nsec: span.subsec_nanos().into(),
         });
         let mut watched = arrayvec::ArrayVec::<PollFd<'_>, MAX_WATCHED>::new();
         watched.push(PollFd::from_borrowed_fd(self.kernel.readiness(), PollFlags::IN));
-        for socket in self.links.iter().flat_map(|link| &link.sockets) {
-            watched.push(PollFd::new(socket, PollFlags::IN));
+        if rings == WithRings::Yes {
+            let sockets = self.links.iter().flat_map(|link| &link.sockets);
+            watched.extend(sockets.map(|socket| PollFd::new(socket, PollFlags::IN)));
         }
         match poll(&mut watched, timeout.as_ref()) {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
@@ -181,7 +183,9 @@ impl<Socket: FrameSocket, Steer: Steering> Rings<Socket, Steer> {
                 socket.take_error();
             }
         }
-        Ok(())
+        let is_readable = !watched[0].revents().is_empty();
+        drop(watched);
+        if is_readable { self.kernel.wait(Some(Duration::ZERO)) } else { Ok(()) }
     }
 
     /// The next datagram of ours out of the rings. A ring gives its place to the next after some
@@ -243,6 +247,13 @@ impl<Socket: FrameSocket, Steer: Steering> Rings<Socket, Steer> {
         let length = frames.envelope.frame_length(datagram.len());
         sockets[queue].send(length, |frame| frames.envelope.write(frame, datagram))
     }
+}
+
+/// Whether a frame in a ring ends a wait.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum WithRings {
+    Yes,
+    No,
 }
 
 /// Whose turn it is to be read.
@@ -366,11 +377,8 @@ impl<Socket: FrameSocket, Steer: Steering> MediaIo for Rings<Socket, Steer> {
         } else {
             match self.pace.plan(now) {
                 // What falls due before the tick waits for it, as packets do.
-                Wait::Tick(left) => self.kernel.wait(Some(left))?,
-                Wait::Packet => {
-                    self.wait_for_any(timeout)?;
-                    self.kernel.wait(Some(Duration::ZERO))?;
-                }
+                Wait::Tick(left) => self.wait_for(WithRings::No, Some(left))?,
+                Wait::Packet => self.wait_for(WithRings::Yes, timeout)?,
             }
         }
         self.counts.wakes += 1;
