@@ -11,8 +11,8 @@ const WINDOW: Duration = Duration::from_millis(10);
 /// Packets in a window above which a worker waits for ticks: four a tick and more. Below it there is
 /// processor time enough to serve each packet when it comes.
 const BUSY: u32 = 80;
-/// Packets in a window below which it serves at once again: less than two a tick.
-const IDLE: u32 = 40;
+/// Packets in a window below which it serves at once again: less than three a tick.
+const IDLE: u32 = 60;
 
 /// How a worker is to wait.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
