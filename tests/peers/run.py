@@ -4,6 +4,7 @@ usage: run.py peers|attacks|canary SOTTO SABOTAGED [NAME...]
 """
 
 import concurrent.futures
+import os
 import subprocess
 import sys
 import time
@@ -12,6 +13,7 @@ from pathlib import Path
 import attacks
 import baresip
 import checks
+import detach
 import flips
 import gstreamer
 import hunt
@@ -61,6 +63,7 @@ def table(binary, sabotaged):
                 "one stream across two flips, seen by tshark": lambda: sessions.cadence(binary),
                 "a flip takes less than 5 ms": lambda: flips.flip_latency(binary),
                 "50 sessions leak nothing": lambda: sessions.fifty_sessions(binary),
+                "50 sessions as frames leak nothing": frames(sessions.fifty_sessions, binary),
                 "control: 50 sessions without masking leak": lambda: sessions.control(sabotaged),
             },
         ),
@@ -69,6 +72,9 @@ def table(binary, sabotaged):
             {
                 "spray on a plain call": lambda: attacks.plain(binary),
                 "spray on an SRTP call": lambda: attacks.srtp(binary),
+                "spray on a plain call, as frames": frames(attacks.plain, binary),
+                "spray on an SRTP call, as frames": frames(attacks.srtp, binary),
+                "the XDP program goes with the process": frames(detach.ended, binary),
                 "control: the same spray on rtpengine": attacks.control,
             },
         ),
@@ -82,6 +88,16 @@ def table(binary, sabotaged):
             },
         ),
     }
+
+
+def frames(scenario, binary):
+    """A scenario whose relay takes media as frames (AF_XDP) instead of by sockets."""
+
+    def run():
+        os.environ["SOTTO_IO"] = "xdp"
+        scenario(binary)
+
+    return run
 
 
 def apart(arguments, name):

@@ -48,6 +48,8 @@ class Sotto:
         ]  # fmt: skip
         if broken:
             command += ["--break", "masking"]
+        if "SOTTO_IO" in os.environ:
+            command += ["--io", os.environ["SOTTO_IO"]]
         if settings:
             (state / "sotto.toml").write_text(settings)
             command += ["--config", str(state / "sotto.toml")]
@@ -65,6 +67,12 @@ class Sotto:
             self._process.kill()
             print(self.log()[-2000:])
             raise
+
+    def kill(self):
+        """Ends it as a crash would."""
+        self._process.kill()
+        self._process.wait()
+        self._state.cleanup()
 
     def __enter__(self):
         return self

@@ -68,6 +68,8 @@ pub(crate) struct Outcome {
     pub(crate) dropped: u64,
     /// Growth of the relay's memory for a call, in KiB.
     pub(crate) resident_kib: f64,
+    /// Growth of the relay's memory while it was counted, in KiB.
+    pub(crate) grown_kib: f64,
     /// Processor time of the relay to open a call, and to end it, in us.
     pub(crate) set_up_us: f64,
     /// See above.
@@ -86,7 +88,7 @@ impl Course {
             let counted = rig.count(terms.counted)?;
             let totals = rig.hush();
             let tear_down_us = rig.close_all()?;
-            let Counted { tally, cpu, core, span, dropped } = counted;
+            let Counted { tally, cpu, core, span, dropped, grown } = counted;
             let sent = tally.sent.max(1) as f64;
             Ok(Outcome {
                 cpu_us: cpu as f64 / sent / 1e3,
@@ -102,6 +104,7 @@ impl Course {
                 unsent: tally.unsent + tally.skipped,
                 dropped,
                 resident_kib: cost.resident / 1024.0,
+                grown_kib: grown as f64 / 1024.0,
                 set_up_us: cost.open,
                 tear_down_us,
             })
@@ -129,7 +132,8 @@ impl fmt::Display for Outcome {
         write!(
             f,
             "{:.2} us of the process and {:.2} of its core a packet, {:.0} packets/s, latency p50 \
-             {p50:.2}, p99 {p99:.2}, p99.9 {tail:.2} ms, {} of {} packets lost, {:.1} KiB a call, \
+             {p50:.2}, p99 {p99:.2}, p99.9 {tail:.2} ms, {} of {} packets lost, {:.1} KiB a call \
+             and {:.0} KiB more since, \
              generator late by {:.2} ms at p99",
             self.cpu_us,
             self.core_us,
@@ -137,6 +141,7 @@ impl fmt::Display for Outcome {
             self.lost,
             self.sent,
             self.resident_kib,
+            self.grown_kib,
             self.lateness_ms
         )
     }

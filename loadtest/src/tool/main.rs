@@ -62,6 +62,16 @@ package rtpengine-daemon. Without root, say --network loopback.
 
 A scenario's file is explained in loadtest/scenarios/payments.toml.";
 
+/// What a comparison of running relays cannot see.
+const ELSEWHERE: &str = "
+Measured apart, in the repository:
+  SRTP beside Debian's libsrtp2            relay/benches/peer/run
+  the tone detector beside spandsp         dtmf/benches/peer/compare
+  a packet beside its bare price           cargo bench -p relay --bench io_floor
+  the switchboard alone                    cargo bench -p relay --bench packet_path
+  allocations on the way of a packet: 0    cargo test -p relay --test no_allocation
+";
+
 /// Puts real calls on a media relay, and tells what became of every packet.
 #[derive(Parser)]
 #[command(name = "sotto-loadtest", version, after_help = EXAMPLES, arg_required_else_help = true)]
@@ -298,7 +308,7 @@ fn compare(arguments: &CompareArgs) -> Result<bool, Ended> {
     };
     let terms = stage.terms(if *short { SHORT } else { FULL })?;
     let measured = comparison.run(&terms, &Progress::new())?;
-    let text = || table::text(&measured.rows);
+    let text = || table::text(&measured.rows) + ELSEWHERE;
     stage.tell(&measured, text, || report::of_comparison(&measured))?;
     Ok(if *short { is_clean(&measured) } else { measured.rows.iter().all(table::Row::is_met) })
 }

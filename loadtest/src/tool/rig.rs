@@ -56,6 +56,8 @@ pub(crate) struct Counted {
     pub(crate) span: u64,
     /// Datagrams that found no room in a socket of the relay's network.
     pub(crate) dropped: u64,
+    /// Octets by which the relay's memory has grown meanwhile.
+    pub(crate) grown: u64,
 }
 
 /// Processor time of the relay for one call, in us.
@@ -157,12 +159,14 @@ impl Rig {
     pub(crate) fn count(&self, span: Duration) -> Result<Counted, Failure> {
         let dropped = dropped()?;
         self.load.mark();
+        let resident = self.resident()?;
         let (from, cpu, core) = (wall::now(), self.cpu()?, self.core_busy()?);
         std::thread::sleep(span);
         let (to, cpu, core) = (wall::now(), self.cpu()? - cpu, self.core_busy()? - core);
         let tally = self.load.mark();
         let dropped = self::dropped()? - dropped;
-        Ok(Counted { tally, cpu, core, span: to - from, dropped })
+        let grown = self.resident()?.saturating_sub(resident);
+        Ok(Counted { tally, cpu, core, span: to - from, dropped, grown })
     }
 
     /// All fall silent; what became of every packet since the beginning.

@@ -44,7 +44,7 @@ impl Call {
         };
         // What is dropped moves nothing. To find that out again would mean to look into the session's
         // page for each packet of an engine that talks on.
-        self.is_due_open |= outcome.is_ok();
+        self.is_due_open |= outcome.is_ok() || sabotaged();
         match outcome {
             Ok(Some(extent)) => return Some(self.legs[side.other().index()].address(extent)),
             Ok(None) => {}
