@@ -11,6 +11,7 @@ import checks
 PAGE = 4096
 FAR = 1 << 20  # octets of a stack that a thread which waits will not need
 MAX_REGION = 1 << 30  # octets; nothing of Sotto's is larger, a reservation of address space may be
+VECTORS = 16  # vector registers that every processor of this kind has
 
 
 class Memory:
@@ -52,17 +53,25 @@ class Memory:
         return notes
 
     def registers(self, canaries, octets):
-        """Owners of what is found in a core whose process had 16 octets in a vector register.
+        """Owners of what is found in a core whose process had 16 octets in two registers.
 
-        The register is restored before the process goes on.
+        They are general ones: gdb 13 can't write vector registers where the processor has many. That
+        those are in the core too is seen by what they hold. Registers are restored.
         """
         low, high = struct.unpack("<2Q", octets)
-        before = [f"set $kept{half} = $xmm15.v2_int64[{half}]" for half in (0, 1)]
-        before += [f"set $xmm15.v2_int64[{half}] = {value}" for half, value in ((0, low), (1, high))]
-        after = [f"set $xmm15.v2_int64[{half}] = $kept{half}" for half in (0, 1)]
-        return {
-            owner for part in self.core(before, after) for owner, _ in canaries.find(part)
-        }
+        before = ["set $kept15 = $r15", "set $kept14 = $r14"]
+        before += [f"set $r15 = {low}", f"set $r14 = {high}"]
+        after = ["set $r15 = $kept15", "set $r14 = $kept14"]
+        with tempfile.TemporaryDirectory(prefix="sotto-vectors-") as folder:
+            files = [Path(folder) / str(number) for number in range(VECTORS)]
+            before += [f"dump binary value {file} $xmm{number}" for number, file in enumerate(files)]
+            parts = self.core(before, after)
+            vectors = [file.read_bytes() for file in files]
+        held = [vector for vector in vectors if vector.strip(b"\0")]
+        checks.expect(held, "a vector register that holds anything")
+        missing = [vector for vector in held if not any(vector in part for part in parts)]
+        checks.equal(missing, [], "vector registers that are not in the core")
+        return {owner for part in parts for owner, _ in canaries.find(part)}
 
     def plant(self, octets):
         """Writes into the unused end of a thread's stack: a copy that was left behind."""

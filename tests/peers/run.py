@@ -68,7 +68,6 @@ def table(binary, sabotaged):
             },
         ),
         "attacks": (
-            {},
             {
                 "spray on a plain call": lambda: attacks.plain(binary),
                 "spray on an SRTP call": lambda: attacks.srtp(binary),
@@ -77,15 +76,15 @@ def table(binary, sabotaged):
                 "the XDP program goes with the process": frames(detach.ended, binary),
                 "control: the same spray on rtpengine": attacks.control,
             },
+            {},
         ),
         "canary": (
-            {},
             {
                 "every form of a planted canary is found": scan.check_forms,
                 "keys by REST are not left at any stride": lambda: strides.one_session(binary),
-                "200 canary sessions leave nothing": lambda: hunt.sessions(binary),
                 "control: without masking 200 sessions are found": lambda: hunt.control(sabotaged),
             },
+            {"200 canary sessions leave nothing": lambda: hunt.sessions(binary)},
         ),
     }
 

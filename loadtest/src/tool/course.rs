@@ -11,7 +11,7 @@ use serde::Serialize;
 use super::contender::Contender;
 use super::network::Network;
 use super::peer::CallKind;
-use super::rig::{Counted, Rig};
+use super::rig::{Counted, Place, Rig};
 use super::tally::ms;
 
 /// Calls of one kind, all at once.
@@ -79,7 +79,7 @@ pub(crate) struct Outcome {
 impl Course {
     /// Puts a relay through it.
     pub(crate) fn run(&self, contender: &Contender, terms: &Terms) -> Result<Outcome, Failure> {
-        Rig::with(contender, terms, |rig| {
+        Rig::with(contender, terms, Place::OneCore, |rig| {
             let cost = rig.open(self.calls, self.kind, KeyMethod::Events)?;
             if self.kind.secure {
                 rig.enter_all()?;

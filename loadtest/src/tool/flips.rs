@@ -10,7 +10,7 @@ use serde::Serialize;
 use super::contender::Contender;
 use super::course::Terms;
 use super::peer::CallKind;
-use super::rig::Rig;
+use super::rig::{Place, Rig};
 use super::tally::{ms, times};
 use super::wall;
 
@@ -43,7 +43,7 @@ pub(crate) fn run(
     flips: usize,
     terms: &Terms,
 ) -> Result<Flipped, Failure> {
-    Rig::with(contender, terms, |rig| {
+    Rig::with(contender, terms, Place::AnyCore, |rig| {
         let kind = CallKind { srtp: false, record: false, secure: false };
         rig.open(calls, kind, KeyMethod::Events)?;
         std::thread::sleep(terms.warm_up);

@@ -12,7 +12,7 @@ use super::contender::Contender;
 use super::course::Terms;
 use super::generator::Totals;
 use super::peer::Verdict;
-use super::rig::{Rig, RigCall};
+use super::rig::{Place, Rig, RigCall};
 use super::scenario::{CallScript, Scenario};
 use super::tally::{ms, times};
 use super::wall;
@@ -134,7 +134,7 @@ pub(crate) fn run(
     terms: &Terms,
     mut progress: impl FnMut(&Sample, &Played) + Send,
 ) -> Result<Played, Failure> {
-    Rig::with(contender, terms, |rig| {
+    Rig::with(contender, terms, Place::AnyCore, |rig| {
         let mut stage =
             Stagehand { rig, actors: Vec::new(), flips: times(), played: Played::new() };
         let (began, mut sampled) = (wall::now(), wall::now());

@@ -10,7 +10,7 @@ use serde::Serialize;
 use super::contender::Contender;
 use super::course::Terms;
 use super::peer::CallKind;
-use super::rig::Rig;
+use super::rig::{Place, Rig};
 use super::tally::ms;
 
 /// Calls that the port range has room for, at four ports a call.
@@ -110,7 +110,7 @@ pub(crate) fn run(
     mut progress: impl FnMut(&Step) + Send,
 ) -> Result<Ramp, Failure> {
     let kind = CallKind { srtp: false, record: false, secure: false };
-    Rig::with(contender, terms, |rig| {
+    Rig::with(contender, terms, Place::OneCore, |rig| {
         let mut ramp = Ramp { steps: Vec::new(), held: 0, end: End::Ports };
         while rig.calls.len() + step <= MOST_CALLS {
             rig.open(step, kind, KeyMethod::Events)?;

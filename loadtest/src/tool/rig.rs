@@ -21,6 +21,15 @@ use super::watch::Watch;
 /// How long the last packets may take on their way.
 const LAST_PACKETS: Duration = Duration::from_millis(500);
 
+/// Where the relay runs; the generator has a core to itself unless the relay may have it too.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Place {
+    /// On one core, so that its price can be told from the generator's.
+    OneCore,
+    /// On both, as it would without a load test.
+    AnyCore,
+}
+
 /// A call of the rig.
 pub(crate) struct RigCall {
     /// Its number.
@@ -70,21 +79,25 @@ pub(crate) struct CostOfCalls {
 }
 
 impl Rig {
-    /// Starts a relay and a generator on a core each and does
-    /// something with them on a thread that is where the relay is.
+    /// Starts a relay and a generator, and does something with them on a thread that is where the
+    /// relay is.
     pub(crate) fn with<T: Send>(
         contender: &Contender,
         terms: &Terms,
+        place: Place,
         act: impl FnOnce(&mut Rig) -> Result<T, Failure> + Send,
     ) -> Result<T, Failure> {
         let Terms { network, cores, seed, voice, .. } = terms;
         let cores = *cores;
         network.at_relay(|| {
-            // A child runs where the thread ran that started it.
-            pin(cores[0])?;
+            // A child runs where the thread may run that starts it.
+            match place {
+                Place::OneCore => pin(&cores[..1])?,
+                Place::AnyCore => pin(&cores)?,
+            }
             let peer = contender.start(network.relay)?;
-            pin(cores[1])?;
-            let pinned = move || drop(pin(cores[1]));
+            pin(&cores[1..])?;
+            let pinned = move || drop(pin(&cores[1..]));
             let start = || Load::start(network.load, voice.clone(), Clock::new(), pinned);
             let load = network.at_load(start)?;
             let load = load.map_err(Failure::kernel("open the generator's sockets"))?;
@@ -208,10 +221,10 @@ fn measuring(source: std::io::Error) -> Failure {
     Failure::Kernel { doing: "measure the relay", source }
 }
 
-/// Keeps the calling thread, and what it starts, on one core.
-fn pin(core: usize) -> Result<(), Failure> {
-    let mut cores = rustix::thread::CpuSet::new();
-    cores.set(core);
-    let pinned = rustix::thread::sched_setaffinity(None, &cores);
+/// Keeps the calling thread, and what it starts, on these cores.
+fn pin(cores: &[usize]) -> Result<(), Failure> {
+    let mut set = rustix::thread::CpuSet::new();
+    cores.iter().for_each(|&core| set.set(core));
+    let pinned = rustix::thread::sched_setaffinity(None, &set);
     pinned.map_err(|error| Failure::Kernel { doing: "stay on a core", source: error.into() })
 }
