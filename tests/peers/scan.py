@@ -5,6 +5,7 @@ import binascii
 import random
 import re
 import struct
+import time
 
 import checks
 
@@ -18,11 +19,14 @@ DENSE_RUN = 12
 NUMBER = 10
 
 # What is full of digits by chance and no key gets into: ids in hexadecimal, times, the one address
-# that all parties here have, and the random number by which an SDP names itself.
+# that all parties here have, and the random number by which an SDP names itself. Times in seconds
+# or ms since 1970 are numbers of their own that begin as the present does: over the minutes of a
+# hunt eight digits of some second would be a key's, forwards or backwards, too often.
 _ID = re.compile(rb"[0-9a-f]*[a-f][0-9a-f]+[a-f][0-9a-f]+[a-f][0-9a-f]*")
 _USUAL = re.compile(
     rb"(?:[0-9]{2}:)+[0-9]{2}\.[0-9]{3,9}|127\.0\.0\.[0-9]{1,3}(?::[0-9]{1,5})?|"
-    rb"o=- [0-9]{1,20} [0-9]{1,20} "
+    rb"o=- [0-9]{1,20} [0-9]{1,20} |(?<![0-9])%d[0-9]{5}(?:[0-9]{3})?(?![0-9])"
+    % (time.time() // 10**5)
 )
 _ID_LENGTH = 20
 # What glibc's malloc keeps for each thread: behind the head of its own chunk (656 octets, in the
