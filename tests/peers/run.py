@@ -44,6 +44,7 @@ def table(binary, sabotaged):
                     for mode in baresip.MODES
                 },
                 "baresip keys a wrong card, then the right one": lambda: baresip.twice(binary),
+                "control: 50 sessions without masking leak": lambda: sessions.control(sabotaged),
                 "baresip holds and resumes while secure": lambda: baresip.hold(binary),
                 "baresip hangs up in the middle": lambda: baresip.hang_up(binary),
                 **{
@@ -64,7 +65,6 @@ def table(binary, sabotaged):
                 "a flip takes less than 5 ms": lambda: flips.flip_latency(binary),
                 "50 sessions leak nothing": lambda: sessions.fifty_sessions(binary),
                 "50 sessions as frames leak nothing": frames(sessions.fifty_sessions, binary),
-                "control: 50 sessions without masking leak": lambda: sessions.control(sabotaged),
             },
         ),
         "attacks": (
