@@ -189,7 +189,7 @@ impl Exposition {
         let late = "Looks at the rings that came more than half a millisecond late";
         self.by_worker("late_ticks", late, &workers, |counts| counts.late);
         let name = "sotto_media_busy_seconds_total";
-        self.head(name, "counter", "Time that a media worker was awake");
+        self.head(name, "counter", "Time that a media worker was awake, in steps of 10 ms");
         for (worker, (_, busy)) in workers.iter().enumerate() {
             let _ = writeln!(self.0, "{name}{{worker=\"{worker}\"}} {}", busy.as_secs_f64());
         }

@@ -14,6 +14,8 @@ pub const FLIP_BUCKETS_US: [u64; 10] =
 /// Packets are told in steps of this many: a key is a few packets more or less, and how many were
 /// keyed is told to nobody.
 const PACKET_STEP: u64 = 256;
+/// So is the time a worker was awake, in microseconds: that of some hundreds of packets.
+const BUSY_STEP_US: u64 = 10_000;
 
 /// Figures of all workers. Cheap to clone.
 #[derive(Clone)]
@@ -112,7 +114,8 @@ impl Gauges {
         }
         worker.unreadable.store(counts.unreadable, Ordering::Relaxed);
         worker.late.store(counts.late, Ordering::Relaxed);
-        worker.busy_us.store(busy.as_micros() as u64, Ordering::Relaxed);
+        let busy_us = busy.as_micros() as u64 / BUSY_STEP_US * BUSY_STEP_US;
+        worker.busy_us.store(busy_us, Ordering::Relaxed);
     }
 
     pub(super) fn event_lost(&self) {
