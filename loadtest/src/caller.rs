@@ -9,6 +9,7 @@ use dtmf::synth::event::{EventPayload, KeyEvent, Sender};
 use dtmf::synth::tone::{Tone, pcm};
 use relay::wire::rtp::{FIXED_HEADER_LEN, Header};
 
+use crate::sdp::{PCMU, TELEPHONE_EVENT};
 use crate::voice::{Speech, Voice};
 
 /// Time between two packets of audio.
@@ -58,6 +59,28 @@ pub struct CallerConfig {
     pub held: Duration,
     /// How long it waits after one.
     pub pause: Duration,
+}
+
+/// How long a party holds a key, and how long until the next, unless said otherwise.
+const HELD: Duration = Duration::from_millis(100);
+const PAUSE: Duration = Duration::from_millis(80);
+
+impl CallerConfig {
+    /// A party that speaks PCMU as [`crate::sdp::offer`] says.
+    #[must_use]
+    pub fn pcmu(ssrc: u32, method: KeyMethod) -> CallerConfig {
+        CallerConfig {
+            ssrc,
+            sequence: ssrc as u16,
+            timestamp: ssrc,
+            law: Law::Mu,
+            payload_type: PCMU,
+            telephone_event: TELEPHONE_EVENT,
+            method,
+            held: HELD,
+            pause: PAUSE,
+        }
+    }
 }
 
 /// A synthetic party. Ask it every 20 ms what it sends.

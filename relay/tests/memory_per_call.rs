@@ -5,16 +5,16 @@
 #![expect(clippy::unwrap_used, reason = "a test may")]
 #![expect(clippy::disallowed_methods, reason = "a test needs some instant to start from")]
 
+mod peer_leg;
+
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use dtmf::g711::Law;
-use relay::switchboard::{
-    CallId, Command, LegMedia, OpenCall, PortPair, SourceRule, SrtpKeys, Switchboard,
-    SwitchboardConfig,
-};
+use relay::switchboard::{CallId, Command, OpenCall, PortPair, Switchboard, SwitchboardConfig};
 use relay::wire::ntp::NtpTime;
-use relay::wire::srtp::{MasterKey, Suite};
+use relay::wire::srtp::Suite;
+
+use peer_leg::media;
 
 const CALLS: u16 = 1_000;
 const FIRST_PORT: u16 = 10_000;
@@ -62,9 +62,9 @@ fn with_calls(suite: Option<Suite>) -> Switchboard {
         let open = OpenCall {
             call: CallId(u128::from(number)),
             caller_ports: PortPair::new(port).unwrap(),
-            caller: media(port, suite),
+            caller: media(remote(port), suite),
             engine_ports: PortPair::new(port + 2).unwrap(),
-            engine: media(port + 2, suite),
+            engine: media(remote(port + 2), suite),
             armed: None,
             record: false,
         };
@@ -74,25 +74,6 @@ fn with_calls(suite: Option<Suite>) -> Switchboard {
     switchboard
 }
 
-fn media(port: u16, suite: Option<Suite>) -> LegMedia {
-    let remote = SocketAddr::from(([127, 0, 0, 1], port + 20_000));
-    LegMedia {
-        remote_rtp: remote,
-        remote_rtcp: SocketAddr::new(remote.ip(), remote.port() + 1),
-        rtcp_mux: false,
-        law: Law::Mu,
-        payload_type: 0,
-        telephone_event: Some(101),
-        redundancy: None,
-        wants_events: true,
-        ptime: Duration::from_millis(20),
-        they_send: true,
-        they_receive: true,
-        srtp: suite.map(|suite| SrtpKeys { inbound: key(suite, 1), outbound: key(suite, 2) }),
-        source: SourceRule::Signalled,
-    }
-}
-
-fn key(suite: Suite, fill: u8) -> MasterKey {
-    MasterKey::from_bytes(suite, &vec![fill; suite.master_len()]).unwrap()
+fn remote(port: u16) -> SocketAddr {
+    SocketAddr::from(([127, 0, 0, 1], port + 20_000))
 }

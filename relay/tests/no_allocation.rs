@@ -4,22 +4,25 @@
 #![expect(clippy::unwrap_used, reason = "a test may")]
 #![expect(clippy::disallowed_methods, reason = "a test needs some instant to start from")]
 
+mod peer_leg;
+
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use dtmf::brand::BrandSet;
 use dtmf::expiry::Date;
-use dtmf::g711::Law;
 use dtmf::{CardMode, Field, FieldKind, PlanRequest, SecurePlan};
 use relay::recording::Job;
 use relay::switchboard::limits::BUFFER;
 use relay::switchboard::{
     CallId, Command, EngineAudio, LegMedia, LocalPort, OpenCall, PortPair, SessionId,
-    SessionRequest, SourceRule, SrtpKeys, Switchboard, SwitchboardConfig,
+    SessionRequest, Switchboard, SwitchboardConfig,
 };
 use relay::wire::ntp::NtpTime;
 use relay::wire::rtp::Header;
-use relay::wire::srtp::{MasterKey, Outbound, Suite};
+use relay::wire::srtp::{Outbound, Suite};
+
+use peer_leg::key;
 
 const CALL: CallId = CallId(1);
 const EVENT: u8 = 101;
@@ -148,23 +151,6 @@ impl Scene {
 }
 
 fn media(port: u16, suite: Option<Suite>) -> LegMedia {
-    LegMedia {
-        remote_rtp: SocketAddr::from(([127, 0, 0, 1], port)),
-        remote_rtcp: SocketAddr::from(([127, 0, 0, 1], port + 1)),
-        rtcp_mux: false,
-        law: Law::Mu,
-        payload_type: 0,
-        telephone_event: Some(EVENT),
-        redundancy: Some(REDUNDANCY),
-        wants_events: true,
-        ptime: FRAME,
-        they_send: true,
-        they_receive: true,
-        srtp: suite.map(|suite| SrtpKeys { inbound: key(suite, 1), outbound: key(suite, 2) }),
-        source: SourceRule::Signalled,
-    }
-}
-
-fn key(suite: Suite, fill: u8) -> MasterKey {
-    MasterKey::from_bytes(suite, &vec![fill; suite.master_len()]).unwrap()
+    let remote = SocketAddr::from(([127, 0, 0, 1], port));
+    LegMedia { redundancy: Some(REDUNDANCY), ..peer_leg::media(remote, suite) }
 }

@@ -8,13 +8,9 @@ use std::time::Duration;
 
 use dtmf::g711::Law;
 use loadtest::caller::FRAME;
-use loadtest::sdp::{PCMU, TELEPHONE_EVENT};
+use loadtest::sdp::PCMU;
 use loadtest::{Caller, CallerConfig, Ear, KeyMethod, Voice};
 use relay::io::Clock;
-
-/// How long a key is held, and how long until the next.
-const HELD: Duration = Duration::from_millis(100);
-const PAUSE: Duration = Duration::from_millis(80);
 
 /// A party that talks every 20 ms and hears whatever comes.
 pub(super) struct Party {
@@ -35,17 +31,7 @@ impl Party {
     pub(super) fn start(ssrc: u32, method: KeyMethod, clock: Clock) -> std::io::Result<Party> {
         let socket = UdpSocket::bind(("127.0.0.1", 0))?;
         let address = socket.local_addr()?;
-        let config = CallerConfig {
-            ssrc,
-            sequence: ssrc as u16,
-            timestamp: ssrc,
-            law: Law::Mu,
-            payload_type: PCMU,
-            telephone_event: TELEPHONE_EVENT,
-            method,
-            held: HELD,
-            pause: PAUSE,
-        };
+        let config = CallerConfig::pcmu(ssrc, method);
         let shared = Arc::new(Shared {
             mouth: Mutex::new(Caller::new(config, Voice::shipped(Law::Mu))),
             ear: Mutex::new(Ear::new(Law::Mu, PCMU)),

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use dtmf::Digit;
 use dtmf::g711::Law;
-use loadtest::sdp::{PCMU, TELEPHONE_EVENT};
+use loadtest::sdp::PCMU;
 use loadtest::{Caller, CallerConfig, KeyMethod, Voice};
 use relay::io::Clock;
 use relay::wire::rtp::RtpPacket;
@@ -38,9 +38,6 @@ const SLOTS_AT_ONCE: usize = 8;
 const FAR_BEHIND: Duration = Duration::from_millis(200);
 /// Batches read off one line at once.
 const BATCHES_AT_ONCE: usize = 4;
-/// A key's length, and the pause after it.
-const HELD: Duration = Duration::from_millis(100);
-const PAUSE: Duration = Duration::from_millis(80);
 
 /// A leg as its peer agreed to it.
 pub(crate) struct LegPlan {
@@ -265,17 +262,7 @@ impl Generator {
         for (side, plan) in legs.into_iter().enumerate() {
             let leg = leg_of(call, side);
             let ssrc = 0x5107_0000 + leg as u32;
-            let config = CallerConfig {
-                ssrc,
-                sequence: ssrc as u16,
-                timestamp: ssrc,
-                law: Law::Mu,
-                payload_type: PCMU,
-                telephone_event: TELEPHONE_EVENT,
-                method,
-                held: HELD,
-                pause: PAUSE,
-            };
+            let config = CallerConfig::pcmu(ssrc, method);
             let speech = Probing::new(leg as u32, self.voice.clone());
             if self.legs.len() <= leg {
                 self.legs.resize_with(leg + 1, || None);

@@ -25,10 +25,7 @@ impl Sotto {
         let folder = RelayFolder::new(binary.to_owned(), "sotto-loadtest")?;
         let key = folder.add_key("operator")?;
         let media = media.to_string();
-        let mut arguments = vec!["--media-ip", &media, "--workers", "1"];
-        if io != "auto" {
-            arguments.extend(["--io", io]);
-        }
+        let arguments = ["--media-ip", &media, "--workers", "1", "--io", io];
         // Whoever measures says where it runs.
         let config = "[media]\npin = false\n";
         let relay = RelayProcess::start(folder, config, &arguments, &[("RUST_LOG", "warn")])?;

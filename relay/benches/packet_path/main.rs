@@ -5,6 +5,8 @@
 //! in turn, and what a secure call costs of an open one once the kernel's part is counted. It fails
 //! where that is more than the bar. With the name of a kind behind `--` it runs that one alone.
 
+#[path = "../../tests/peer_leg/mod.rs"]
+mod peer_leg;
 mod scene;
 
 use std::process::ExitCode;

@@ -9,12 +9,14 @@ use dtmf::g711::Law;
 use dtmf::{CardMode, Field, FieldKind, PlanRequest, SecurePlan};
 use relay::switchboard::limits::TAG_ROOM;
 use relay::switchboard::{
-    CallId, Command, EngineAudio, LegMedia, LocalPort, OpenCall, PortPair, SessionId,
-    SessionRequest, SourceRule, SrtpKeys, Switchboard, SwitchboardConfig,
+    CallId, Command, EngineAudio, LocalPort, OpenCall, PortPair, SessionId, SessionRequest,
+    Switchboard, SwitchboardConfig,
 };
 use relay::wire::ntp::NtpTime;
 use relay::wire::rtp::Header;
-use relay::wire::srtp::{MasterKey, Outbound, Suite};
+use relay::wire::srtp::{Outbound, Suite};
+
+use super::peer_leg::{key, media};
 
 const CALLS: u16 = 1_000;
 const FIRST_PORT: u16 = 10_000;
@@ -243,28 +245,6 @@ fn caller(number: u16) -> (LocalPort, SocketAddr) {
 fn engine(number: u16) -> (LocalPort, SocketAddr) {
     let port = FIRST_PORT + number * PORTS_PER_CALL + 2;
     (LocalPort(port), SocketAddr::from(([127, 0, 0, 1], FIRST_PEER_PORT + 4 * number + 2)))
-}
-
-fn media(remote: SocketAddr, suite: Option<Suite>) -> LegMedia {
-    LegMedia {
-        remote_rtp: remote,
-        remote_rtcp: SocketAddr::new(remote.ip(), remote.port() + 1),
-        rtcp_mux: false,
-        law: Law::Mu,
-        payload_type: 0,
-        telephone_event: Some(101),
-        redundancy: None,
-        wants_events: true,
-        ptime: FRAME,
-        they_send: true,
-        they_receive: true,
-        srtp: suite.map(|suite| SrtpKeys { inbound: key(suite, 1), outbound: key(suite, 2) }),
-        source: SourceRule::Signalled,
-    }
-}
-
-fn key(suite: Suite, fill: u8) -> MasterKey {
-    MasterKey::from_bytes(suite, &vec![fill; suite.master_len()]).expect("as long as it asks")
 }
 
 #[expect(clippy::disallowed_methods, reason = "a benchmark measures time")]
