@@ -7,12 +7,13 @@ use loadtest::relay_process::Failure;
 use serde::Serialize;
 
 use super::contender::Contender;
-use super::course::{Course, Outcome, Terms};
+use super::course::{Course, Outcome};
 use super::flips::{self, Flipped};
 use super::peer::CallKind;
 use super::ports::{self, Fillings};
 use super::progress::Progress;
 use super::ramp::{self, HELD, MOST_CALLS, Ramp, Step};
+use super::rig::Terms;
 use super::table::{Bar, Row, median};
 
 const PLAIN: CallKind = CallKind { srtp: false, record: false, secure: false };

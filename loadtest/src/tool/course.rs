@@ -1,17 +1,15 @@
 //! Course: what a relay is put through in one trial, and what that showed.
 
 use std::fmt;
-use std::time::Duration;
 
 use hdrhistogram::Histogram;
+use loadtest::KeyMethod;
 use loadtest::relay_process::Failure;
-use loadtest::{KeyMethod, Voice};
 use serde::Serialize;
 
 use super::contender::Contender;
-use super::network::Network;
 use super::peer::CallKind;
-use super::rig::{Counted, Place, Rig};
+use super::rig::{Counted, Place, Rig, Terms};
 use super::tally::ms;
 
 /// Calls of one kind, all at once.
@@ -21,22 +19,6 @@ pub(crate) struct Course {
     pub(crate) calls: usize,
     /// What they are like.
     pub(crate) kind: CallKind,
-}
-
-/// Where and for how long trials run.
-pub(crate) struct Terms {
-    /// The network between the relay and the load.
-    pub(crate) network: Network,
-    /// The cores of the relay and of the load.
-    pub(crate) cores: [usize; 2],
-    /// How long calls talk before they are counted.
-    pub(crate) warm_up: Duration,
-    /// How long they are counted.
-    pub(crate) counted: Duration,
-    /// Seeds keys.
-    pub(crate) seed: u64,
-    /// What callers and engines say.
-    pub(crate) voice: Voice,
 }
 
 /// What a trial has shown; a packet is one that the relay was sent.

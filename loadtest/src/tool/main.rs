@@ -33,7 +33,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use compare::{Comparison, FULL, Measured, SHORT};
 use contender::Contender;
-use course::{Course, Terms};
+use course::Course;
 use dtmf::g711::Law;
 use loadtest::Voice;
 use loadtest::relay_process::Failure;
@@ -42,6 +42,7 @@ use network::Network;
 use peer::CallKind;
 use progress::Progress;
 use ramp::HELD;
+use rig::Terms;
 use scenario::{Scenario, ScenarioError};
 
 const EXAMPLES: &str = "\

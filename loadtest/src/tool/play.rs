@@ -9,10 +9,9 @@ use loadtest::relay_process::Failure;
 use serde::Serialize;
 
 use super::contender::Contender;
-use super::course::Terms;
 use super::generator::Totals;
 use super::peer::Verdict;
-use super::rig::{Place, Rig, RigCall};
+use super::rig::{Place, Rig, RigCall, Terms};
 use super::scenario::{CallScript, Scenario};
 use super::tally::{ms, times};
 use super::wall;

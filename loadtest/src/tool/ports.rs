@@ -9,9 +9,9 @@ use rand::rngs::StdRng;
 use serde::Serialize;
 
 use super::contender::Contender;
-use super::course::Terms;
 use super::peer::CallKind;
 use super::ramp::MOST_CALLS;
+use super::rig::Terms;
 
 /// How often the range is filled.
 const FILLINGS: usize = 10;

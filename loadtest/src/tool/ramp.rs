@@ -8,9 +8,8 @@ use loadtest::relay_process::Failure;
 use serde::Serialize;
 
 use super::contender::Contender;
-use super::course::Terms;
 use super::peer::CallKind;
-use super::rig::{Place, Rig};
+use super::rig::{Place, Rig, Terms};
 use super::tally::ms;
 
 /// Calls that the port range has room for, at four ports a call.

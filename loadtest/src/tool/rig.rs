@@ -3,15 +3,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use loadtest::KeyMethod;
 use loadtest::relay_process::Failure;
+use loadtest::{KeyMethod, Voice};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use relay::io::Clock;
 
 use super::contender::Contender;
-use super::course::Terms;
 use super::generator::{CallPlan, Load, Totals};
+use super::network::Network;
 use super::peer::{CallKind, Peer};
 use super::process::{Process, core_busy_ns, datagrams_dropped};
 use super::tally::Tally;
@@ -20,6 +20,22 @@ use super::watch::Watch;
 
 /// How long the last packets may take on their way.
 const LAST_PACKETS: Duration = Duration::from_millis(500);
+
+/// Where and for how long trials run.
+pub(crate) struct Terms {
+    /// The network between the relay and the load.
+    pub(crate) network: Network,
+    /// The cores of the relay and of the load.
+    pub(crate) cores: [usize; 2],
+    /// How long calls talk before they are counted.
+    pub(crate) warm_up: Duration,
+    /// How long they are counted.
+    pub(crate) counted: Duration,
+    /// Seeds keys.
+    pub(crate) seed: u64,
+    /// What callers and engines say.
+    pub(crate) voice: Voice,
+}
 
 /// Where the relay runs; the generator has a core to itself unless the relay may have it too.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
