@@ -1,7 +1,7 @@
 //! The price of a packet by each way for media: bare (look the port up, rewrite the header, send),
-//! and with the whole relay. Needs root, iproute2 and about 10,000 open files.
+//! and with the whole relay, in turns. Needs root, iproute2 and about 10,000 open files.
 //!
-//! usage: cargo bench -p relay --bench io_floor [-- ROUNDS SECONDS]
+//! usage: cargo bench -p relay --bench io_floor [-- ROUNDS SECONDS [sockets|packet|xdp]]
 
 #![expect(clippy::unwrap_used, reason = "a bench may")]
 #![expect(clippy::disallowed_methods, reason = "a bench reads the clock")]
@@ -56,34 +56,37 @@ struct Figures {
 }
 
 fn main() {
-    let mut numbers = std::env::args().skip(1).filter_map(|text| text.parse::<u64>().ok());
-    let (rounds, seconds) = (numbers.next().unwrap_or(5), numbers.next().unwrap_or(3));
-    let time = Duration::from_secs(seconds);
-    println!("              pps  way        us/packet   p50 us   p99 us    lost");
-    for (what, round) in [("bare", bare as fn(_, _, _) -> _), ("relay", whole)] {
-        for calls in CALLS {
-            let mut all = WAYS.map(|_| Vec::new());
-            for _ in 0..rounds {
-                for (way, figures) in WAYS.into_iter().zip(&mut all) {
-                    figures.push(round(way, calls, time));
-                }
-            }
-            for (way, figures) in WAYS.into_iter().zip(&all) {
-                print(what, calls, way, figures);
-            }
+    // Cargo adds words of its own.
+    let words: Vec<String> = std::env::args().skip(1).filter(|word| word != "--bench").collect();
+    let number = |place: usize| words.get(place).and_then(|word| word.parse::<u64>().ok());
+    let (rounds, seconds) = (number(0).unwrap_or(5), number(1).unwrap_or(3));
+    let is_wanted = |way: &IoMethod| words.get(2).is_none_or(|word| word == way.as_str());
+    println!("     pps  way      what    us/packet   p50 us   p99 us    lost");
+    for calls in CALLS {
+        for way in WAYS.into_iter().filter(is_wanted) {
+            compare(way, calls, rounds, Duration::from_secs(seconds));
         }
     }
 }
 
-fn print(what: &str, calls: usize, way: IoMethod, figures: &[Figures]) {
-    let of = |pick: fn(&Figures) -> f64| {
-        let mut values: Vec<f64> = figures.iter().map(pick).collect();
-        values.sort_by(f64::total_cmp);
-        values[values.len() / 2]
-    };
-    let (price, median, p99) = (of(|one| one.price), of(|one| one.median), of(|one| one.p99));
-    let (pps, lost) = (2 * calls * RATE, of(|one| one.lost));
-    println!("{what:8} {pps:8}  {:8} {price:11.2} {median:8.0} {p99:8.0} {lost:7.3}", way.as_str());
+/// Bare and whole in turns, and what the whole costs of the bare: the median of the rounds' ratios.
+fn compare(way: IoMethod, calls: usize, rounds: u64, time: Duration) {
+    let both: Vec<[Figures; 2]> =
+        (0..rounds).map(|_| [bare(way, calls, time), whole(way, calls, time)]).collect();
+    for (place, what) in ["bare", "relay"].into_iter().enumerate() {
+        let of = |pick: fn(&Figures) -> f64| median(both.iter().map(|round| pick(&round[place])));
+        let (price, p50, p99) = (of(|one| one.price), of(|one| one.median), of(|one| one.p99));
+        let (pps, name, lost) = (2 * calls * RATE, way.as_str(), of(|one| one.lost));
+        println!("{pps:8}  {name:8} {what:6} {price:10.2} {p50:8.0} {p99:8.0} {lost:7.3}");
+    }
+    let ratio = median(both.iter().map(|[bare, whole]| whole.price / bare.price));
+    println!("{:8}  {:8} ratio  {ratio:10.2}", 2 * calls * RATE, way.as_str());
+}
+
+fn median(values: impl Iterator<Item = f64>) -> f64 {
+    let mut values: Vec<f64> = values.collect();
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
 }
 
 fn ports(calls: usize) -> RangeInclusive<u16> {
@@ -127,6 +130,8 @@ fn forward(scene: &mut Scene, peers: [SocketAddr; 2], end: Instant) {
 fn whole(way: IoMethod, calls: usize, time: Duration) -> Figures {
     let (sender, figures) = std::sync::mpsc::channel();
     in_namespaces(move |names| {
+        // The relay's threads stay where the thread that starts them was.
+        pin_to(NEAR_CORE);
         let ends = [names.far_socket(false), names.far_socket(false)];
         let started = relay::start(&config(way, ports(calls))).unwrap();
         let streams =
