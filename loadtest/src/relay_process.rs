@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use crate::client::{Client, NotDone};
+use crate::client::{Client, NotDone, unanswered};
 
 /// How long a start may take.
 const START_LIMIT: Duration = Duration::from_secs(10);
@@ -99,6 +99,7 @@ pub struct RelayProcess {
     child: Child,
     folder: RelayFolder,
     control: SocketAddr,
+    health: SocketAddr,
 }
 
 impl RelayProcess {
@@ -123,8 +124,8 @@ impl RelayProcess {
         serve.args(arguments).envs(environment.iter().copied());
         let child = serve.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn();
         let child = child.map_err(Failure::kernel("start the relay"))?;
-        let mut relay = RelayProcess { child, folder, control };
-        relay.wait_until_ready(health)?;
+        let mut relay = RelayProcess { child, folder, control, health };
+        relay.wait_until_ready()?;
         Ok(relay)
     }
 
@@ -132,6 +133,16 @@ impl RelayProcess {
     #[must_use]
     pub fn client(&self, key: &str) -> Client {
         Client::new(self.control, key)
+    }
+
+    /// Its figures, as Prometheus reads them.
+    ///
+    /// # Errors
+    /// It does not tell them.
+    pub fn metrics(&self) -> Result<String, NotDone> {
+        let doing = "tell its figures";
+        let answer = Client::new(self.health, "").get("/metrics").map_err(unanswered(doing))?;
+        Ok(String::from_utf8_lossy(&answer.body).into_owned())
     }
 
     /// Its process.
@@ -177,8 +188,8 @@ impl RelayProcess {
         Ok(octets)
     }
 
-    fn wait_until_ready(&mut self, health: SocketAddr) -> Result<(), Failure> {
-        let probe = Client::new(health, "");
+    fn wait_until_ready(&mut self) -> Result<(), Failure> {
+        let probe = Client::new(self.health, "");
         for _ in 0..START_LIMIT.as_millis() / LOOK.as_millis() {
             if probe.get("/readyz").is_ok_and(|answer| answer.status == 200) {
                 return Ok(());

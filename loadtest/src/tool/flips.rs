@@ -31,6 +31,9 @@ pub(crate) struct Flipped {
     pub(crate) share: f64,
     /// From the request to the receipt, in ms: p50, p99, the longest.
     pub(crate) took_ms: [f64; 3],
+    /// Within which the relay, by its own clock, had 99 of 100 in force from the command on, in ms:
+    /// the upper bound of a bucket of its histogram.
+    pub(crate) in_relay_ms: Option<f64>,
     /// Octets of callers that engines got after the receipt and before the call was open again.
     pub(crate) leaked: u64,
 }
@@ -53,12 +56,14 @@ pub(crate) fn run(
         let took = flip(rig, flips)?;
         std::thread::sleep(CUT);
         let leaked = leave(rig, flips)?;
+        let in_relay_ms = rig.peer.flipped_within(0.99)?;
         rig.close_all()?;
         Ok(Flipped {
             flips,
             rate: before.tally.sent as f64 / before.span as f64 * 1e9,
             share: before.cpu as f64 / before.span as f64,
             took_ms: [ms(&took, 0.5), ms(&took, 0.99), took.max() as f64 / 1e6],
+            in_relay_ms,
             leaked,
         })
     })

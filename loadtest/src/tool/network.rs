@@ -3,6 +3,7 @@
 
 use std::fs::File;
 use std::net::Ipv4Addr;
+use std::path::Path;
 use std::process::Command;
 
 use loadtest::client::NotDone;
@@ -31,7 +32,8 @@ impl Network {
     /// Two namespaces with a cable; needs root and `ip` of iproute2. What arrives on a side is
     /// handled by the kernel on that side's core, as a network card would have it.
     pub(crate) fn cable(cores: [usize; 2]) -> Result<Network, Failure> {
-        let spaces = [Namespace::add("relay")?, Namespace::add("load")?];
+        remove_remains();
+        let spaces = [Namespace::add(NAMES[0])?, Namespace::add(NAMES[1])?];
         let [relay, load] = [&spaces[0].name, &spaces[1].name];
         ip(&["-n", relay, "link", "add", "media", "type", "veth", "peer", "media", "netns", load])?;
         for (space, address, core) in [(&spaces[0], RELAY, cores[0]), (&spaces[1], LOAD, cores[1])]
@@ -69,9 +71,24 @@ struct Namespace {
     name: String,
 }
 
+/// How namespaces of load tests are called, before the number of the process.
+const NAMES: [&str; 2] = ["sotto-relay-", "sotto-load-"];
+
+/// Removes namespaces of load tests that were interrupted and so could not.
+fn remove_remains() {
+    let Ok(spaces) = std::fs::read_dir("/run/netns") else { return };
+    for name in spaces.flatten().filter_map(|entry| entry.file_name().into_string().ok()) {
+        let pid = NAMES.iter().find_map(|ours| name.strip_prefix(ours)?.parse::<u32>().ok());
+        if pid.is_some_and(|pid| !Path::new(&format!("/proc/{pid}")).exists()) {
+            // Another load test may be at it too.
+            let _ = ip(&["netns", "delete", &name]);
+        }
+    }
+}
+
 impl Namespace {
-    fn add(side: &str) -> Result<Namespace, Failure> {
-        let name = format!("sotto-{side}-{}", std::process::id());
+    fn add(named: &str) -> Result<Namespace, Failure> {
+        let name = format!("{named}{}", std::process::id());
         ip(&["netns", "add", &name])?;
         Ok(Namespace { name })
     }

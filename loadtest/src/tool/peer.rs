@@ -56,6 +56,10 @@ pub(crate) trait Peer {
     /// Keeps the caller's keys from the engine from now on.
     fn enter(&mut self, call: &str) -> Result<(), Failure>;
 
+    /// The time within which this share of its flips was in force, as it tells itself, in ms; none
+    /// of a peer that does not.
+    fn flipped_within(&self, share: f64) -> Result<Option<f64>, Failure>;
+
     /// Keeps the caller's keys from the engine and collects a card number; the call opens by
     /// itself afterwards.
     fn collect(&mut self, call: &str) -> Result<(), Failure>;

@@ -148,6 +148,10 @@ impl Peer for Rtpengine {
         self.ask("block DTMF", &mut masking(call)).map(|_| ())
     }
 
+    fn flipped_within(&self, _: f64) -> Result<Option<f64>, Failure> {
+        Ok(None)
+    }
+
     fn collect(&mut self, _: &str) -> Result<(), Failure> {
         let detail = "rtpengine collects nothing".to_owned();
         Err(NotDone { doing: "collect a card number", detail }.into())

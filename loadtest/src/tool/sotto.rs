@@ -83,6 +83,10 @@ impl Peer for Sotto {
         Ok(answer.expect(doing, 201).map(|_| ())?)
     }
 
+    fn flipped_within(&self, share: f64) -> Result<Option<f64>, Failure> {
+        Ok(flipped_within(&self.relay.metrics()?, share))
+    }
+
     fn collect(&mut self, call: &str) -> Result<(), Failure> {
         let doing = "enter a secure session";
         let plan = json!({
@@ -143,9 +147,39 @@ fn endless() -> Value {
     })
 }
 
+/// The bound of the histogram's first bucket that this share of flips is within, in ms.
+fn flipped_within(metrics: &str, share: f64) -> Option<f64> {
+    let buckets = metrics.lines().filter_map(|line| {
+        let (bound, count) =
+            line.strip_prefix("sotto_flip_seconds_bucket{le=\"")?.split_once("\"} ")?;
+        // "+Inf" is a number too.
+        Some((bound.parse::<f64>().ok()? * 1e3, count.parse::<f64>().ok()?))
+    });
+    let buckets: Vec<(f64, f64)> = buckets.collect();
+    let (_, all) = buckets.last().filter(|(_, all)| *all > 0.0)?;
+    buckets.iter().find(|(_, count)| *count >= share * all).map(|(bound, _)| *bound)
+}
+
 fn v4(address: SocketAddr) -> Option<SocketAddrV4> {
     match address {
         SocketAddr::V4(v4) => Some(v4),
         SocketAddr::V6(_) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_share_of_the_flips_is_within_the_first_bucket_that_holds_as_many() {
+        let bucket =
+            |bound, count| format!("sotto_flip_seconds_bucket{{le=\"{bound}\"}} {count}\n");
+        let told = bucket("0.00005", 90) + &bucket("0.002", 99) + &bucket("+Inf", 100);
+        let within = |share| flipped_within(&told, share);
+        assert_eq!((within(0.5), within(0.99)), (Some(0.05), Some(2.0)));
+        assert_eq!(within(1.0), Some(f64::INFINITY));
+        assert_eq!(flipped_within(&bucket("+Inf", 0), 0.5), None);
+        assert_eq!(flipped_within("", 0.5), None);
     }
 }

@@ -9,7 +9,7 @@ use crate::switchboard::WorkerIndex;
 
 /// Upper bounds of the flip histogram's buckets, in microseconds; the last bucket has none.
 pub const FLIP_BUCKETS_US: [u64; 10] =
-    [50, 100, 250, 500, 1000, 2500, 5000, 10_000, 50_000, 250_000];
+    [50, 100, 250, 500, 1000, 2000, 5000, 10_000, 50_000, 250_000];
 
 /// Packets are told in steps of this many: a key is a few packets more or less, and how many were
 /// keyed is told to nobody.
