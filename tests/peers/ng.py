@@ -50,6 +50,11 @@ class Rtpengine:
         checks.wait_until(self._answers, 10, "an answer of rtpengine")
         return self
 
+    @property
+    def pid(self):
+        """The process."""
+        return self._process.pid
+
     def __exit__(self, *_):
         self._process.terminate()
         self._process.wait(10)

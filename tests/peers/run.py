@@ -18,6 +18,7 @@ import flips
 import gstreamer
 import hunt
 import model
+import running
 import scan
 import sessions
 import sipp
@@ -44,6 +45,7 @@ def table(binary, sabotaged):
                     for mode in baresip.MODES
                 },
                 "baresip keys a wrong card, then the right one": lambda: baresip.twice(binary),
+                "the load test drives relays that run already": lambda: running.relays(binary),
                 "control: 50 sessions without masking leak": lambda: sessions.control(sabotaged),
                 "baresip holds and resumes while secure": lambda: baresip.hold(binary),
                 "baresip hangs up in the middle": lambda: baresip.hang_up(binary),

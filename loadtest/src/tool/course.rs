@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use super::contender::Contender;
 use super::peer::CallKind;
+use super::process::figure;
 use super::rig::{Counted, Place, Rig, Terms};
 use super::tally::ms;
 
@@ -73,9 +74,9 @@ impl Course {
             let Counted { tally, cpu, core, span, dropped, grown } = counted;
             let sent = tally.sent.max(1) as f64;
             Ok(Outcome {
-                cpu_us: cpu as f64 / sent / 1e3,
-                core_us: core as f64 / sent / 1e3,
-                share: cpu as f64 / span as f64,
+                cpu_us: cpu / sent / 1e3,
+                core_us: core / sent / 1e3,
+                share: cpu / span as f64,
                 rate: sent / span as f64 * 1e9,
                 latency_ms: percentiles(&tally.latency),
                 lateness_ms: ms(&tally.lateness, 0.99),
@@ -86,7 +87,7 @@ impl Course {
                 unsent: tally.unsent + tally.skipped,
                 dropped,
                 resident_kib: cost.resident / 1024.0,
-                grown_kib: grown as f64 / 1024.0,
+                grown_kib: grown / 1024.0,
                 set_up_us: cost.open,
                 tear_down_us,
             })
@@ -113,17 +114,17 @@ impl fmt::Display for Outcome {
         let [p50, p99, tail] = self.latency_ms;
         write!(
             f,
-            "{:.2} us of the process and {:.2} of its core a packet, {:.0} packets/s, latency p50 \
-             {p50:.2}, p99 {p99:.2}, p99.9 {tail:.2} ms, {} of {} packets lost, {:.1} KiB a call \
-             and {:.0} KiB more since, \
+            "{} us of the process and {} of its core a packet, {:.0} packets/s, latency p50 \
+             {p50:.2}, p99 {p99:.2}, p99.9 {tail:.2} ms, {} of {} packets lost, {} KiB a call \
+             and {} KiB more since, \
              generator late by {:.2} ms at p99",
-            self.cpu_us,
-            self.core_us,
+            figure(self.cpu_us),
+            figure(self.core_us),
             self.rate,
             self.lost,
             self.sent,
-            self.resident_kib,
-            self.grown_kib,
+            figure(self.resident_kib),
+            figure(self.grown_kib),
             self.lateness_ms
         )
     }

@@ -61,7 +61,7 @@ pub(crate) fn run(
         Ok(Flipped {
             flips,
             rate: before.tally.sent as f64 / before.span as f64 * 1e9,
-            share: before.cpu as f64 / before.span as f64,
+            share: before.cpu / before.span as f64,
             took_ms: [ms(&took, 0.5), ms(&took, 0.99), took.max() as f64 / 1e6],
             in_relay_ms,
             leaked,

@@ -26,6 +26,7 @@ mod tally;
 mod wall;
 mod watch;
 
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -56,10 +57,14 @@ Examples:
   sotto-loadtest compare                         Sotto and rtpengine in turn: the whole table
   sotto-loadtest compare --short                 one round at a light load; fails only on a leak or
                                                  a loss
+  SOTTO_KEY=... sotto-loadtest run --at 127.0.0.1:8080 --from 192.0.2.7
+                                                 on a Sotto that runs already
+  sotto-loadtest ramp --ng 127.0.0.1:2223 --pid \"$(pidof rtpengine)\"
+                                                 on any rtpengine that runs already
 
-It starts the relays itself, one at a time, and gives the relay and the load a core each. Sotto's
-program is looked for beside this one; cargo build --release builds both. rtpengine is Debian's
-package rtpengine-daemon. Without root, say --network loopback.
+Unless told of one that runs, it starts the relays itself, one at a time, and gives the relay and the
+load a core each. Sotto's program is looked for beside this one; cargo build --release builds both.
+rtpengine is Debian's package rtpengine-daemon. Without root, say --network loopback.
 
 A scenario's file is explained in loadtest/scenarios/payments.toml.";
 
@@ -102,6 +107,8 @@ struct RunArgs {
     #[arg(long, default_value = "auto")]
     io: String,
     #[command(flatten)]
+    running: RunningArgs,
+    #[command(flatten)]
     stage: StageArgs,
 }
 
@@ -129,6 +136,8 @@ struct HoldArgs {
     #[arg(long)]
     secure: bool,
     #[command(flatten)]
+    running: RunningArgs,
+    #[command(flatten)]
     stage: StageArgs,
 }
 
@@ -143,6 +152,8 @@ struct RampArgs {
     /// Calls that each step adds.
     #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u16).range(1..=1000))]
     step: u16,
+    #[command(flatten)]
+    running: RunningArgs,
     #[command(flatten)]
     stage: StageArgs,
 }
@@ -163,6 +174,43 @@ struct CompareArgs {
     io: String,
     #[command(flatten)]
     stage: StageArgs,
+}
+
+/// A relay that runs already, instead of one that is started.
+#[derive(Args)]
+struct RunningArgs {
+    /// A Sotto that runs already: where its REST API listens. An operator's key is read from the
+    /// environment, SOTTO_KEY.
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    at: Option<SocketAddr>,
+    /// An rtpengine that runs already: where it listens for NG commands.
+    #[arg(long, value_name = "ADDRESS:PORT", conflicts_with = "at")]
+    ng: Option<SocketAddr>,
+    /// The address of this machine that callers and engines of a running relay talk from.
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1")]
+    from: Ipv4Addr,
+    /// The running relay's process, if it is on this machine: what a packet costs is told then.
+    #[arg(long)]
+    pid: Option<u32>,
+}
+
+impl RunningArgs {
+    fn relay(&self) -> Result<Option<Contender>, Ended> {
+        let pid = self.pid;
+        Ok(match (self.at, self.ng) {
+            (Some(address), _) => {
+                let key = std::env::var("SOTTO_KEY").map_err(|_| Ended::NoKey)?;
+                Some(Contender::SottoAt { address, key, pid })
+            }
+            (None, Some(address)) => Some(Contender::RtpengineAt { address, pid }),
+            (None, None) => None,
+        })
+    }
+
+    /// The network between a running relay and the load.
+    fn network(&self) -> Option<Network> {
+        self.at.or(self.ng).map(|_| Network::own(self.from))
+    }
 }
 
 /// Where and with what a load test runs.
@@ -225,6 +273,10 @@ enum Ended {
     Scenario(#[from] ScenarioError),
     #[error(transparent)]
     Voice(#[from] VoiceError),
+    #[error("a scenario has secure sessions, which rtpengine does not; hold and ramp take --ng")]
+    NoSessions,
+    #[error("the environment has no SOTTO_KEY; `sotto keys add` makes one (role: operator)")]
+    NoKey,
 }
 
 fn main() -> ExitCode {
@@ -246,7 +298,10 @@ fn main() -> ExitCode {
 }
 
 /// True if nothing leaked, nothing was lost, and everybody passed who keyed a right number.
-fn run(RunArgs { scenario, io, stage }: &RunArgs) -> Result<bool, Ended> {
+fn run(RunArgs { scenario, io, running, stage }: &RunArgs) -> Result<bool, Ended> {
+    if running.ng.is_some() {
+        return Err(Ended::NoSessions);
+    }
     let scenario = match scenario {
         Some(file) => {
             let text =
@@ -257,8 +312,9 @@ fn run(RunArgs { scenario, io, stage }: &RunArgs) -> Result<bool, Ended> {
     };
     let progress = Progress::new();
     progress.begin(scenario.calls as u64);
-    let relay = stage.sotto_with(io)?;
-    let played = play::run(&relay, &scenario, &stage.terms(FULL)?, |sample, played| {
+    let relay = running.relay()?.map_or_else(|| stage.sotto_with(io), Ok)?;
+    let terms = stage.terms(running.network(), FULL)?;
+    let played = play::run(&relay, &scenario, &terms, |sample, played| {
         progress.at(played.calls as u64);
         progress.note(&format!(
             "{:.0} s: {} calls, p99 {:.2} ms, {} passed, {} octets leaked",
@@ -271,11 +327,12 @@ fn run(RunArgs { scenario, io, stage }: &RunArgs) -> Result<bool, Ended> {
 
 /// True if nothing was lost of what was to be forwarded.
 fn hold(arguments: &HoldArgs) -> Result<bool, Ended> {
-    let HoldArgs { relay, io, calls, seconds, srtp, record, secure, stage } = arguments;
+    let HoldArgs { relay, io, calls, seconds, srtp, record, secure, running, stage } = arguments;
     let kind = CallKind { srtp: *srtp, record: *record, secure: *secure };
     let course = Course { calls: (*calls).into(), kind };
-    let relay = stage.relay(*relay, io)?;
-    let terms = stage.terms([FULL[0], Duration::from_secs((*seconds).into())])?;
+    let relay = running.relay()?.map_or_else(|| stage.relay(*relay, io), Ok)?;
+    let counted = Duration::from_secs((*seconds).into());
+    let terms = stage.terms(running.network(), [FULL[0], counted])?;
     let outcome = course.run(&relay, &terms)?;
     let text = || format!("{}, {course}: {outcome}\n", relay.name());
     stage.tell(&outcome, text, || report::of_hold(&relay.name(), &course, &outcome))?;
@@ -283,10 +340,10 @@ fn hold(arguments: &HoldArgs) -> Result<bool, Ended> {
 }
 
 /// True if anything was held.
-fn ramp(RampArgs { relay, io, step, stage }: &RampArgs) -> Result<bool, Ended> {
-    let relay = stage.relay(*relay, io)?;
+fn ramp(RampArgs { relay, io, step, running, stage }: &RampArgs) -> Result<bool, Ended> {
+    let relay = running.relay()?.map_or_else(|| stage.relay(*relay, io), Ok)?;
     let progress = Progress::new();
-    let terms = stage.terms(FULL)?;
+    let terms = stage.terms(running.network(), FULL)?;
     let ramp = ramp::run(&relay, usize::from(*step), HELD, &terms, |step| {
         progress.note(&step.to_string());
     })?;
@@ -307,7 +364,7 @@ fn compare(arguments: &CompareArgs) -> Result<bool, Ended> {
         ramp_step: (!short).then_some(200),
         rings: io.clone(),
     };
-    let terms = stage.terms(if *short { SHORT } else { FULL })?;
+    let terms = stage.terms(None, if *short { SHORT } else { FULL })?;
     let measured = comparison.run(&terms, &Progress::new())?;
     let text = || table::text(&measured.rows) + ELSEWHERE;
     stage.tell(&measured, text, || report::of_comparison(&measured))?;
@@ -320,11 +377,16 @@ fn is_clean(measured: &Measured) -> bool {
 }
 
 impl StageArgs {
-    fn terms(&self, [warm_up, counted]: [Duration; 2]) -> Result<Terms, Ended> {
+    fn terms(
+        &self,
+        running: Option<Network>,
+        [warm_up, counted]: [Duration; 2],
+    ) -> Result<Terms, Ended> {
         let cores = [self.relay_core, self.load_core];
-        let network = match self.network {
-            NetworkKind::Cable => Network::cable(cores)?,
-            NetworkKind::Loopback => Network::loopback(),
+        let network = match (running, self.network) {
+            (Some(network), _) => network,
+            (None, NetworkKind::Cable) => Network::cable(cores)?,
+            (None, NetworkKind::Loopback) => Network::own(Ipv4Addr::LOCALHOST),
         };
         let voice =
             self.voice.as_deref().map_or_else(|| Ok(Voice::shipped(Law::Mu)), read_voice)?;

@@ -24,9 +24,9 @@ pub(crate) struct Network {
 }
 
 impl Network {
-    /// Both sides on loopback, in the network namespace that the program was started in.
-    pub(crate) fn loopback() -> Network {
-        Network { relay: Ipv4Addr::LOCALHOST, load: Ipv4Addr::LOCALHOST, spaces: None }
+    /// The machine's own, from an address of it: the relay is wherever it is.
+    pub(crate) fn own(load: Ipv4Addr) -> Network {
+        Network { relay: load, load, spaces: None }
     }
 
     /// Two namespaces with a cable; needs root and `ip` of iproute2. What arrives on a side is

@@ -147,7 +147,7 @@ pub(crate) fn run(
             stage.turn()?;
             if now - sampled >= nanos(SAMPLE) {
                 let (span, spent) = (now - sampled, stage.rig.cpu()?);
-                let sample = stage.sample(now - began, (spent - cpu) as f64 / span as f64);
+                let sample = stage.sample(now - began, (spent - cpu) / span as f64);
                 progress(&sample, &stage.played);
                 stage.played.samples.push(sample);
                 (sampled, cpu) = (now, spent);

@@ -45,11 +45,11 @@ impl Fillings {
 /// Fills and empties the range without a packet sent.
 pub(crate) fn run(contender: &Contender, terms: &Terms) -> Result<Fillings, Failure> {
     terms.network.at_relay(|| {
-        let mut peer = contender.start(terms.network.relay)?;
+        let mut peer = contender.meet(terms.network.relay)?;
         let measured = Failure::kernel("measure the relay");
         let mut rng = StdRng::seed_from_u64(terms.seed);
         let kind = CallKind { srtp: false, record: false, secure: false };
-        let (mut held, mut opening, mut ending) = (Vec::new(), 0, 0);
+        let (mut held, mut opening, mut ending) = (Vec::new(), 0.0, 0.0);
         for filling in 0..FILLINGS {
             if filling > 0 {
                 std::thread::sleep(QUARANTINE);
@@ -71,7 +71,7 @@ pub(crate) fn run(contender: &Contender, terms: &Terms) -> Result<Fillings, Fail
             held.push(calls.len());
         }
         let calls = held.iter().sum::<usize>().max(1) as f64;
-        let each = |cpu: u64| cpu as f64 / calls / 1e3;
+        let each = |cpu: f64| cpu / calls / 1e3;
         Ok(Fillings { held, set_up_us: each(opening), tear_down_us: each(ending) })
     })?
 }

@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use super::contender::Contender;
 use super::peer::CallKind;
+use super::process::figure;
 use super::rig::{Place, Rig, Terms};
 use super::tally::ms;
 
@@ -77,12 +78,12 @@ impl fmt::Display for Step {
         let [p50, p99, tail] = self.latency_ms;
         write!(
             f,
-            "{} calls: latency p50 {p50:.2}, p99 {p99:.2}, p99.9 {tail:.2} ms, {:.3} % lost, {:.2} \
-             us a packet, {:.0} % of a core, generator late by {:.2} ms at p99",
+            "{} calls: latency p50 {p50:.2}, p99 {p99:.2}, p99.9 {tail:.2} ms, {:.3} % lost, {} us a \
+             packet, {} of a core, generator late by {:.2} ms at p99",
             self.calls,
             self.loss * 100.0,
-            self.cpu_us,
-            self.share * 100.0,
+            figure(self.cpu_us),
+            figure(self.share),
             self.lateness_ms
         )
     }
@@ -137,8 +138,8 @@ fn take_step(rig: &Rig, span: Duration) -> Result<Step, Failure> {
         loss: tally.sent.saturating_sub(tally.arrived) as f64 / sent,
         latency_ms: [0.5, 0.99, 0.999].map(|quantile| ms(&tally.latency, quantile)),
         lateness_ms: ms(&tally.lateness, 0.99),
-        share: counted.cpu as f64 / counted.span as f64,
-        cpu_us: counted.cpu as f64 / sent / 1e3,
+        share: counted.cpu / counted.span as f64,
+        cpu_us: counted.cpu / sent / 1e3,
     })
 }
 

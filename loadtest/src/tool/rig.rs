@@ -64,7 +64,8 @@ pub(crate) struct Rig {
     pub(crate) load: Load,
     /// The calls that talk.
     pub(crate) calls: Vec<RigCall>,
-    core: usize,
+    /// The relay's, if it was put on one.
+    core: Option<usize>,
     rng: StdRng,
     opened: usize,
 }
@@ -74,15 +75,15 @@ pub(crate) struct Counted {
     /// Packets and their times.
     pub(crate) tally: Tally,
     /// Time on a processor of the relay's process, in ns.
-    pub(crate) cpu: u64,
+    pub(crate) cpu: f64,
     /// Time for which its core did anything, in ns.
-    pub(crate) core: u64,
+    pub(crate) core: f64,
     /// How long it was counted, in ns.
     pub(crate) span: u64,
     /// Datagrams that found no room in a socket of the relay's network.
     pub(crate) dropped: u64,
     /// Octets by which the relay's memory has grown meanwhile.
-    pub(crate) grown: u64,
+    pub(crate) grown: f64,
 }
 
 /// Processor time of the relay for one call, in us.
@@ -111,14 +112,15 @@ impl Rig {
                 Place::OneCore => pin(&cores[..1])?,
                 Place::AnyCore => pin(&cores)?,
             }
-            let peer = contender.start(network.relay)?;
+            let peer = contender.meet(network.relay)?;
             pin(&cores[1..])?;
             let pinned = move || drop(pin(&cores[1..]));
             let start = || Load::start(network.load, voice.clone(), Clock::new(), pinned);
             let load = network.at_load(start)?;
             let load = load.map_err(Failure::kernel("open the generator's sockets"))?;
             let (calls, rng) = (Vec::new(), StdRng::seed_from_u64(*seed));
-            let mut rig = Rig { peer, load, calls, core: cores[0], rng, opened: 0 };
+            let core = contender.is_started().then_some(cores[0]);
+            let mut rig = Rig { peer, load, calls, core, rng, opened: 0 };
             let done = act(&mut rig)?;
             rig.load.stop();
             Ok(done)
@@ -144,11 +146,11 @@ impl Rig {
             self.calls.push(call);
             plans.push(plan);
         }
-        let (calls, open) = (calls.max(1) as f64, (self.cpu()? - cpu) as f64);
+        let (calls, open) = (calls.max(1) as f64, self.cpu()? - cpu);
         plans.into_iter().for_each(|plan| self.load.add(plan));
         // What a call takes with its first packets is its own as well.
         std::thread::sleep(LAST_PACKETS);
-        let resident = self.resident()?.saturating_sub(resident) as f64 / calls;
+        let resident = (self.resident()? - resident) / calls;
         Ok(CostOfCalls { open: open / calls / 1e3, resident })
     }
 
@@ -194,7 +196,7 @@ impl Rig {
         let (to, cpu, core) = (wall::now(), self.cpu()? - cpu, self.core_busy()? - core);
         let tally = self.load.mark();
         let dropped = self::dropped()? - dropped;
-        let grown = self.resident()?.saturating_sub(resident);
+        let grown = self.resident()? - resident;
         Ok(Counted { tally, cpu, core, span: to - from, dropped, grown })
     }
 
@@ -212,20 +214,20 @@ impl Rig {
             self.load.remove(call.number);
             self.peer.close(&call.id)?;
         }
-        Ok((self.cpu()? - cpu) as f64 / calls / 1e3)
+        Ok((self.cpu()? - cpu) / calls / 1e3)
     }
 
     /// Time on a processor of the relay's process so far, in ns.
-    pub(crate) fn cpu(&self) -> Result<u64, Failure> {
+    pub(crate) fn cpu(&self) -> Result<f64, Failure> {
         self.process().cpu_ns().map_err(measuring)
     }
 
-    fn resident(&self) -> Result<u64, Failure> {
+    fn resident(&self) -> Result<f64, Failure> {
         self.process().resident().map_err(measuring)
     }
 
-    fn core_busy(&self) -> Result<u64, Failure> {
-        core_busy_ns(self.core).map_err(measuring)
+    fn core_busy(&self) -> Result<f64, Failure> {
+        self.core.map_or(Ok(f64::NAN), core_busy_ns).map_err(measuring)
     }
 }
 

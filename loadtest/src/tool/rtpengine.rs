@@ -1,6 +1,6 @@
 //! rtpengine as the relay under load, driven over its NG protocol.
 
-use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, UdpSocket};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -28,10 +28,17 @@ const DELAY_BUFFER: (&str, i64) = ("delay-buffer", 60);
 
 /// An rtpengine that runs in user space.
 pub(crate) struct Rtpengine {
-    child: Child,
+    runs: Runs,
     socket: UdpSocket,
     asked: u64,
     calls: u64,
+}
+
+enum Runs {
+    /// Started for the test, and ended after it.
+    Here(Child),
+    /// By somebody else, in a process that may be known.
+    Elsewhere(Option<u32>),
 }
 
 impl Rtpengine {
@@ -44,10 +51,21 @@ impl Rtpengine {
         command.arg(format!("--interface={media}")).arg(format!("--listen-ng={NG}"));
         let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         let child = child.spawn().map_err(Failure::kernel("start rtpengine"))?;
-        let socket = connect().map_err(Failure::kernel("reach rtpengine"))?;
-        let mut rtpengine = Rtpengine { child, socket, asked: 0, calls: 0 };
+        let mut rtpengine = Rtpengine::reach(Runs::Here(child), NG.into())?;
         rtpengine.wait_until_ready()?;
         Ok(rtpengine)
+    }
+
+    /// Finds one that runs, and answers at this NG port.
+    pub(crate) fn find(address: SocketAddr, pid: Option<u32>) -> Result<Rtpengine, Failure> {
+        let mut rtpengine = Rtpengine::reach(Runs::Elsewhere(pid), address)?;
+        rtpengine.ask("ping", &mut Vec::new())?;
+        Ok(rtpengine)
+    }
+
+    fn reach(runs: Runs, ng: SocketAddr) -> Result<Rtpengine, Failure> {
+        let socket = connect(ng).map_err(Failure::kernel("reach rtpengine"))?;
+        Ok(Rtpengine { runs, socket, asked: 0, calls: 0 })
     }
 
     fn wait_until_ready(&mut self) -> Result<(), Failure> {
@@ -67,7 +85,8 @@ impl Rtpengine {
     ) -> Result<Vec<u8>, Failure> {
         self.asked += 1;
         members.push(("command", Value::Text(doing)));
-        let cookie = format!("load{} ", self.asked);
+        // Another load test's would be answered with what that was answered.
+        let cookie = format!("load-{}-{} ", std::process::id(), self.asked);
         let mut request = cookie.clone().into_bytes();
         request.extend(dictionary(members));
         let mut reply = vec![0; 1 << 16];
@@ -96,7 +115,10 @@ impl Rtpengine {
 
 impl Peer for Rtpengine {
     fn process(&self) -> Process {
-        Process::new(self.child.id())
+        match &self.runs {
+            Runs::Here(child) => Process::new(child.id()),
+            Runs::Elsewhere(pid) => Process::elsewhere(*pid),
+        }
     }
 
     fn open(
@@ -106,7 +128,7 @@ impl Peer for Rtpengine {
         rng: &mut dyn CryptoRng,
     ) -> Result<OpenedCall, Failure> {
         self.calls += 1;
-        let id = format!("load-{}", self.calls);
+        let id = format!("load-{}-{}", std::process::id(), self.calls);
         let ours = kind.srtp.then(|| caller_key(rng));
         let [caller, engine] = ends.map(SocketAddr::from);
         let offered = sdp::offer(caller, ours.as_ref());
@@ -173,8 +195,10 @@ impl Peer for Rtpengine {
 
 impl Drop for Rtpengine {
     fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        if let Runs::Here(child) = &mut self.runs {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
     }
 }
 
@@ -187,9 +211,13 @@ fn masking(call: &str) -> Vec<(&str, Value<'_>)> {
     ]
 }
 
-fn connect() -> std::io::Result<UdpSocket> {
-    let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
+fn connect(ng: SocketAddr) -> std::io::Result<UdpSocket> {
+    let any: IpAddr = match ng.ip() {
+        IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+        IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+    };
+    let socket = UdpSocket::bind((any, 0))?;
     socket.set_read_timeout(Some(PATIENCE))?;
-    socket.connect(NG)?;
+    socket.connect(ng)?;
     Ok(socket)
 }

@@ -14,8 +14,15 @@ use super::process::Process;
 
 /// A Sotto that runs.
 pub(crate) struct Sotto {
-    relay: RelayProcess,
+    relay: Runs,
     operator: Client,
+}
+
+enum Runs {
+    /// Started for the test, and ended after it.
+    Here(RelayProcess),
+    /// By somebody else, in a process that may be known.
+    Elsewhere(Option<u32>),
 }
 
 impl Sotto {
@@ -30,7 +37,15 @@ impl Sotto {
         let config = "[media]\npin = false\n";
         let relay = RelayProcess::start(folder, config, &arguments, &[("RUST_LOG", "warn")])?;
         let operator = relay.client(&key);
-        Ok(Sotto { relay, operator })
+        Ok(Sotto { relay: Runs::Here(relay), operator })
+    }
+
+    /// Finds one that runs, whose REST API takes this key.
+    pub(crate) fn find(address: SocketAddr, key: &str, pid: Option<u32>) -> Result<Sotto, Failure> {
+        let operator = Client::new(address, key);
+        let doing = "list its calls";
+        operator.get("/v1/calls").map_err(unanswered(doing))?.expect(doing, 200)?;
+        Ok(Sotto { relay: Runs::Elsewhere(pid), operator })
     }
 
     fn describe(&self, call: &str) -> Result<Value, Failure> {
@@ -42,7 +57,10 @@ impl Sotto {
 
 impl Peer for Sotto {
     fn process(&self) -> Process {
-        Process::new(self.relay.pid())
+        match &self.relay {
+            Runs::Here(relay) => Process::new(relay.pid()),
+            Runs::Elsewhere(pid) => Process::elsewhere(*pid),
+        }
     }
 
     fn open(
@@ -84,7 +102,11 @@ impl Peer for Sotto {
     }
 
     fn flipped_within(&self, share: f64) -> Result<Option<f64>, Failure> {
-        Ok(flipped_within(&self.relay.metrics()?, share))
+        match &self.relay {
+            Runs::Here(relay) => Ok(flipped_within(&relay.metrics()?, share)),
+            // Its histogram tells of other flips as well.
+            Runs::Elsewhere(_) => Ok(None),
+        }
     }
 
     fn collect(&mut self, call: &str) -> Result<(), Failure> {
