@@ -76,7 +76,7 @@ def _read(file):
 
 
 def check_cadence(packets, what):
-    """An unbroken stream: no gap over 25 ms, nothing skipped, one size. Prints the figures."""
+    """An unbroken stream: nothing skipped, one size. Its longest gap in ms; prints the figures."""
     checks.expect(len(packets) > 50, f"{what}: a stream, not {len(packets)} packets")
     pairs = list(zip(packets, packets[1:], strict=False))
     longest = max(second.at - first.at for first, second in pairs) * 1000
@@ -93,4 +93,4 @@ def check_cadence(packets, what):
     )
     checks.equal((jumps, skips), (0, 0), "sequence and timestamp jumps")
     checks.equal((len(sizes), len(sources)), (1, 1), "sizes and SSRCs")
-    checks.expect(longest <= 25, f"longest gap {longest:.1f} ms")
+    return longest
