@@ -10,11 +10,17 @@ use axum::extract::{FromRequestParts, Path, Query, State};
 use axum::http::StatusCode;
 use axum::http::request::Parts;
 use axum::response::{IntoResponse, Response};
-use relay::switchboard::{CallId, LegMedia, Refusal, Side, SourceRule, SrtpKeys};
-use relay::wire::sdp::{Agreement, Offer, PreviousAnswer};
+use relay::switchboard::dtls::Fingerprint;
+use relay::switchboard::ice::IceCredentials;
+use relay::switchboard::{
+    BrowserPeer, CallId, LegMedia, LocalMedia, Refusal, Side, SourceRule, SrtpKeys,
+};
+use relay::wire::sdp::{Agreement, Browser, IceText, Offer, PreviousAnswer};
+use relay::wire::stun::IcePassword;
 use relay::{CallAt, CallRequest as MediaRequest, HangUp, OpenedCall};
 use serde::Deserialize;
 use utoipa::IntoParams;
+use zeroize::Zeroizing;
 
 use crate::Control;
 use crate::auth::{Calls, HangUpCalls, Permit};
@@ -100,9 +106,43 @@ pub async fn open(
 }
 
 async fn open_call(control: &Control, request: CallRequest) -> Result<Answer, Problem> {
+    let Placed { entry, armed, answer, engine, .. } = place(control, request).await?;
+    let opened = CallOpened::new(&entry, armed, &answer, engine);
+    Answer::created(&format!("/v1/calls/{}", id::call(entry.id)), &opened)
+}
+
+/// A call that was opened.
+pub(crate) struct Placed {
+    entry: Arc<CallEntry>,
+    armed: bool,
+    answer: Zeroizing<String>,
+    engine: LocalMedia,
+    /// What ICE knows us by on a browser's call.
+    ufrag: Option<String>,
+}
+
+impl Placed {
+    /// Its id.
+    pub(crate) fn call(&self) -> CallId {
+        self.entry.id
+    }
+
+    /// The answer for the caller.
+    pub(crate) fn answer(&self) -> &str {
+        &self.answer
+    }
+
+    /// What names the ICE session of a browser's call.
+    pub(crate) fn browser(&self) -> Option<&str> {
+        self.ufrag.as_deref()
+    }
+}
+
+/// Opens a call.
+pub(crate) async fn place(control: &Control, request: CallRequest) -> Result<Placed, Problem> {
     let mut agreement = agree(control, "/caller/sdp", request.caller.sdp.reveal(), None)?;
     reachable(control, "/caller/sdp", agreement.remote_rtp)?;
-    let source = if request.caller.nat { SourceRule::Latch } else { SourceRule::Signalled };
+    let nat = request.caller.nat;
     let profile = engine_profile(control, request.engine.profile.as_deref(), "/engine/profile")?;
     let engine = request.engine.into_media(&control.policy.addresses, profile, "/engine")?;
     reachable(control, "/engine/address", engine.remote_rtp)?;
@@ -114,20 +154,21 @@ async fn open_call(control: &Control, request: CallRequest) -> Result<Answer, Pr
             "this relay keeps no recordings: recordings.enabled is false",
         ));
     }
-    let caller = caller_media(&mut agreement, source);
+    let caller = caller_media(control, &mut agreement, nat);
     let call = id::new_call();
-    let entry = control.calls.expect(CallEntry::new(call, clock::now(), record, source, profile));
+    let entry = control.calls.expect(CallEntry::new(call, clock::now(), record, nat, profile));
     let opened = control.relay.open_call(MediaRequest { call, caller, engine, armed, record });
     let OpenedCall { at, caller, engine } = opened.await.inspect_err(|_| {
         control.calls.forget(call);
     })?;
     let answer = agreement.answer(caller);
     let armed = armed.is_some();
-    let opened = CallOpened::new(&entry, armed, answer.text(), engine);
+    let ufrag = agreement.browser.map(|browser| browser.ours.ufrag);
+    let text = Zeroizing::new(answer.text().to_owned());
     *entry.answered.lock().await = Some(answer.into_previous());
     entry.opened(at);
     tracing::info!(call = id::call(call), armed, record, "call opened");
-    Answer::created(&format!("/v1/calls/{}", id::call(call)), &opened)
+    Ok(Placed { entry, armed, answer: text, engine, ufrag })
 }
 
 /// Which calls to list.
@@ -240,7 +281,7 @@ pub async fn reoffer(
     let mut agreement = agree(&control, "/sdp", request.sdp.reveal(), answered.as_ref())?;
     reachable(&control, "/sdp", agreement.remote_rtp)?;
     let [local, _] = control.relay.local_media(at).await?;
-    let media = caller_media(&mut agreement, call.0.source);
+    let media = caller_media(&control, &mut agreement, call.0.nat);
     control.relay.reoffer(at, Side::Caller, media).await?;
     let answer = agreement.answer(local);
     let body = CallerAnswer { sdp: answer.text().to_owned() };
@@ -374,8 +415,30 @@ fn reachable(control: &Control, pointer: &'static str, peer: SocketAddr) -> Resu
     Ok(())
 }
 
+/// Which sources a caller's leg accepts.
+fn source_of(control: &Control, agreement: &Agreement, nat: bool) -> SourceRule {
+    match (&agreement.browser, &control.identity) {
+        (Some(Browser { ours, theirs, fingerprint, .. }), Some(identity)) => {
+            SourceRule::Browser(Box::new(BrowserPeer {
+                ours: credentials(ours),
+                theirs: credentials(theirs),
+                identity: identity.clone(),
+                fingerprint: Fingerprint(*fingerprint),
+            }))
+        }
+        (Some(_), None) => unreachable!("without a certificate no browser is agreed with"),
+        (None, _) if nat => SourceRule::Latch,
+        (None, _) => SourceRule::Signalled,
+    }
+}
+
+fn credentials(text: &IceText) -> IceCredentials {
+    IceCredentials { ufrag: text.ufrag.clone(), password: IcePassword::new(&text.password) }
+}
+
 /// The caller's leg, as the media plane needs it. The keys move over: the answer has its own line.
-fn caller_media(agreement: &mut Agreement, source: SourceRule) -> LegMedia {
+fn caller_media(control: &Control, agreement: &mut Agreement, nat: bool) -> LegMedia {
+    let source = source_of(control, agreement, nat);
     let srtp = agreement.srtp.take();
     LegMedia {
         remote_rtp: agreement.remote_rtp,

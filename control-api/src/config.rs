@@ -447,6 +447,7 @@ impl MediaConfig {
         Policy {
             preferred_law: None,
             srtp_only: self.srtp_only,
+            certificate: None,
             addresses: AddressPolicy {
                 loopback: own.iter().any(IpAddr::is_loopback),
                 own_media: own

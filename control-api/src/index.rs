@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use dashmap::DashMap;
 use relay::CallAt;
-use relay::switchboard::{CallId, CallSnapshot, DropReason, Event, SessionId, SourceRule};
+use relay::switchboard::{CallId, CallSnapshot, DropReason, Event, SessionId};
 use relay::wire::sdp::PreviousAnswer;
 
 use crate::clock::Timestamp;
@@ -30,8 +30,8 @@ pub struct CallEntry {
     pub created_at: Timestamp,
     /// Whether a recording is kept.
     pub recorded: bool,
-    /// Which sources the caller's leg accepts.
-    pub source: SourceRule,
+    /// The caller is behind NAT: its address is learned from its packets.
+    pub nat: bool,
     /// What is known of its engine.
     profile: Mutex<EngineProfile>,
     /// What has happened.
@@ -54,14 +54,14 @@ impl CallEntry {
         id: CallId,
         created_at: Timestamp,
         recorded: bool,
-        source: SourceRule,
+        nat: bool,
         profile: EngineProfile,
     ) -> CallEntry {
         CallEntry {
             id,
             created_at,
             recorded,
-            source,
+            nat,
             profile: Mutex::new(profile),
             story: Story::default(),
             answered: tokio::sync::Mutex::new(None),

@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use axum::routing::{get, post};
 use axum::{Router, middleware};
+use relay::switchboard::dtls::Identity;
 use relay::switchboard::{CallSnapshot, Delivery, Event, EventKind, Refusal};
 use relay::wire::sdp::Policy;
 use relay::{Gauges, HangUp, Relay};
@@ -50,6 +51,7 @@ pub mod server;
 pub mod sinks;
 pub mod story;
 pub mod webhooks;
+pub mod whip;
 
 use engines::EngineProfiles;
 use health::Metrics;
@@ -73,6 +75,8 @@ pub struct Control {
     pub calls: CallIndex,
     /// Which offers are accepted.
     pub policy: Policy,
+    /// What browsers know us by; its fingerprint is in the policy.
+    pub identity: Option<Identity>,
     /// Where recordings are; `None` if none are kept.
     pub recordings: Option<Recordings>,
     /// What is known of each kind of engine.
@@ -106,6 +110,8 @@ pub struct Parts {
     pub gauges: Gauges,
     /// Which offers are accepted.
     pub policy: Policy,
+    /// What browsers know us by; without it there are none.
+    pub identity: Option<Identity>,
     /// Where recordings are; `None` if none are kept.
     pub recordings: Option<Recordings>,
     /// The keys that are valid.
@@ -133,14 +139,16 @@ impl Control {
     /// The control plane of a relay.
     #[must_use]
     pub fn new(parts: Parts) -> Arc<Control> {
-        let Parts { relay, gauges, policy, recordings, keys, engines, secure, outward, models } =
-            parts;
+        let Parts { relay, gauges, mut policy, identity, recordings, keys, .. } = parts;
+        let Parts { engines, secure, outward, models, .. } = parts;
+        policy.certificate = identity.as_ref().map(|identity| identity.fingerprint().0);
         let Outward { sinks, webhooks } = outward;
         Arc::new(Control {
             relay,
             gauges,
             calls: CallIndex::default(),
             policy,
+            identity,
             recordings,
             engines,
             secure,

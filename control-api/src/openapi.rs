@@ -11,7 +11,7 @@ use utoipa_axum::routes;
 
 use crate::{
     Control, calls, captures, events, model_tokens, plans, recordings, secure_sessions, sinks,
-    webhooks,
+    webhooks, whip,
 };
 
 const KEY_SCHEME: &str = "api_key";
@@ -35,7 +35,16 @@ pub fn routes_and_contract() -> (Router<Arc<Control>>, OpenApi) {
         .routes(routes!(webhooks::api::list))
         .routes(routes!(webhooks::api::replay))
         .routes(routes!(recordings::export, recordings::erase))
+        .merge(browsers())
         .split_for_parts()
+}
+
+/// What pages in browsers may use, of whatever site they are.
+fn browsers() -> OpenApiRouter<Arc<Control>> {
+    OpenApiRouter::new()
+        .routes(routes!(whip::place))
+        .routes(routes!(whip::trickle, whip::end))
+        .layer(whip::cross_origin())
 }
 
 /// The contract as it is sent and kept in `openapi.json`.

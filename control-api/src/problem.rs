@@ -176,7 +176,7 @@ impl Code {
             Code::SealedDataExpired => (410, "sealed-data-expired", "The sealed data has expired"),
             Code::BodyTooLarge => (413, "body-too-large", "The body is too large"),
             Code::UnsupportedMediaType => {
-                (415, "unsupported-media-type", "The body must be application/json")
+                (415, "unsupported-media-type", "The body is of another type than this takes")
             }
             Code::InvalidRequest => (422, "invalid-request", "The request asks for what cannot be"),
             Code::SdpNotAcceptable => {

@@ -10,6 +10,7 @@ use std::time::Duration;
 use relay::io::Threads;
 use relay::prompts::PromptError;
 use relay::recording::{Archive, Recovered};
+use relay::switchboard::dtls::Identity;
 use relay::{RelayConfig, Started};
 use serde_json::Value;
 use tokio::net::TcpListener;
@@ -159,6 +160,7 @@ impl Running {
         let policy = config.media.policy();
         let served = config.clone();
         let relay = relay_config(config.media, archive.clone())?;
+        let identity = Identity::generate().map_err(|_| StartError::NoRandom)?;
         let Started { relay, events, deliveries, gauges, threads } =
             relay::start(&relay).map_err(|error| StartError::Relay { error })?;
         let recordings = archive.zip(threads.recorder());
@@ -170,6 +172,7 @@ impl Running {
             relay,
             gauges,
             policy,
+            identity: Some(identity),
             recordings,
             keys,
             engines: config.engines,

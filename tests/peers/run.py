@@ -24,6 +24,7 @@ import sessions
 import sipp
 import sotto
 import strides
+import whip
 
 TOGETHER = 4  # scenarios at a time, of those that mostly wait
 SECONDS = 240  # for one scenario
@@ -47,6 +48,8 @@ def table(binary, sabotaged):
                 "baresip keys a wrong card, then the right one": lambda: baresip.twice(binary),
                 "the load test drives relays that run already": lambda: running.relays(binary),
                 "control: 50 sessions without masking leak": lambda: sessions.control(sabotaged),
+                "GStreamer's webrtcbin calls by WHIP": lambda: whip.webrtcbin(binary),
+                "Chromium calls, keys and passes by WHIP": lambda: whip.chromium(binary),
                 "baresip holds and resumes while secure": lambda: baresip.hold(binary),
                 "baresip hangs up in the middle": lambda: baresip.hang_up(binary),
                 **{

@@ -147,6 +147,12 @@ pub struct SrtpRequest {
 pub struct Secret(String);
 
 impl Secret {
+    /// A copy of a text.
+    #[must_use]
+    pub fn new(text: &str) -> Secret {
+        Secret(text.to_owned())
+    }
+
     /// The text, for what parses it.
     #[must_use]
     pub fn reveal(&self) -> &str {
@@ -208,6 +214,20 @@ fn default_ptime() -> u8 {
 }
 
 impl EngineRequest {
+    /// Plain RTP with PCMU and telephone-event, packets of 20 ms.
+    #[must_use]
+    pub fn rtp(address: SocketAddr, telephone_event: u8, profile: Option<String>) -> EngineRequest {
+        EngineRequest {
+            kind: EngineKind::Rtp,
+            address,
+            codec: CodecName::default(),
+            ptime_ms: default_ptime(),
+            telephone_event_payload_type: Some(telephone_event),
+            srtp: None,
+            profile,
+        }
+    }
+
     /// The engine's leg, as the media plane needs it; `at` is where the request stands in the body.
     ///
     /// # Errors

@@ -63,10 +63,7 @@ impl<S: Send + Sync> FromRequest<S> for JsonBytes {
                 "Send the body with Content-Type: application/json.",
             ));
         }
-        let body = tokio::time::timeout(BODY_TIMEOUT, collect(request.into_body()));
-        body.await.map_err(|_| {
-            Problem::new(Code::RequestTimeout, "Send the whole body within ten seconds.")
-        })?
+        collect_in_time(request.into_body()).await
     }
 }
 
@@ -80,6 +77,14 @@ impl<S: Send + Sync> OptionalFromRequest<S> for JsonBytes {
         }
         <Self as FromRequest<S>>::from_request(request, state).await.map(Some)
     }
+}
+
+/// The octets of a body, within the bounds.
+pub(super) async fn collect_in_time(body: Body) -> Result<JsonBytes, Problem> {
+    let body = tokio::time::timeout(BODY_TIMEOUT, collect(body));
+    body.await.map_err(|_| {
+        Problem::new(Code::RequestTimeout, "Send the whole body within ten seconds.")
+    })?
 }
 
 async fn collect(body: Body) -> Result<JsonBytes, Problem> {

@@ -14,4 +14,5 @@ pub mod named_plan;
 pub mod plan;
 pub mod secure_session;
 pub mod sink;
+pub mod text;
 pub mod webhook;

@@ -30,6 +30,7 @@ use control_api::secure_defaults::SecureDefaults;
 use control_api::sinks::Sinks;
 use control_api::{Control, Outward, Parts, app};
 use relay::recording::{Archive, KeyEncryptionKey, Keyring};
+use relay::switchboard::dtls::Identity;
 use relay::{IoMethod, RelayConfig, Started};
 use serde_json::{Value, json};
 use tower::ServiceExt;
@@ -134,6 +135,7 @@ impl Rig {
             relay,
             gauges,
             policy,
+            identity: Some(Identity::generate().unwrap()),
             recordings: Some(recordings),
             keys: file.table().unwrap(),
             engines: EngineProfiles::new(engines()).unwrap(),

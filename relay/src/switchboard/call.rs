@@ -125,8 +125,14 @@ impl Call {
     }
 
     /// Takes over what was agreed anew for one leg. The routing stays what it is.
-    pub(super) fn reoffer(&mut self, now: Instant, side: Side, media: LegMedia) {
-        self.legs[side.index()].reagree(now, media);
+    pub(super) fn reoffer(
+        &mut self,
+        now: Instant,
+        side: Side,
+        media: LegMedia,
+        random: &mut impl Rng,
+    ) {
+        self.legs[side.index()].reagree(now, media, random);
     }
 
     /// Begins to delay the caller towards the engine.

@@ -3,7 +3,6 @@
 use std::net::SocketAddr;
 
 use super::limits::LATCH_PACKETS;
-use super::media::SourceRule;
 
 /// What a gate says of a packet's source.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -16,9 +15,19 @@ pub(super) enum Admission {
     Stranger,
 }
 
+/// Which sources signalling wants.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum GateRule {
+    /// Only the address it has told.
+    Signalled,
+    /// Another one that proves itself, too.
+    Latch,
+}
+
 /// The source rule of one leg and what it has found.
 pub(super) struct Gate {
     signalled: SocketAddr,
+    rule: GateRule,
     state: State,
 }
 
@@ -39,12 +48,17 @@ struct Suspect {
 
 impl Gate {
     /// A gate as signalling wants it.
-    pub(super) fn new(signalled: SocketAddr, rule: SourceRule) -> Gate {
+    pub(super) fn new(signalled: SocketAddr, rule: GateRule) -> Gate {
         let state = match rule {
-            SourceRule::Signalled => State::Closed(signalled),
-            SourceRule::Latch => State::Latching(None),
+            GateRule::Signalled => State::Closed(signalled),
+            GateRule::Latch => State::Latching(None),
         };
-        Gate { signalled, state }
+        Gate { signalled, rule, state }
+    }
+
+    /// Whether signalling wants the same as it did.
+    pub(super) fn is_still(&self, signalled: SocketAddr, rule: GateRule) -> bool {
+        (self.signalled, self.rule) == (signalled, rule)
     }
 
     /// Judges a packet's source. `may_latch` is false while the call is cut: no new source then.
@@ -105,7 +119,7 @@ mod tests {
 
     #[test]
     fn without_latching_only_the_signalled_address_is_heard() {
-        let mut gate = Gate::new(address(1), SourceRule::Signalled);
+        let mut gate = Gate::new(address(1), GateRule::Signalled);
         assert_eq!(gate.judge(address(1), true), Admission::Peer);
         assert_eq!(gate.judge(address(2), true), Admission::Stranger);
         for sequence in 0..100 {
@@ -116,7 +130,7 @@ mod tests {
 
     #[test]
     fn a_latch_closes_after_consistent_packets_and_stays_closed() {
-        let mut gate = Gate::new(address(1), SourceRule::Latch);
+        let mut gate = Gate::new(address(1), GateRule::Latch);
         assert_eq!(gate.judge(address(2), false), Admission::Stranger);
         assert_eq!(gate.judge(address(2), true), Admission::Candidate);
         let found: Vec<bool> = (10..14).map(|n| gate.suspect(address(2), 9, n)).collect();
@@ -127,7 +141,7 @@ mod tests {
 
     #[test]
     fn two_competing_sources_keep_each_other_out() {
-        let mut gate = Gate::new(address(1), SourceRule::Latch);
+        let mut gate = Gate::new(address(1), GateRule::Latch);
         for sequence in 0..100 {
             assert!(!gate.suspect(address(2), 9, sequence));
             assert!(!gate.suspect(address(3), 9, sequence));

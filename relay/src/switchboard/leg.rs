@@ -8,13 +8,14 @@ use dtmf::redundancy::Redundancy;
 use dtmf::telephone_event::REPORT_LENGTH;
 use rand::{Rng, RngExt};
 
+use super::browser::{self, Browser, Signal};
 use super::cut_counts::CutCounts;
 use super::egress::{Egress, EgressFormat, Passage, Position, Speech};
-use super::gate::{Admission, Gate};
+use super::gate::{Admission, Gate, GateRule};
 use super::grid::Grid;
 use super::id::{LocalPort, PortPair};
 use super::limits::RTCP_INTERVAL;
-use super::media::{LegMedia, SrtpKeys};
+use super::media::{LegMedia, SourceRule, SrtpKeys};
 use super::ntp_anchor::NtpAnchor;
 use super::reception::{Reception, mos_hundredths};
 use super::routing::{DropReason, Media};
@@ -38,7 +39,7 @@ pub(super) enum Component {
 pub(super) struct Leg {
     ports: PortPair,
     media: LegMedia,
-    gate: Gate,
+    access: Access,
     /// Apart, since most legs have none: the windows of their sources take a page.
     inbound: Option<Box<Keyed<Inbound>>>,
     outbound: Option<Box<Keyed<Outbound>>>,
@@ -50,6 +51,64 @@ pub(super) struct Leg {
     last_heard: Instant,
     rtcp_due: Instant,
     cname: [u8; 16],
+}
+
+/// How the leg knows its peer.
+enum Access {
+    /// By the address that signalling tells.
+    Signalled(Gate),
+    /// By what it proves.
+    Browser(Box<Browser>),
+}
+
+impl Access {
+    fn new(media: &mut LegMedia, random: &mut impl Rng) -> Access {
+        let signalled = media.remote_rtp;
+        match std::mem::take(&mut media.source) {
+            SourceRule::Signalled => Access::Signalled(Gate::new(signalled, GateRule::Signalled)),
+            SourceRule::Latch => Access::Signalled(Gate::new(signalled, GateRule::Latch)),
+            SourceRule::Browser(peer) => Access::Browser(Box::new(Browser::new(*peer, random))),
+        }
+    }
+
+    /// Whether a re-offer wants what there is already.
+    fn is_still(&self, media: &LegMedia) -> bool {
+        match (self, &media.source) {
+            (Access::Signalled(gate), SourceRule::Signalled) => {
+                gate.is_still(media.remote_rtp, GateRule::Signalled)
+            }
+            (Access::Signalled(gate), SourceRule::Latch) => {
+                gate.is_still(media.remote_rtp, GateRule::Latch)
+            }
+            (Access::Browser(browser), SourceRule::Browser(peer)) => browser.is_still(peer),
+            (Access::Signalled(_), SourceRule::Browser(_))
+            | (Access::Browser(_), SourceRule::Signalled | SourceRule::Latch) => false,
+        }
+    }
+
+    fn judge(&self, now: Instant, from: SocketAddr, may_latch: bool) -> Admission {
+        match self {
+            Access::Signalled(gate) => gate.judge(from, may_latch),
+            Access::Browser(browser) if browser.peer(now) == Some(from) => Admission::Peer,
+            Access::Browser(_) => Admission::Stranger,
+        }
+    }
+
+    /// Where to send; nowhere while nobody has proven that it wants to be sent to.
+    fn target(&self, now: Instant) -> Option<SocketAddr> {
+        match self {
+            Access::Signalled(gate) => Some(gate.target()),
+            Access::Browser(browser) => browser.peer(now),
+        }
+    }
+
+    /// Nothing is sent or heard in clear.
+    fn is_secret(&self) -> bool {
+        match self {
+            Access::Signalled(_) => false,
+            Access::Browser(_) => true,
+        }
+    }
 }
 
 /// A key and what has been done with it: indices, rollover counter, replay window.
@@ -82,6 +141,10 @@ pub(super) enum Heard {
     },
     /// RTCP of this length.
     Rtcp(usize),
+    /// No media; an answer of this length lies in the buffer, for whoever sent it.
+    Answer(usize),
+    /// No media, and nothing to do.
+    Nothing,
 }
 
 impl Leg {
@@ -93,7 +156,8 @@ impl Leg {
         mut media: LegMedia,
         random: &mut impl Rng,
     ) -> Leg {
-        let (inbound, outbound) = srtp_contexts(&mut media);
+        let (inbound, outbound) = srtp_contexts(media.srtp.take());
+        let access = Access::new(&mut media, random);
         let mut cname = [0; 16];
         for octet in &mut cname {
             *octet = b"0123456789abcdef"[random.random_range(0..16)];
@@ -101,7 +165,7 @@ impl Leg {
         let egress = Egress::new(format_of(&media), grid, random);
         Leg {
             ports,
-            gate: Gate::new(media.remote_rtp, media.source),
+            access,
             media,
             inbound,
             outbound,
@@ -116,12 +180,16 @@ impl Leg {
     }
 
     /// Takes over what a re-offer agreed. Our stream goes on unbroken; keys are new ones.
-    pub(super) fn reagree(&mut self, now: Instant, mut media: LegMedia) {
-        let (inbound, outbound) = srtp_contexts(&mut media);
-        self.outbound = Keyed::renewed(self.outbound.take(), outbound);
-        self.inbound = Keyed::renewed(self.inbound.take(), inbound);
-        if (media.remote_rtp, media.source) != (self.media.remote_rtp, self.media.source) {
-            self.gate = Gate::new(media.remote_rtp, media.source);
+    pub(super) fn reagree(&mut self, now: Instant, mut media: LegMedia, random: &mut impl Rng) {
+        let is_still = self.access.is_still(&media);
+        // Keys of DTLS are the connection's, and last as long as it does.
+        if !(is_still && self.access.is_secret()) {
+            let (inbound, outbound) = srtp_contexts(media.srtp.take());
+            self.outbound = Keyed::renewed(self.outbound.take(), outbound);
+            self.inbound = Keyed::renewed(self.inbound.take(), inbound);
+        }
+        if !is_still {
+            self.access = Access::new(&mut media, random);
         }
         self.egress.reformat(now, format_of(&media));
         self.media = media;
@@ -135,16 +203,34 @@ impl Leg {
         now: Instant,
         component: Component,
         from: SocketAddr,
-        datagram: &mut [u8],
+        buffer: &mut [u8],
+        len: usize,
         may_latch: bool,
     ) -> Result<Heard, DropReason> {
+        if let Access::Browser(browser) = &mut self.access
+            && !browser::is_media(&buffer[..len])
+        {
+            let signal = browser.hear(now, from, buffer, len)?;
+            return Ok(self.heed(signal));
+        }
+        let datagram = &mut buffer[..len];
         let &second = datagram.get(1).ok_or(DropReason::Malformed)?;
         match (component, is_rtcp(second)) {
             (Component::Rtp, false) => self.hear_rtp(now, from, datagram, may_latch),
-            (Component::Rtp, true) if self.media.rtcp_mux => self.hear_rtcp(from, datagram),
-            (Component::Rtcp, true) if !self.media.rtcp_mux => self.hear_rtcp(from, datagram),
+            (Component::Rtp, true) if self.media.rtcp_mux => self.hear_rtcp(now, from, datagram),
+            (Component::Rtcp, true) if !self.media.rtcp_mux => self.hear_rtcp(now, from, datagram),
             (Component::Rtp, true) | (Component::Rtcp, true | false) => Err(DropReason::Malformed),
         }
+    }
+
+    fn heed(&mut self, signal: Signal) -> Heard {
+        match signal {
+            Signal::Answer(len) => return Heard::Answer(len),
+            Signal::Keys(keys) => (self.inbound, self.outbound) = srtp_contexts(Some(*keys)),
+            Signal::Over => (self.inbound, self.outbound) = (None, None),
+            Signal::Nothing => {}
+        }
+        Heard::Nothing
     }
 
     /// Uses reports that were heard: statistics, and nothing else.
@@ -223,10 +309,17 @@ impl Leg {
         buffer: &mut [u8],
         speech: &mut Speech<'_>,
     ) -> Option<Transmit> {
+        if let Access::Browser(browser) = &mut self.access
+            && let Some((to, len)) = browser.poll(now, buffer)
+        {
+            return Some(Transmit { port: self.ports.rtp(), to, range: 0..len });
+        }
         while self.egress.due().is_some_and(|due| due <= now) {
-            if let Some(len) = self.egress.generate(now, buffer, speech) {
-                let extent = self.protected(0, len, buffer).ok()?;
-                return Some(self.address(extent));
+            if let Some(len) = self.egress.generate(now, buffer, speech)
+                && let Ok(extent) = self.protected(0, len, buffer)
+                && let Some(transmit) = self.address(now, extent)
+            {
+                return Some(transmit);
             }
         }
         if self.rtcp_due > now {
@@ -238,7 +331,11 @@ impl Leg {
 
     /// When [`Leg::generate`] has something to do.
     pub(super) fn due(&self) -> Instant {
-        self.egress.due().map_or(self.rtcp_due, |due| due.min(self.rtcp_due))
+        let due = self.egress.due().map_or(self.rtcp_due, |due| due.min(self.rtcp_due));
+        match &self.access {
+            Access::Signalled(_) => due,
+            Access::Browser(browser) => browser.due().map_or(due, |other| due.min(other)),
+        }
     }
 
     /// Our stream to this leg's peer.
@@ -296,9 +393,10 @@ impl Leg {
         }
     }
 
-    /// Addresses what [`Leg::pass`] made ready to the peer.
-    pub(super) fn address(&self, extent: Extent) -> Transmit {
-        Transmit { port: self.ports.rtp(), to: self.gate.target(), range: extent.range() }
+    /// Addresses what [`Leg::pass`] made ready to the peer, if it is known where that is.
+    pub(super) fn address(&self, now: Instant, extent: Extent) -> Option<Transmit> {
+        let to = self.access.target(now)?;
+        Some(Transmit { port: self.ports.rtp(), to, range: extent.range() })
     }
 
     fn in_cuts(&self) -> LegCounts {
@@ -316,7 +414,7 @@ impl Leg {
         datagram: &mut [u8],
         may_latch: bool,
     ) -> Result<Heard, DropReason> {
-        let admission = self.gate.judge(from, may_latch);
+        let admission = self.access.judge(now, from, may_latch);
         if admission == Admission::Stranger {
             return Err(DropReason::UnknownPeer);
         }
@@ -326,6 +424,7 @@ impl Leg {
             Some(inbound) => {
                 inbound.context.unprotect(datagram).map_err(|_| DropReason::Unauthenticated)?
             }
+            None if self.access.is_secret() => return Err(DropReason::Unauthenticated),
             None => datagram.len(),
         };
         let packet = RtpPacket::parse(&datagram[..len]).map_err(|_| DropReason::Malformed)?;
@@ -344,23 +443,32 @@ impl Leg {
         header: &Header,
     ) -> Result<(), DropReason> {
         let authenticated = self.inbound.is_some();
+        let gate = match &mut self.access {
+            Access::Signalled(gate) => gate,
+            // It was the proven address, and the key is the proven one's.
+            Access::Browser(_) => return Ok(()),
+        };
         let proven = match admission {
             Admission::Peer => true,
             Admission::Candidate => {
-                authenticated || self.gate.suspect(from, header.ssrc, header.sequence)
+                authenticated || gate.suspect(from, header.ssrc, header.sequence)
             }
             Admission::Stranger => false,
         };
         if !proven {
             return Err(DropReason::UnknownPeer);
         }
-        self.gate.prove(from);
+        gate.prove(from);
         Ok(())
     }
 
-    fn hear_rtcp(&mut self, from: SocketAddr, datagram: &mut [u8]) -> Result<Heard, DropReason> {
-        let peer = if self.media.rtcp_mux { self.gate.target() } else { self.media.remote_rtcp };
-        if from != peer {
+    fn hear_rtcp(
+        &mut self,
+        now: Instant,
+        from: SocketAddr,
+        datagram: &mut [u8],
+    ) -> Result<Heard, DropReason> {
+        if self.rtcp_path(now).is_none_or(|(_, peer)| peer != from) {
             return Err(DropReason::UnknownPeer);
         }
         match &mut self.inbound {
@@ -369,6 +477,7 @@ impl Leg {
                 .unprotect_rtcp(datagram)
                 .map(Heard::Rtcp)
                 .map_err(|_| DropReason::Unauthenticated),
+            None if self.access.is_secret() => Err(DropReason::Unauthenticated),
             None => Ok(Heard::Rtcp(datagram.len())),
         }
     }
@@ -413,6 +522,7 @@ impl Leg {
                 .context
                 .protect(&mut buffer[start..], end - start)
                 .map_err(|_| DropReason::NotAgreed)?,
+            None if self.access.is_secret() => return Err(DropReason::NotAgreed),
             None => end - start,
         };
         Ok(Extent::new(start, start + len))
@@ -436,25 +546,26 @@ impl Leg {
         };
         let len = match &mut self.outbound {
             Some(outbound) => outbound.context.protect_rtcp(buffer, len).ok()?,
+            None if self.access.is_secret() => return None,
             None => len,
         };
-        let (port, to) = self.rtcp_path();
+        let (port, to) = self.rtcp_path(now)?;
         Some(Transmit { port, to, range: 0..len })
     }
 
-    fn rtcp_path(&self) -> (LocalPort, SocketAddr) {
+    fn rtcp_path(&self, now: Instant) -> Option<(LocalPort, SocketAddr)> {
         if self.media.rtcp_mux {
-            (self.ports.rtp(), self.gate.target())
+            Some((self.ports.rtp(), self.access.target(now)?))
         } else {
-            (self.ports.rtcp(), self.media.remote_rtcp)
+            Some((self.ports.rtcp(), self.media.remote_rtcp))
         }
     }
 }
 
 type Contexts = (Option<Box<Keyed<Inbound>>>, Option<Box<Keyed<Outbound>>>);
 
-fn srtp_contexts(media: &mut LegMedia) -> Contexts {
-    let Some(SrtpKeys { inbound, outbound }) = media.srtp.take() else { return (None, None) };
+fn srtp_contexts(keys: Option<SrtpKeys>) -> Contexts {
+    let Some(SrtpKeys { inbound, outbound }) = keys else { return (None, None) };
     let unprotector = Keyed { context: Inbound::new(&inbound), key: inbound };
     let protector = Keyed { context: Outbound::new(&outbound), key: outbound };
     (Some(Box::new(unprotector)), Some(Box::new(protector)))

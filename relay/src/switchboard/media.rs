@@ -5,16 +5,21 @@ use std::time::Duration;
 
 use dtmf::g711::Law;
 
+use super::browser::BrowserPeer;
 use super::limits::{LOOK_AHEAD, MAX_LOOK_AHEAD};
 use crate::wire::srtp::MasterKey;
 
 /// Which sources a leg accepts.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Default)]
 pub enum SourceRule {
     /// Only the signalled address and port.
+    #[default]
     Signalled,
     /// A peer behind NAT: the first source that proves itself. Closes once found.
     Latch,
+    /// A browser: the address that ICE has proven, with keys that DTLS agrees on. Signalled
+    /// addresses mean nothing then.
+    Browser(Box<BrowserPeer>),
 }
 
 /// How much later the engine hears the caller while a call is armed.
@@ -73,7 +78,7 @@ pub struct LegMedia {
     pub they_send: bool,
     /// The peer wants to receive.
     pub they_receive: bool,
-    /// Present on SRTP legs.
+    /// Present on SRTP legs whose keys signalling tells.
     pub srtp: Option<SrtpKeys>,
     /// Which sources are accepted.
     pub source: SourceRule,

@@ -14,16 +14,19 @@ use rand::rngs::StdRng;
 use zeroize::Zeroize;
 
 mod announcer;
+mod browser;
 mod call;
 mod command;
 mod cut_counts;
 mod cut_memory;
 mod delay_line;
 mod delivery;
+pub mod dtls;
 mod egress;
 mod event;
 mod gate;
 mod grid;
+pub mod ice;
 mod id;
 mod leg;
 pub mod limits;
@@ -41,6 +44,7 @@ mod transmit;
 mod wheel;
 
 pub use announcer::Announcer;
+pub use browser::BrowserPeer;
 pub use command::{Command, CutReceipt, LocalMedia, OpenCall, Refusal, Reply, SessionRequest};
 pub use delivery::Delivery;
 pub use event::{Event, EventKind};
@@ -123,10 +127,14 @@ impl Switchboard {
     pub fn handle_command(&mut self, now: Instant, command: Command) -> Result<Reply, Refusal> {
         match command {
             Command::Open(request) => self.open(now, *request),
-            Command::Reoffer { call, side, media } => self.with(now, call, |call, _| {
-                call.reoffer(now, side, *media);
-                Ok(Reply::Done)
-            }),
+            Command::Reoffer { call, side, media } => {
+                // Drawn before, since the call and its switchboard cannot both be asked.
+                let mut random = StdRng::from_rng(&mut self.random);
+                self.with(now, call, |call, _| {
+                    call.reoffer(now, side, *media, &mut random);
+                    Ok(Reply::Done)
+                })
+            }
             Command::Arm { call, look_ahead } => self.with(now, call, |call, outbox| {
                 call.arm(now, look_ahead, outbox).map(|()| Reply::Done)
             }),

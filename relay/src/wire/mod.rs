@@ -7,4 +7,5 @@ pub mod rtp;
 pub mod sdes;
 pub mod sdp;
 pub mod srtp;
+pub mod stun;
 pub mod udp;

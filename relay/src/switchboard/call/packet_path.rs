@@ -35,11 +35,17 @@ impl Call {
     ) -> Option<Transmit> {
         let is_cut = self.phase().is_cut();
         let leg = &mut self.legs[side.index()];
-        let outcome = match leg.hear(now, component, from, &mut buffer[..len], !is_cut) {
+        let outcome = match leg.hear(now, component, from, buffer, len, !is_cut) {
             Ok(Heard::Rtp { media, at, payload }) => {
                 self.take_rtp(now, side, media, at, payload, buffer, outbox)
             }
             Ok(Heard::Rtcp(len)) => self.take_rtcp(now, ntp, side, &buffer[..len]),
+            Ok(Heard::Answer(len)) => {
+                self.is_due_open = true;
+                let port = self.legs[side.index()].ports().rtp();
+                return Some(Transmit { port, to: from, range: 0..len });
+            }
+            Ok(Heard::Nothing) => Ok(None),
             Err(reason) => Err(reason),
         };
         // What is dropped moves nothing. To find that out again would mean to look into the session's
@@ -47,7 +53,10 @@ impl Call {
         // could not leak has been collected all the same.
         self.is_due_open |= outcome.is_ok() || sabotaged();
         match outcome {
-            Ok(Some(extent)) => return Some(self.legs[side.other().index()].address(extent)),
+            Ok(Some(extent)) => match self.legs[side.other().index()].address(now, extent) {
+                Some(transmit) => return Some(transmit),
+                None => self.legs[side.index()].count_drop(DropReason::NotAgreed),
+            },
             Ok(None) => {}
             Err(reason) => self.legs[side.index()].count_drop(reason),
         }

@@ -1,12 +1,13 @@
 //! `Agreement`: what an offer and our policy have in common, as the media plane needs it.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::ops::RangeInclusive;
 
 use dtmf::g711::Law;
 use rand::CryptoRng;
 
 use super::answer::{Continuation, KeyLine, PreviousAnswer};
+use super::browser::{Browser, BrowserOffer, CertificateDigest};
 use super::codec::Codec;
 use super::stream::{Audio, Rejection, Stream, Transport};
 use super::{Offer, Policy, SdpRefusal};
@@ -47,6 +48,9 @@ pub struct Agreement {
     /// Keys of an SRTP stream; `None` on a plain one. The media plane takes them out before ports
     /// are known and the answer is written, which does without them.
     pub srtp: Option<SrtpKeys>,
+    /// What a browser's stream goes by; it has no signalled address, and `remote_rtp` tells the
+    /// family of ours alone.
+    pub browser: Option<Browser>,
     /// Our key as the answer gives it.
     pub(super) key_line: Option<KeyLine>,
     pub(super) transport: Transport,
@@ -100,6 +104,9 @@ impl Offer {
             }
         }
         let (terms, position) = agreed.ok_or(refusal)?;
+        let before = previous.and_then(PreviousAnswer::browser);
+        let browser = terms.browser.map(|terms| terms.offer.agree(terms.certificate, before, rng));
+        let browser = browser.transpose()?;
         let srtp = terms.key.map(|offered| SrtpKeys::answering(offered, rng));
         Ok(Agreement {
             remote_rtp: terms.remote.rtp,
@@ -114,6 +121,7 @@ impl Offer {
             they_receive: terms.they_receive,
             key_line: srtp.as_ref().map(|keys| KeyLine::of(&keys.outbound)),
             srtp,
+            browser,
             transport: terms.transport,
             timing: self.session.timing,
             rejections,
@@ -144,6 +152,13 @@ struct Terms {
     they_receive: bool,
     transport: Transport,
     key: Option<CryptoAttribute>,
+    browser: Option<BrowserTerms>,
+}
+
+/// What a browser has offered, and what we answer with.
+struct BrowserTerms {
+    offer: BrowserOffer,
+    certificate: CertificateDigest,
 }
 
 /// Where the caller's media is.
@@ -170,9 +185,11 @@ impl Terms {
                 .into_iter()
                 .flatten()
                 .any(|payload_type| TYPES_TAKEN_BY_RTCP.contains(&payload_type));
+        let browser = find_browser(&audio, rtcp_mux, policy)?;
         // The old way to hold (RFC 3264 section 8.4): the caller's addresses stay what they were.
-        let held_blind = audio.connection.address()?.is_unspecified();
+        let held_blind = browser.is_none() && audio.connection.address()?.is_unspecified();
         let remote = match previous {
+            _ if browser.is_some() => Remote::proven_later(policy),
             Some(previous) if held_blind => previous.remote(rtcp_mux),
             Some(_) | None => find_remote(&audio, rtcp_mux, policy)?,
         };
@@ -189,7 +206,39 @@ impl Terms {
             they_receive: audio.direction.receives && !held_blind,
             transport: audio.transport,
             key: choose_key(audio, previous)?,
+            browser,
         })
+    }
+}
+
+impl Remote {
+    /// Anywhere, in a family of ours.
+    fn proven_later(policy: &Policy) -> Remote {
+        let ours = policy.addresses.own_media.first().map(|own| own.address);
+        let anywhere: IpAddr = match ours {
+            Some(IpAddr::V6(_)) => Ipv6Addr::UNSPECIFIED.into(),
+            Some(IpAddr::V4(_)) | None => Ipv4Addr::UNSPECIFIED.into(),
+        };
+        let anywhere = SocketAddr::new(anywhere, 0);
+        Remote { rtp: anywhere, rtcp: anywhere }
+    }
+}
+
+/// What a browser's stream says, if it is one and we take browsers.
+fn find_browser(
+    audio: &Audio,
+    rtcp_mux: bool,
+    policy: &Policy,
+) -> Result<Option<BrowserTerms>, SdpRefusal> {
+    match audio.transport {
+        Transport::Avp | Transport::Avpf | Transport::Savp | Transport::Savpf => Ok(None),
+        Transport::Dtls => {
+            let certificate = policy.certificate.ok_or(SdpRefusal::NoBrowsers)?;
+            if !rtcp_mux {
+                return Err(SdpRefusal::NoRtcpMux);
+            }
+            Ok(Some(BrowserTerms { offer: audio.browser.clone(), certificate }))
+        }
     }
 }
 
@@ -250,7 +299,7 @@ fn choose_key(
     audio: Audio,
     previous: Option<&PreviousAnswer>,
 ) -> Result<Option<CryptoAttribute>, SdpRefusal> {
-    if !audio.transport.is_secure() {
+    if !audio.transport.has_key_lines() {
         return Ok(None);
     }
     if let Some(previous) = previous

@@ -8,6 +8,7 @@ use ring::digest::{SHA256, digest};
 use zeroize::Zeroizing;
 
 use super::agreement::{Agreement, Remote};
+use super::browser::{self, Browser};
 use super::codec::Codec;
 use super::direction::Direction;
 use super::stream::Rejection;
@@ -15,9 +16,9 @@ use super::{MAX_STREAMS, MAX_TOKEN_LEN};
 use crate::wire::sdes::CryptoAttribute;
 use crate::wire::srtp::MasterKey;
 
-/// Longest answer in octets: a kilobyte holds all lines of the agreed stream, and each refused one
+/// Longest answer in octets: one and a half kilobytes hold all lines of the agreed stream, and each refused one
 /// takes its three words with `m=`, port, spaces and CRLF.
-pub(super) const MAX_ANSWER_LEN: usize = 1024 + MAX_STREAMS * (3 * MAX_TOKEN_LEN + 16);
+pub(super) const MAX_ANSWER_LEN: usize = 1536 + MAX_STREAMS * (3 * MAX_TOKEN_LEN + 16);
 /// Longest `a=crypto` line we write, in octets: nine digits, 23 of suite, 60 of key and the rest.
 const MAX_KEY_LINE_LEN: usize = 128;
 /// A first version below this never overflows (RFC 3264 section 5); ids keep to it too.
@@ -39,8 +40,9 @@ pub struct Answer {
     next: PreviousAnswer,
 }
 
-/// What a leg keeps of an answer until the next offer. It holds no key.
+/// What a leg keeps of an answer until the next offer. It holds no key of media.
 pub struct PreviousAnswer {
+    browser: Option<Browser>,
     origin: Origin,
     body: Digest,
     sent_key: Option<Digest>,
@@ -89,6 +91,7 @@ impl Agreement {
         text.push_str(&body);
         assert!(text.len() <= MAX_ANSWER_LEN, "the bound holds for every agreement");
         let next = PreviousAnswer {
+            browser: self.browser.clone(),
             origin,
             body: body_digest,
             sent_key: self.key_line.as_ref().map(|key_line| key_line.digest),
@@ -104,6 +107,12 @@ impl Agreement {
         line(text, format_args!("s=-"));
         line(text, format_args!("c={}", Network(local.rtp.ip())));
         line(text, format_args!("t={} {}", self.timing.0, self.timing.1));
+        if let Some(browser) = &self.browser {
+            line(text, format_args!("a=ice-lite"));
+            if let Some(mid) = browser.mid.as_ref().filter(|_| browser.is_bundled) {
+                line(text, format_args!("a=group:BUNDLE {mid}"));
+            }
+        }
         before.iter().for_each(|rejection| rejection.write(text));
         self.write_audio(local, text);
         after.iter().for_each(|rejection| rejection.write(text));
@@ -139,6 +148,30 @@ impl Agreement {
         if let Some(key_line) = &self.key_line {
             text.push_str(&key_line.text);
         }
+        if let Some(browser) = &self.browser {
+            browser.write(local, text);
+        }
+    }
+}
+
+impl Browser {
+    /// Who we are, and the one address where we are: that of the media ports.
+    fn write(&self, local: LocalMedia, text: &mut String) {
+        if let Some(mid) = &self.mid {
+            line(text, format_args!("a=mid:{mid}"));
+        }
+        line(text, format_args!("a=ice-ufrag:{}", self.ours.ufrag));
+        line(text, format_args!("a=ice-pwd:{}", *self.ours.password));
+        line(
+            text,
+            format_args!("a=fingerprint:sha-256 {}", browser::written(&self.our_fingerprint)),
+        );
+        line(text, format_args!("a=setup:passive"));
+        // A browser tells its page of a track only where it is told of a stream.
+        line(text, format_args!("a=msid:sotto engine"));
+        let (ip, port) = (local.rtp.ip(), local.rtp.port());
+        line(text, format_args!("a=candidate:1 1 udp 2130706431 {ip} {port} typ host"));
+        line(text, format_args!("a=end-of-candidates"));
     }
 }
 
@@ -160,6 +193,12 @@ impl PreviousAnswer {
     /// Whether a key is the one that this answer gave the caller.
     pub(super) fn sent(&self, key: &MasterKey) -> bool {
         self.sent_key == Some(digest_of(key))
+    }
+
+    /// What a browser's stream went by.
+    #[must_use]
+    pub fn browser(&self) -> Option<&Browser> {
+        self.browser.as_ref()
     }
 
     /// Where the caller's media was.

@@ -121,8 +121,10 @@ pub enum SdpRefusal {
     /// The only audio stream has port 0.
     #[error("the audio stream is switched off: its port is 0")]
     AudioOff,
-    /// The audio stream uses none of the four transports we speak.
-    #[error("the audio stream must use RTP/AVP, RTP/AVPF, RTP/SAVP or RTP/SAVPF")]
+    /// The audio stream uses none of the transports we speak.
+    #[error(
+        "the audio stream must use RTP/AVP, RTP/AVPF, RTP/SAVP, RTP/SAVPF or UDP/TLS/RTP/SAVPF"
+    )]
     Transport,
     /// Plain RTP where the policy asks for SRTP.
     #[error("this relay takes SRTP only: offer RTP/SAVP with an a=crypto line")]
@@ -150,6 +152,21 @@ pub enum SdpRefusal {
         "the audio stream has no a=crypto line with a suite and parameters that this relay has"
     )]
     NoUsableKey,
+    /// A browser's stream, and a relay that takes none.
+    #[error("this relay takes no browsers")]
+    NoBrowsers,
+    /// A browser's stream without usable `a=ice-ufrag` and `a=ice-pwd`.
+    #[error("the audio stream has no a=ice-ufrag and a=ice-pwd of 4 and 22 ICE characters or more")]
+    NoIce,
+    /// A browser's stream without a fingerprint that we compute.
+    #[error("the audio stream has no a=fingerprint of sha-256")]
+    NoFingerprint,
+    /// A browser's stream whose writer wants us to begin DTLS.
+    #[error("the audio stream must have a=setup:actpass or a=setup:active")]
+    Setup,
+    /// A browser's stream that wants RTCP on another port.
+    #[error("the audio stream must have a=rtcp-mux, as all that use DTLS")]
+    NoRtcpMux,
     /// The caller offers the key that our previous answer gave it.
     #[error("an a=crypto line repeats the key of this relay's previous answer")]
     KeyEchoed,

@@ -30,11 +30,12 @@
 //! says is never repeated in an error, because a `a=crypto` line carries a key.
 //! Sources: RFC 8866 (SDP), RFC 3264 (offer/answer), RFC 3551 (static payload types), RFC 3605
 //! (`a=rtcp`), RFC 4568 (`a=crypto`), RFC 4733 (telephone-event), RFC 2198 (`red`), RFC 5761
-//! (`a=rtcp-mux`).
+//! (`a=rtcp-mux`), RFC 8839 (ICE), RFC 8842 (DTLS).
 
 mod address;
 mod agreement;
 mod answer;
+mod browser;
 mod codec;
 mod direction;
 mod error;
@@ -46,6 +47,7 @@ mod stream;
 pub use address::{AddressPolicy, AddressRefusal, OwnMedia};
 pub use agreement::{Agreement, SrtpKeys};
 pub use answer::{Answer, LocalMedia, PreviousAnswer};
+pub use browser::{Browser, CertificateDigest, IceText};
 pub use error::{SdpError, SdpRefusal};
 pub use offer::Offer;
 pub use policy::Policy;

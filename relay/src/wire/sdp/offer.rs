@@ -1,6 +1,7 @@
 //! `Offer`: a session description as its author wrote it, read and bounded.
 
 use super::address::Connection;
+use super::browser::BrowserOffer;
 use super::direction::Direction;
 use super::line::{Line, decimal, lines};
 use super::stream::{Stream, last_direction, only_connection};
@@ -18,6 +19,7 @@ pub struct Offer {
 pub(super) struct Session {
     pub(super) connection: Option<Connection>,
     pub(super) direction: Direction,
+    pub(super) browser: BrowserOffer,
     /// Start and stop of `t=`, which the answer must repeat (RFC 3264 section 6).
     pub(super) timing: (u64, u64),
 }
@@ -66,6 +68,7 @@ impl Session {
         Ok(Self {
             connection: only_connection(section)?,
             direction: last_direction(section).unwrap_or(Direction::BOTH),
+            browser: BrowserOffer::parse(section),
             timing: first_timing(section)?.unwrap_or((0, 0)),
         })
     }

@@ -2,7 +2,7 @@
 
 use dtmf::g711::Law;
 
-use super::AddressPolicy;
+use super::{AddressPolicy, CertificateDigest};
 
 /// What is accepted and what is preferred.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -11,6 +11,8 @@ pub struct Policy {
     pub preferred_law: Option<Law>,
     /// Refuse plain RTP, for legs that cross a public network.
     pub srtp_only: bool,
+    /// Our certificate for browsers; without one there are none.
+    pub certificate: Option<CertificateDigest>,
     /// Where media may be sent.
     pub addresses: AddressPolicy,
 }

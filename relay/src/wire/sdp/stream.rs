@@ -1,6 +1,7 @@
 //! `Stream`: one `m=` line of an offer and the lines that belong to it.
 
 use super::address::Connection;
+use super::browser::BrowserOffer;
 use super::codec::Codec;
 use super::direction::Direction;
 use super::line::{Line, decimal};
@@ -24,6 +25,8 @@ pub(super) enum Transport {
     Savp,
     /// RTP/SAVPF (RFC 5124).
     Savpf,
+    /// UDP/TLS/RTP/SAVPF: what browsers speak (RFC 8842).
+    Dtls,
 }
 
 impl Transport {
@@ -34,6 +37,7 @@ impl Transport {
             Self::Avpf => "RTP/AVPF",
             Self::Savp => "RTP/SAVP",
             Self::Savpf => "RTP/SAVPF",
+            Self::Dtls => "UDP/TLS/RTP/SAVPF",
         }
     }
 
@@ -41,12 +45,20 @@ impl Transport {
     pub(super) const fn is_secure(self) -> bool {
         match self {
             Self::Avp | Self::Avpf => false,
+            Self::Savp | Self::Savpf | Self::Dtls => true,
+        }
+    }
+
+    /// Whether signalling tells the keys.
+    pub(super) const fn has_key_lines(self) -> bool {
+        match self {
+            Self::Avp | Self::Avpf | Self::Dtls => false,
             Self::Savp | Self::Savpf => true,
         }
     }
 
     fn from_name(name: &str) -> Option<Self> {
-        [Self::Avp, Self::Avpf, Self::Savp, Self::Savpf]
+        [Self::Avp, Self::Avpf, Self::Savp, Self::Savpf, Self::Dtls]
             .into_iter()
             .find(|transport| transport.name() == name)
     }
@@ -86,8 +98,10 @@ pub(super) struct Audio {
     pub(super) rtcp_mux: bool,
     /// `a=rtcp`: another port, and perhaps another address, for RTCP.
     pub(super) rtcp: Option<(u16, Option<Connection>)>,
-    /// The `a=crypto` lines that we can use; none on plain transports.
+    /// The `a=crypto` lines that we can use; none on transports without.
     pub(super) keys: Vec<CryptoAttribute>,
+    /// What is said of ICE and DTLS.
+    pub(super) browser: BrowserOffer,
 }
 
 impl Stream {
@@ -128,7 +142,8 @@ impl Stream {
                     .find_map(|(_, value)| whole_ms(value)),
                 rtcp_mux: attributes(section, "rtcp-mux").next().is_some(),
                 rtcp: parse_rtcp(section)?,
-                keys: if transport.is_secure() { parse_keys(section)? } else { Vec::new() },
+                keys: if transport.has_key_lines() { parse_keys(section)? } else { Vec::new() },
+                browser: BrowserOffer::parse(section).or(&session.browser),
             }),
         };
         let rejection = Rejection {
@@ -168,7 +183,7 @@ pub(super) fn last_direction(section: &[(usize, Line<'_>)]) -> Option<Direction>
 }
 
 /// Lines and values of the attributes called `wanted`.
-fn attributes<'a>(
+pub(super) fn attributes<'a>(
     section: &'a [(usize, Line<'a>)],
     wanted: &'a str,
 ) -> impl Iterator<Item = (usize, &'a str)> {
@@ -184,7 +199,7 @@ fn attributes<'a>(
 }
 
 /// A `token` of RFC 8866 section 9, or several joined by slashes, that is short enough to repeat.
-fn is_token(word: &str) -> bool {
+pub(super) fn is_token(word: &str) -> bool {
     let allowed =
         |octet: u8| octet.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`{|}~/".contains(&octet);
     word.len() <= MAX_TOKEN_LEN && word.bytes().all(allowed)

@@ -1,0 +1,140 @@
+//! WHIP: a browser's call by the shape of RFC 9725, both ways: an offer in, an answer out.
+//!
+//! The answer is all a client needs: we are at one address, and learn the client's from its checks.
+//! So what it trickles is taken and not looked at.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Query, State};
+use axum::http::header::{CONTENT_TYPE, ETAG, LOCATION};
+use axum::http::{HeaderValue, Method, StatusCode};
+use axum::response::{IntoResponse, Response};
+use serde::Deserialize;
+use tower_http::cors::{Any, CorsLayer};
+use utoipa::IntoParams;
+
+use crate::Control;
+use crate::auth::{Calls, HangUpCalls, Permit};
+use crate::calls::{self, CallPath};
+use crate::dto::call::{CallRequest, CallerRequest, EngineRequest};
+use crate::dto::id;
+use crate::dto::text::{SdpBytes, SdpFragment};
+use crate::problem::{Code, Problem, ProblemBody};
+
+/// Which engine a browser is to talk to.
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct WhipQuery {
+    /// Where the engine receives RTP and sends it from: PCMU, with telephone-event as type 101.
+    #[param(value_type = String, example = "192.0.2.7:40000")]
+    engine: SocketAddr,
+    /// What kind of engine it is: the name of a profile in the relay's configuration.
+    profile: Option<String>,
+    /// Keep a recording; `true` unless said otherwise, where the relay has a place for it.
+    record: Option<bool>,
+}
+
+/// Payload type of telephone-event on an engine's leg of a browser's call.
+const ENGINE_EVENT_TYPE: u8 = 101;
+
+/// What pages of other sites may do and see: a key is needed all the same, and none is kept by the
+/// browser.
+#[must_use]
+pub fn cross_origin() -> CorsLayer {
+    CorsLayer::new()
+        .allow_origin(Any)
+        .allow_methods([Method::POST, Method::PATCH, Method::DELETE])
+        .allow_headers(Any)
+        .expose_headers([LOCATION, ETAG])
+}
+
+/// Places a browser's call: takes its offer, gives the answer (RFC 9725 section 4.2).
+#[utoipa::path(
+    post, path = "/v1/whip", tag = "browsers", params(WhipQuery),
+    request_body(content = String, content_type = "application/sdp"),
+    responses(
+        (status = 201, body = String, content_type = "application/sdp",
+            headers(("Location" = String), ("ETag" = String))),
+        (status = "4XX", body = ProblemBody, content_type = "application/problem+json"),
+        (status = "5XX", body = ProblemBody, content_type = "application/problem+json")),
+)]
+pub async fn place(
+    State(control): State<Arc<Control>>,
+    _: Permit<Calls>,
+    query: Result<Query<WhipQuery>, QueryRejection>,
+    offer: SdpBytes,
+) -> Result<Response, Problem> {
+    let Query(WhipQuery { engine, profile, record }) = query.map_err(|_| {
+        let detail = "Send engine (address:port), and profile and record if they are wanted.";
+        Problem::new(Code::MalformedParameter, detail)
+    })?;
+    let engine = EngineRequest::rtp(engine, ENGINE_EVENT_TYPE, profile);
+    let caller = CallerRequest { sdp: offer.into_secret()?, nat: false };
+    let request = CallRequest { caller, engine, armed: false, look_ahead_ms: None, record };
+    let placed = calls::place(&control, request).await?;
+    let session = placed.browser().ok_or_else(not_a_browser)?;
+    let location = format!("/v1/whip/{}", id::call(placed.call()));
+    let headers = [
+        (CONTENT_TYPE, HeaderValue::from_static("application/sdp")),
+        (LOCATION, header(&location)?),
+        (ETAG, header(&format!("\"{session}\""))?),
+    ];
+    Ok((StatusCode::CREATED, headers, placed.answer().to_owned()).into_response())
+}
+
+/// Takes what a client trickles (RFC 9725 section 4.3). It may come at any time and in any state;
+/// an ICE restart is refused: the call has to be placed anew.
+#[utoipa::path(
+    patch, path = "/v1/whip/{call_id}", tag = "browsers",
+    params(("call_id" = String, Path)),
+    request_body(content = String, content_type = "application/trickle-ice-sdpfrag"),
+    responses(
+        (status = 204),
+        (status = "4XX", body = ProblemBody, content_type = "application/problem+json")),
+)]
+pub async fn trickle(
+    _: Permit<Calls>,
+    call: CallPath,
+    fragment: SdpFragment,
+) -> Result<StatusCode, Problem> {
+    call.live()?;
+    let answered = call.0.answered.lock().await;
+    let browser = answered.as_ref().and_then(|answered| answered.browser());
+    let browser = browser.ok_or_else(not_a_browser)?;
+    match fragment.ufrag() {
+        Some(ufrag) if ufrag != browser.theirs.ufrag => Err(Problem::new(
+            Code::InvalidRequest,
+            "ICE is not restarted: delete this call and place it anew.",
+        )),
+        Some(_) | None => Ok(StatusCode::NO_CONTENT),
+    }
+}
+
+/// Ends a browser's call (RFC 9725 section 4.2).
+#[utoipa::path(
+    delete, path = "/v1/whip/{call_id}", tag = "browsers",
+    params(("call_id" = String, Path)),
+    responses(
+        (status = 204),
+        (status = 202, description = "The call ends when its secure session does"),
+        (status = "4XX", body = ProblemBody, content_type = "application/problem+json")),
+)]
+pub async fn end(
+    control: State<Arc<Control>>,
+    permit: Permit<HangUpCalls>,
+    call: CallPath,
+) -> Result<StatusCode, Problem> {
+    calls::end(control, permit, call).await
+}
+
+fn not_a_browser() -> Problem {
+    let detail = "This is not a browser's call: its offer has no UDP/TLS/RTP/SAVPF stream.";
+    Problem::new(Code::InvalidRequest, detail)
+}
+
+fn header(text: &str) -> Result<HeaderValue, Problem> {
+    HeaderValue::from_str(text).map_err(|_| Problem::internal())
+}

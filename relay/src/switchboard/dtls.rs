@@ -1,0 +1,267 @@
+//! Dtls: agrees with a browser on the keys of its SRTP (RFC 5764), as the server of DTLS 1.2.
+//!
+//! The browser's certificate is its own work, and worth what its fingerprint in the offer is worth:
+//! a handshake with another certificate fails, and so does one without (RFC 8827 section 6.5).
+//!
+//! Whoever calls gives datagrams from the one address that ICE has proven, and from no other.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::BytesMut;
+use ring::digest::{SHA256, digest};
+use rtc_crypto::RTCCryptoProvider;
+use rtc_dtls::cipher_suite::CipherSuiteId;
+use rtc_dtls::config::{ClientAuthType, ConfigBuilder, ExtendedMasterSecretType, HandshakeConfig};
+use rtc_dtls::crypto::Certificate;
+use rtc_dtls::endpoint::{Endpoint, EndpointEvent};
+use rtc_dtls::extension::extension_use_srtp::SrtpProtectionProfile;
+use rtc_shared::TransportProtocol;
+use rtc_shared::error::Error;
+
+use super::media::SrtpKeys;
+use crate::wire::srtp::{MasterKey, Suite};
+
+/// Most datagrams of a peer that a handshake reads. One takes eight to twelve; repeated ones and
+/// fragments of a large certificate come to a few dozen.
+const MAX_HANDSHAKE: u32 = 100;
+/// Most datagrams read after it: a last flight that is repeated, and the alert that ends it.
+const MAX_AFTER: u32 = 50;
+
+/// What keys are exported under (RFC 5764 section 4.2).
+const EXPORTER: &str = "EXTRACTOR-dtls_srtp";
+
+/// Any address: the handshake goes on when the peer moves, which is ICE's matter.
+const ANYBODY: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::UNSPECIFIED), 9);
+
+/// Something of DTLS failed; what exactly is the library's word.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("DTLS: {0}")]
+pub struct DtlsFault(String);
+
+impl From<Error> for DtlsFault {
+    fn from(error: Error) -> DtlsFault {
+        DtlsFault(error.to_string())
+    }
+}
+
+/// SHA-256 of a certificate (RFC 8122 section 5).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Fingerprint(pub [u8; 32]);
+
+impl Fingerprint {
+    fn of(certificate: &[u8]) -> Fingerprint {
+        let mut octets = [0; 32];
+        octets.copy_from_slice(digest(&SHA256, certificate).as_ref());
+        Fingerprint(octets)
+    }
+}
+
+/// What a relay is known by to all its browsers: a certificate of its own making (ECDSA, P-256).
+#[derive(Clone)]
+pub struct Identity {
+    certificate: Certificate,
+    provider: Arc<dyn RTCCryptoProvider>,
+}
+
+impl Identity {
+    /// A new one. Its key is in this process alone, and gone with it.
+    ///
+    /// # Errors
+    /// The machine gives no random numbers.
+    pub fn generate() -> Result<Identity, DtlsFault> {
+        let provider =
+            rtc_crypto::default_provider().map_err(|error| DtlsFault(error.to_string()))?;
+        let certificate =
+            Certificate::generate_self_signed(vec!["sotto".to_owned()], provider.crypto())?;
+        let identity = Identity { certificate, provider };
+        // What it can be used for once, it can be used for always.
+        identity.config(Fingerprint([0; 32]))?;
+        Ok(identity)
+    }
+
+    /// What the answer says of it.
+    #[must_use]
+    pub fn fingerprint(&self) -> Fingerprint {
+        Fingerprint::of(&self.certificate.certificate[0])
+    }
+
+    /// A server's for the one client whose certificate has this fingerprint.
+    fn config(&self, expected: Fingerprint) -> Result<HandshakeConfig, DtlsFault> {
+        let is_expected = move |chain: &[Vec<u8>]| {
+            chain.first().is_some_and(|certificate| Fingerprint::of(certificate) == expected)
+        };
+        let config = ConfigBuilder::default()
+            .with_crypto_provider(Arc::clone(&self.provider))
+            .with_certificates(vec![self.certificate.clone()])
+            .with_cipher_suites(vec![
+                CipherSuiteId::Tls_Ecdhe_Ecdsa_With_Aes_128_Gcm_Sha256,
+                CipherSuiteId::Tls_Ecdhe_Ecdsa_With_ChaCha20_Poly1305_Sha256,
+            ])
+            .with_srtp_protection_profiles(Suite::ALL.map(profile_of).to_vec())
+            .with_client_auth(ClientAuthType::RequireAnyClientCert)
+            .with_extended_master_secret(ExtendedMasterSecretType::Require)
+            // No authority has signed it; the fingerprint is checked instead.
+            .with_insecure_skip_verify(true)
+            .with_verify_peer_certificate(Some(Arc::new(move |chain, _| {
+                if is_expected(chain) { Ok(()) } else { Err(Error::ErrInvalidCertificate) }
+            })));
+        Ok(config.build(false, None)?)
+    }
+}
+
+/// One leg's handshake.
+pub struct Dtls {
+    endpoint: Endpoint,
+    expected: Fingerprint,
+    state: State,
+    /// Datagrams that may still be read.
+    budget: u32,
+    /// The next one to send, once it was looked for.
+    waiting: Option<BytesMut>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum State {
+    Handshake,
+    Agreed,
+    Over,
+}
+
+/// What came of a datagram.
+pub enum Progress {
+    /// Nothing yet.
+    Going,
+    /// Both have the same keys.
+    Agreed(Box<SrtpKeys>),
+    /// The peer has ended it, or it has failed.
+    Over(DtlsFault),
+}
+
+impl Dtls {
+    /// Waits for the client whose certificate has this fingerprint.
+    pub fn new(identity: &Identity, expected: Fingerprint) -> Dtls {
+        let config = identity.config(expected).expect("an identity has been tried out");
+        let endpoint = Endpoint::new(ANYBODY, TransportProtocol::UDP, Some(Arc::new(config)));
+        let (state, budget) = (State::Handshake, MAX_HANDSHAKE);
+        Dtls { endpoint, expected, state, budget, waiting: None }
+    }
+
+    /// Whether it waits for this client.
+    #[must_use]
+    pub fn expects(&self, fingerprint: &Fingerprint) -> bool {
+        self.expected == *fingerprint
+    }
+
+    /// Handles a datagram of the proven peer that is DTLS by its first octet. What it is answered
+    /// comes out by [`Dtls::poll_transmit`].
+    pub fn handle(&mut self, now: Instant, datagram: &[u8]) -> Progress {
+        let Some(budget) = self.budget.checked_sub(1).filter(|_| self.state != State::Over) else {
+            return self.fail("more datagrams than a handshake takes");
+        };
+        self.budget = budget;
+        let read = self.endpoint.read(now, ANYBODY, None, BytesMut::from(datagram));
+        self.look();
+        // What ends it has been answered.
+        let events = match read {
+            Ok(events) => events,
+            Err(error) => return self.fail(&error.to_string()),
+        };
+        for event in events {
+            match event {
+                EndpointEvent::HandshakeComplete => return self.agree(),
+                EndpointEvent::PeerClosed => return self.fail("the peer has closed"),
+                // Nothing else than keys is wanted of it.
+                EndpointEvent::ApplicationData(_) => {}
+                _ => {}
+            }
+        }
+        Progress::Going
+    }
+
+    /// Writes the next datagram for the peer into `buffer`; its length.
+    pub fn poll_transmit(&mut self, buffer: &mut [u8]) -> Option<usize> {
+        let message = self.waiting.take()?;
+        self.look();
+        buffer.get_mut(..message.len())?.copy_from_slice(&message);
+        Some(message.len())
+    }
+
+    /// Whether [`Dtls::poll_transmit`] has something.
+    #[must_use]
+    pub fn has_output(&self) -> bool {
+        self.waiting.is_some()
+    }
+
+    fn look(&mut self) {
+        if self.waiting.is_none() {
+            self.waiting = self.endpoint.poll_transmit().map(|transmit| transmit.message);
+        }
+    }
+
+    /// When [`Dtls::handle_timeout`] has something to do.
+    pub fn due(&self) -> Option<Instant> {
+        match self.state {
+            State::Handshake => self.endpoint.poll_timeout(&ANYBODY),
+            State::Agreed | State::Over => None,
+        }
+    }
+
+    /// Repeats what was not answered.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        if self.endpoint.handle_timeout(ANYBODY, now).is_err() {
+            self.state = State::Over;
+        }
+        self.look();
+    }
+
+    /// Tells the peer that it is over.
+    pub fn close(&mut self, now: Instant) {
+        self.state = State::Over;
+        // It only queues an alert.
+        let _ = self.endpoint.stop(now, ANYBODY);
+        self.look();
+    }
+
+    fn agree(&mut self) -> Progress {
+        match self.keys() {
+            Ok(keys) => {
+                (self.state, self.budget) = (State::Agreed, MAX_AFTER);
+                Progress::Agreed(Box::new(keys))
+            }
+            Err(fault) => self.fail(&fault.0),
+        }
+    }
+
+    fn keys(&self) -> Result<SrtpKeys, DtlsFault> {
+        let fault = |text: &str| DtlsFault(text.to_owned());
+        let state = self.endpoint.get_connection_state(ANYBODY);
+        let state = state.ok_or_else(|| fault("no association"))?;
+        // It was checked in the handshake; a library that forgot to would open a call to anybody.
+        let certificate = state.peer_certificates.first();
+        if certificate.map(|it| Fingerprint::of(it)) != Some(self.expected) {
+            return Err(fault("another certificate than the offer's"));
+        }
+        let suite = Suite::from_dtls_profile(state.srtp_protection_profile() as u16);
+        let suite = suite.ok_or_else(|| fault("no SRTP protection profile in common"))?;
+        let exported = state.export_keying_material(EXPORTER, &[], 2 * suite.master_len())?;
+        let keys = MasterKey::from_dtls_export(suite, exported.as_ref());
+        let keys = keys.map_err(|error| DtlsFault(error.to_string()))?;
+        Ok(SrtpKeys { inbound: keys.client, outbound: keys.server })
+    }
+
+    fn fail(&mut self, why: &str) -> Progress {
+        self.state = State::Over;
+        Progress::Over(DtlsFault(why.to_owned()))
+    }
+}
+
+fn profile_of(suite: Suite) -> SrtpProtectionProfile {
+    match suite {
+        Suite::AeadAes256Gcm => SrtpProtectionProfile::Srtp_Aead_Aes_256_Gcm,
+        Suite::AeadAes128Gcm => SrtpProtectionProfile::Srtp_Aead_Aes_128_Gcm,
+        Suite::AesCm128HmacSha1_80 => SrtpProtectionProfile::Srtp_Aes128_Cm_Hmac_Sha1_80,
+        Suite::AesCm128HmacSha1_32 => SrtpProtectionProfile::Srtp_Aes128_Cm_Hmac_Sha1_32,
+    }
+}
