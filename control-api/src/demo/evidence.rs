@@ -130,7 +130,7 @@ fn caller_was_guided(heard: &Understood) -> Finding {
 fn caller_heard_no_engine_while_cut(told: &Told, heard: &Understood) -> Finding {
     let before = told.caller_heard.not_silent_between(told.began, told.cut);
     let cut = told.cut + Duration::from_millis(20)..reopened(told);
-    let strange = heard.strange.iter().filter(|at| cut.contains(at)).count();
+    let strange = heard.strange.iter().filter(|at| cut.contains(*at)).count();
     Finding {
         promise: "the engine cannot talk to the caller while the call is cut",
         holds: strange == 0 && before > 20,
