@@ -42,8 +42,8 @@ pub fn routes_and_contract() -> (Router<Arc<Control>>, OpenApi) {
 /// What pages in browsers may use, of whatever site they are.
 fn browsers() -> OpenApiRouter<Arc<Control>> {
     OpenApiRouter::new()
-        .routes(routes!(whip::place))
-        .routes(routes!(whip::trickle, whip::end))
+        .routes(routes!(whip::place, whip::ask_to_place))
+        .routes(routes!(whip::trickle, whip::end, whip::ask_to_end))
         .layer(whip::cross_origin())
 }
 

@@ -86,6 +86,20 @@ pub async fn place(
     Ok((StatusCode::CREATED, headers, placed.answer().to_owned()).into_response())
 }
 
+/// Tells a page of another site that it may place a call (RFC 9725 section 4.7). What it may do in
+/// detail, [`cross_origin`] says in its headers.
+#[utoipa::path(options, path = "/v1/whip", tag = "browsers", responses((status = 200)))]
+pub async fn ask_to_place() -> StatusCode {
+    StatusCode::OK
+}
+
+/// Tells a page of another site that it may change and end its call.
+#[utoipa::path(options, path = "/v1/whip/{call_id}", tag = "browsers",
+    params(("call_id" = String, Path)), responses((status = 200)))]
+pub async fn ask_to_end() -> StatusCode {
+    StatusCode::OK
+}
+
 /// Takes what a client trickles (RFC 9725 section 4.3). It may come at any time and in any state;
 /// an ICE restart is refused: the call has to be placed anew.
 #[utoipa::path(

@@ -30,7 +30,9 @@ class Client:
         self.url, self.key, self.wav = url, key, wav
         self.pipeline = Gst.parse_launch(VOICE)
         self.webrtc = self.pipeline.get_by_name("w")
-        self.webrtc.get_property("ice-agent").emit("add-local-ip-address", "127.0.0.1")
+        # Kept: the one that is handed out is not counted, and would be gone with its last name.
+        self.ice = self.webrtc.get_property("ice-agent")
+        self.ice.emit("add-local-ip-address", "127.0.0.1")
         self.webrtc.connect("on-negotiation-needed", self.negotiate)
         self.webrtc.connect("notify::ice-gathering-state", self.gathered)
         self.webrtc.connect("notify::connection-state", self.changed)
