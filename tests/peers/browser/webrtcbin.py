@@ -56,8 +56,11 @@ class Client:
         """An offer is wanted."""
 
         def made(promise, *_):
-            offer = promise.get_reply()["offer"]
-            self.kept.append(offer)
+            promise.wait()
+            reply = promise.get_reply()
+            offer = reply["offer"]
+            # The offer is a part of the reply, and that of the promise.
+            self.kept += [promise, reply, offer]
             self.webrtc.emit("set-local-description", offer, Gst.Promise.new())
 
         self.webrtc.emit("create-offer", None, Gst.Promise.new_with_change_func(made, None))
