@@ -106,7 +106,7 @@ pub async fn open(
 }
 
 async fn open_call(control: &Control, request: CallRequest) -> Result<Answer, Problem> {
-    let Placed { entry, armed, answer, engine, .. } = place(control, request).await?;
+    let Placed { entry, armed, answer, engine, .. } = place(control, request, |_| Ok(())).await?;
     let opened = CallOpened::new(&entry, armed, &answer, engine);
     Answer::created(&format!("/v1/calls/{}", id::call(entry.id)), &opened)
 }
@@ -138,9 +138,14 @@ impl Placed {
     }
 }
 
-/// Opens a call.
-pub(crate) async fn place(control: &Control, request: CallRequest) -> Result<Placed, Problem> {
+/// Opens a call, if `admit` has nothing against what is agreed with the caller.
+pub(crate) async fn place(
+    control: &Control,
+    request: CallRequest,
+    admit: impl FnOnce(&Agreement) -> Result<(), Problem>,
+) -> Result<Placed, Problem> {
     let mut agreement = agree(control, "/caller/sdp", request.caller.sdp.reveal(), None)?;
+    admit(&agreement)?;
     reachable(control, "/caller/sdp", agreement.remote_rtp)?;
     let nat = request.caller.nat;
     let profile = engine_profile(control, request.engine.profile.as_deref(), "/engine/profile")?;

@@ -11,6 +11,7 @@ use axum::extract::{Query, State};
 use axum::http::header::{AUTHORIZATION, CONTENT_TYPE, ETAG, IF_MATCH, LOCATION};
 use axum::http::{HeaderValue, Method, StatusCode};
 use axum::response::{IntoResponse, Response};
+use relay::wire::sdp::Agreement;
 use serde::Deserialize;
 use tower_http::cors::{Any, CorsLayer};
 use utoipa::IntoParams;
@@ -42,7 +43,6 @@ const ENGINE_EVENT_TYPE: u8 = 101;
 
 /// What pages of other sites may do and see: a key is needed all the same, and none is kept by the
 /// browser.
-#[must_use]
 pub fn cross_origin() -> CorsLayer {
     CorsLayer::new()
         .allow_origin(Any)
@@ -75,7 +75,11 @@ pub async fn place(
     let engine = EngineRequest::rtp(engine, ENGINE_EVENT_TYPE, profile);
     let caller = CallerRequest { sdp: offer.into_secret()?, nat: false };
     let request = CallRequest { caller, engine, armed: false, look_ahead_ms: None, record };
-    let placed = calls::place(&control, request).await?;
+    let is_browser = |agreement: &Agreement| match &agreement.browser {
+        Some(_) => Ok(()),
+        None => Err(not_a_browser()),
+    };
+    let placed = calls::place(&control, request, is_browser).await?;
     let session = placed.browser().ok_or_else(not_a_browser)?;
     let location = format!("/v1/whip/{}", id::call(placed.call()));
     let headers = [
@@ -88,14 +92,18 @@ pub async fn place(
 
 /// Tells a page of another site that it may place a call (RFC 9725 section 4.7). What it may do in
 /// detail, [`cross_origin`] says in its headers.
-#[utoipa::path(options, path = "/v1/whip", tag = "browsers", responses((status = 200)))]
+#[utoipa::path(options, path = "/v1/whip", tag = "browsers", responses(
+    (status = 200),
+    (status = "4XX", body = ProblemBody, content_type = "application/problem+json")))]
 pub async fn ask_to_place() -> StatusCode {
     StatusCode::OK
 }
 
 /// Tells a page of another site that it may change and end its call.
 #[utoipa::path(options, path = "/v1/whip/{call_id}", tag = "browsers",
-    params(("call_id" = String, Path)), responses((status = 200)))]
+    params(("call_id" = String, Path)), responses(
+    (status = 200),
+    (status = "4XX", body = ProblemBody, content_type = "application/problem+json")))]
 pub async fn ask_to_end() -> StatusCode {
     StatusCode::OK
 }

@@ -91,9 +91,9 @@ fn a_fax_exchange_with_streams_we_refuse() {
 }
 
 #[test]
-fn a_browser_needs_another_door() {
+fn a_browser_needs_a_relay_with_a_certificate() {
     let refusal = agree(include_bytes!("sdp/browser.sdp"), None).err();
-    assert_eq!(refusal, Some(SdpRefusal::Transport));
+    assert_eq!(refusal, Some(SdpRefusal::NoBrowsers));
 }
 
 #[test]

@@ -144,7 +144,7 @@ fn what_is_not_acceptable() {
     let cases: &[(&str, &str, SdpRefusal)] = &[
         ("m=audio", "m=video", SdpRefusal::NoAudio),
         ("4000", "0", SdpRefusal::AudioOff),
-        ("RTP/AVP", "UDP/TLS/RTP/SAVPF", SdpRefusal::Transport),
+        ("RTP/AVP", "UDP/TLS/RTP/SAVPF", SdpRefusal::NoBrowsers),
         ("RTP/AVP", "udptl", SdpRefusal::Transport),
         ("RTP/AVP", "rtp/avp", SdpRefusal::Transport),
         ("0 8 101", "101 9 18", SdpRefusal::NoCodec),
