@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use axum::extract::State;
+use axum::routing::options;
 use axum::{Json, Router};
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityRequirement, SecurityScheme};
 use utoipa::openapi::{ComponentsBuilder, InfoBuilder, OpenApi, OpenApiBuilder};
@@ -42,8 +43,10 @@ pub fn routes_and_contract() -> (Router<Arc<Control>>, OpenApi) {
 /// What pages in browsers may use, of whatever site they are.
 fn browsers() -> OpenApiRouter<Arc<Control>> {
     OpenApiRouter::new()
-        .routes(routes!(whip::place, whip::ask_to_place))
-        .routes(routes!(whip::trickle, whip::end, whip::ask_to_end))
+        .routes(routes!(whip::place))
+        .routes(routes!(whip::trickle, whip::end))
+        .route("/v1/whip", options(whip::ask))
+        .route("/v1/whip/{call_id}", options(whip::ask))
         .layer(whip::cross_origin())
 }
 

@@ -11,7 +11,7 @@ use axum::extract::{Query, State};
 use axum::http::header::{AUTHORIZATION, CONTENT_TYPE, ETAG, IF_MATCH, LOCATION};
 use axum::http::{HeaderValue, Method, StatusCode};
 use axum::response::{IntoResponse, Response};
-use relay::wire::sdp::Agreement;
+use relay::wire::sdp::{Agreement, PreviousAnswer};
 use serde::Deserialize;
 use tower_http::cors::{Any, CorsLayer};
 use utoipa::IntoParams;
@@ -90,21 +90,9 @@ pub async fn place(
     Ok((StatusCode::CREATED, headers, placed.answer().to_owned()).into_response())
 }
 
-/// Tells a page of another site that it may place a call (RFC 9725 section 4.7). What it may do in
-/// detail, [`cross_origin`] says in its headers.
-#[utoipa::path(options, path = "/v1/whip", tag = "browsers", responses(
-    (status = 200),
-    (status = "4XX", body = ProblemBody, content_type = "application/problem+json")))]
-pub async fn ask_to_place() -> StatusCode {
-    StatusCode::OK
-}
-
-/// Tells a page of another site that it may change and end its call.
-#[utoipa::path(options, path = "/v1/whip/{call_id}", tag = "browsers",
-    params(("call_id" = String, Path)), responses(
-    (status = 200),
-    (status = "4XX", body = ProblemBody, content_type = "application/problem+json")))]
-pub async fn ask_to_end() -> StatusCode {
+/// Where a page of another site asks what it may do (RFC 9725 section 4.7), which takes no key: what
+/// it is told, [`cross_origin`] says in the headers.
+pub async fn ask() -> StatusCode {
     StatusCode::OK
 }
 
@@ -125,7 +113,7 @@ pub async fn trickle(
 ) -> Result<StatusCode, Problem> {
     call.live()?;
     let answered = call.0.answered.lock().await;
-    let browser = answered.as_ref().and_then(|answered| answered.browser());
+    let browser = answered.as_ref().and_then(PreviousAnswer::browser);
     let browser = browser.ok_or_else(not_a_browser)?;
     match fragment.ufrag() {
         Some(ufrag) if ufrag != browser.theirs.ufrag => Err(Problem::new(
@@ -150,6 +138,14 @@ pub async fn end(
     permit: Permit<HangUpCalls>,
     call: CallPath,
 ) -> Result<StatusCode, Problem> {
+    // Pages of other sites come here, and calls of telephones are none of theirs.
+    call.0
+        .answered
+        .lock()
+        .await
+        .as_ref()
+        .and_then(PreviousAnswer::browser)
+        .ok_or_else(not_a_browser)?;
     calls::end(control, permit, call).await
 }
 

@@ -11,7 +11,7 @@ use control_api::openapi;
 use rig::Rig;
 
 /// Operations, and the roles that are let in.
-const MATRIX: [(&str, &str, &[Role]); 23] = [
+const MATRIX: [(&str, &str, &[Role]); 26] = [
     ("post", "/v1/calls", CALLS),
     ("get", "/v1/calls", CALLS),
     ("get", "/v1/calls/{call_id}", CALLS),
@@ -35,6 +35,9 @@ const MATRIX: [(&str, &str, &[Role]); 23] = [
     ("post", "/v1/calls/{call_id}/model-tokens", CALLS),
     ("delete", "/v1/calls/{call_id}/model-tokens", CALLS),
     ("delete", "/v1/calls/{call_id}/recording", &[Role::Operator]),
+    ("post", "/v1/whip", CALLS),
+    ("patch", "/v1/whip/{call_id}", CALLS),
+    ("delete", "/v1/whip/{call_id}", ALL),
 ];
 const EVERY: &[Role] = &[Role::Operator, Role::Script, Role::Engine, Role::Payment];
 const ALL: &[Role] = &[Role::Operator, Role::Script, Role::Engine];

@@ -72,6 +72,9 @@ async fn what_is_no_browsers_call_is_told_so_and_leaves_nothing() {
     let call = rig.open().await.replace("/calls/", "/whip/");
     let patched = send(&rig, Method::PATCH, &call, FRAGMENT, "a=end-of-candidates\r\n").await;
     patched.expect(422);
+    send(&rig, Method::DELETE, &call, SDP, "").await.expect(422);
+    let telephone = call.replace("/whip/", "/calls/");
+    assert_eq!(rig.get(Role::Operator, &telephone).await.expect(200).json()["state"], "open");
 }
 
 #[tokio::test(flavor = "multi_thread")]

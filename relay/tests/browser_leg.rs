@@ -17,7 +17,7 @@ use rand::rngs::StdRng;
 use relay::switchboard::dtls::{Fingerprint, Identity};
 use relay::switchboard::ice::{CONSENT, IceCredentials};
 use relay::switchboard::{
-    BrowserPeer, CallId, Command, LegMedia, LocalPort, OpenCall, PortPair, Reply, SourceRule,
+    BrowserPeer, CallId, Command, LegMedia, LocalPort, OpenCall, PortPair, Reply, Side, SourceRule,
     Switchboard, SwitchboardConfig,
 };
 use relay::wire::ntp::NtpTime;
@@ -37,6 +37,8 @@ const ENGINE: SocketAddr = addr(50_000);
 const BROWSER: SocketAddr = addr(40_000);
 const STRANGER: SocketAddr = addr(40_001);
 const FRAME: usize = 160;
+/// Of three datagrams each: 300,000 in all.
+const SPRAYS: u32 = 100_000;
 const MS: Duration = Duration::from_millis(1);
 
 const fn addr(port: u16) -> SocketAddr {
@@ -50,6 +52,9 @@ struct Scene {
     now: Instant,
     switchboard: Switchboard,
     browser: Browser,
+    fingerprint: Fingerprint,
+    /// What the relay is called in ICE.
+    ours: &'static str,
     sent: Vec<Sent>,
 }
 
@@ -89,10 +94,10 @@ impl Browser {
         Browser { random: StdRng::seed_from_u64(1), dtls, keys: None, sequence: 0 }
     }
 
-    /// A check that nominates, under a password of the relay's.
-    fn check(&mut self, password: &IcePassword) -> Vec<u8> {
+    /// A check that nominates, of the relay by its name and under a password.
+    fn check(&mut self, theirs: &str, password: &IcePassword) -> Vec<u8> {
         let check = stun::Check {
-            theirs: "ours",
+            theirs,
             ours: "them",
             role: Role::Controlling,
             tie_breaker: 1,
@@ -158,6 +163,15 @@ fn rtp(sequence: u16, octet: u8) -> Vec<u8> {
     packet
 }
 
+fn switchboard(now: Instant) -> Switchboard {
+    Switchboard::new(SwitchboardConfig {
+        ports: CALLER_PORT..=CALLER_PORT + 3,
+        media_timeout: Duration::from_secs(600),
+        seed: [7; 32],
+        ntp_anchor: (now, NtpTime::from_unix(Duration::from_secs(1_800_000_000))),
+    })
+}
+
 impl Scene {
     fn new() -> Scene {
         Scene::with(|expected| expected, SrtpProtectionProfile::Srtp_Aes128_Cm_Hmac_Sha1_80)
@@ -171,12 +185,7 @@ impl Scene {
         let now = Instant::now();
         let certificate = certificate();
         let fingerprint = offered(fingerprint_of(&certificate));
-        let mut switchboard = Switchboard::new(SwitchboardConfig {
-            ports: CALLER_PORT..=CALLER_PORT + 3,
-            media_timeout: Duration::from_secs(600),
-            seed: [7; 32],
-            ntp_anchor: (now, NtpTime::from_unix(Duration::from_secs(1_800_000_000))),
-        });
+        let mut switchboard = switchboard(now);
         let peer = BrowserPeer {
             ours: credentials("ours"),
             theirs: credentials("them"),
@@ -199,7 +208,7 @@ impl Scene {
         };
         switchboard.handle_command(now, Command::Open(Box::new(open))).map(drop).unwrap();
         let browser = Browser::new(now, certificate, profile);
-        Scene { now, switchboard, browser, sent: Vec::new() }
+        Scene { now, switchboard, browser, fingerprint, ours: "ours", sent: Vec::new() }
     }
 
     fn arrives(&mut self, port: u16, from: SocketAddr, datagram: &[u8]) {
@@ -248,7 +257,7 @@ impl Scene {
 
     /// The browser nominates its address and answers the relay's check.
     fn proves(&mut self) {
-        let check = self.browser.check(&credentials("ours").password);
+        let check = self.browser.check(self.ours, &credentials(self.ours).password);
         self.arrives(CALLER_PORT, BROWSER, &check);
         let sent = self.takes();
         assert!(sent.iter().all(|(_, to, _)| *to == BROWSER));
@@ -326,7 +335,7 @@ fn nothing_is_sent_before_an_address_is_proven() {
     while let Some(transmit) = scene.browser.dtls.poll_transmit() {
         hello.push(transmit.message.to_vec());
     }
-    let wrong = scene.browser.check(&IcePassword::new("guessed"));
+    let wrong = scene.browser.check("ours", &IcePassword::new("guessed"));
     for _ in 0..100 {
         for datagram in hello.iter().chain([&wrong, &rtp(1, 0x55)]) {
             scene.arrives(CALLER_PORT, STRANGER, datagram);
@@ -417,18 +426,127 @@ fn media_ends_with_the_consent() {
 fn a_spray_of_greetings_and_checks_takes_no_memory_and_harms_no_call() {
     let mut scene = Scene::connected();
     scene.takes();
-    let check = scene.browser.check(&IcePassword::new("guessed"));
-    for number in 0..10_000_u16 {
-        let from = addr(1024 + number);
-        scene.arrives(CALLER_PORT, from, &check);
+    let check = scene.browser.check("ours", &IcePassword::new("guessed"));
+    let mut answered = 0;
+    let mut spray = |scene: &mut Scene, number: u32| {
+        let from = addr(1024 + (number % 30_000) as u16);
         let mut hello = [22, 254, 253, 0, 0, 0, 0, 0, 0, 0, 9, 0, 1, 1];
-        hello[9..11].copy_from_slice(&number.to_be_bytes());
-        scene.arrives(CALLER_PORT, from, &hello);
-        scene.arrives(CALLER_PORT, from, &rtp(number, 0x44));
-    }
-    let sent = scene.takes();
-    assert!(sent.iter().all(|(_, to, _)| *to == BROWSER), "answers to strangers");
+        hello[5..9].copy_from_slice(&number.to_be_bytes());
+        let media = rtp(number as u16, 0x44);
+        for datagram in [&check[..], &hello, &media] {
+            scene.arrives(CALLER_PORT, from, datagram);
+        }
+        answered += scene.sent.iter().filter(|(_, to, _)| *to != BROWSER).count();
+        scene.sent.clear();
+    };
+    spray(&mut scene, 0);
+    let grown = allocation_counter::measure(|| {
+        (1..=SPRAYS).for_each(|number| spray(&mut scene, number));
+    });
+    assert_eq!((answered, grown.bytes_current), (0, 0), "answers, octets kept");
     assert_eq!(scene.speaks(0x55), [vec![0x55; FRAME]]);
+}
+
+/// One record in the browser's name that nobody has sealed.
+fn forged(kind: u8, epoch: u16, body: &[u8]) -> Vec<u8> {
+    let [e0, e1] = epoch.to_be_bytes();
+    [&[kind, 0xfe, 0xfd, e0, e1, 0, 0, 0, 0, 9, 9, 0, body.len() as u8], body].concat()
+}
+
+/// A fragment of one octet of a message of a hundred.
+fn fragment(offset: u8) -> [u8; 13] {
+    [1, 0, 0, 100, 0, 0, 0, 0, offset, 0, 0, 1, 7]
+}
+
+#[test]
+fn nobody_ends_a_call_in_the_browsers_name() {
+    for datagrams in [
+        vec![vec![0x14]],
+        vec![vec![0x3f; 40]],
+        vec![forged(20, 1, &[1]), forged(20, 1, &[2]), forged(20, 2, &[1])],
+        vec![forged(21, 0, &[2, 40]), forged(21, 0, &[1, 0])],
+        vec![forged(21, 1, &[9; 26]); 2000],
+        vec![forged(23, 0, &[1]); 100],
+        vec![forged(23, 1, &[9; 40]); 100],
+        vec![forged(22, 0, &[9; 5]); 300],
+        vec![forged(22, 1, &[9; 40]); 300],
+        (0..=255).map(|offset| forged(22, 0, &fragment(offset % 100))).collect(),
+    ] {
+        let mut scene = Scene::connected();
+        scene.takes();
+        for datagram in &datagrams {
+            scene.arrives(CALLER_PORT, BROWSER, datagram);
+        }
+        let sent = scene.takes();
+        let alerts = sent.iter().filter(|(.., packet)| packet[0] == 21).count();
+        assert_eq!(alerts, 0, "alerts to the browser for {:?}", datagrams[0]);
+        assert_eq!(scene.speaks(0x55), [vec![0x55; FRAME]], "after {:?}", datagrams[0]);
+    }
+}
+
+#[test]
+fn a_handshake_in_a_thousand_pieces_takes_no_time() {
+    let mut scene = Scene::new();
+    scene.proves();
+    let pieces: Vec<u8> = (0..60).flat_map(|offset| forged(22, 0, &fragment(offset))).collect();
+    let empty = [1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1].repeat(100);
+    for _ in 0..10_000 {
+        scene.arrives(CALLER_PORT, BROWSER, &pieces);
+        for offset in 0..20 {
+            scene.arrives(CALLER_PORT, BROWSER, &forged(22, 0, &fragment(offset)));
+        }
+        scene.arrives(CALLER_PORT, BROWSER, &forged(22, 0, &empty[..240]));
+    }
+    // More than the bound is not looked at, so that this ends at all.
+    scene.sent.clear();
+    assert_eq!(scene.speaks(0x55), [] as [Vec<u8>; 0]);
+}
+
+#[test]
+fn a_browser_that_is_elsewhere_keeps_its_keys() {
+    let mut scene = Scene::connected();
+    let fingerprint = scene.fingerprint;
+    let offered = |ours: &str, fingerprint| {
+        let peer = BrowserPeer {
+            ours: credentials(ours),
+            theirs: credentials("them"),
+            identity: Identity::generate().unwrap(),
+            fingerprint,
+        };
+        let source = SourceRule::Browser(Box::new(peer));
+        let media = LegMedia { rtcp_mux: true, source, ..peer_leg::media(addr(0), None) };
+        let (call, side) = (CallId(1), Side::Caller);
+        Command::Reoffer { call, side, media: Box::new(media) }
+    };
+    let reoffer = |scene: &mut Scene, command| {
+        scene.switchboard.handle_command(scene.now, command).map(drop).unwrap();
+        scene.runs_timers();
+    };
+    reoffer(&mut scene, offered("ours", fingerprint));
+    assert_eq!(scene.speaks(0x55), [vec![0x55; FRAME]], "the same once more");
+    reoffer(&mut scene, offered("anew", fingerprint));
+    assert_eq!(scene.speaks(0x55), [] as [Vec<u8>; 0], "not until it has proven itself");
+    scene.ours = "anew";
+    scene.proves();
+    assert_eq!(scene.speaks(0x55), [vec![0x55; FRAME]], "with the keys of before");
+    reoffer(&mut scene, offered("anew", fingerprint_of(&certificate())));
+    scene.proves();
+    assert_eq!(scene.speaks(0x55), [] as [Vec<u8>; 0], "another browser has no keys yet");
+}
+
+#[test]
+fn a_browsers_call_is_small() {
+    let mut kept = None;
+    let connected = allocation_counter::measure(|| {
+        let Scene { switchboard, .. } = Scene::connected();
+        kept = Some(switchboard);
+    });
+    let empty = allocation_counter::measure(|| kept = Some(switchboard(Instant::now())));
+    // Of the second measure what it gives back is the first one's.
+    let each = connected.bytes_current;
+    println!("a browser's call, its switchboard and its certificate: {each} octets");
+    assert!(empty.bytes_current < 0, "control: the whole of it can be given back");
+    assert!((8 << 10..40 << 10).contains(&each), "{each} octets");
 }
 
 #[test]

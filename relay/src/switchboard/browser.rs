@@ -73,12 +73,20 @@ impl Browser {
         Browser { ufrags, ice: IceLite::new(ours, theirs, &mut random), dtls, waits: None, random }
     }
 
-    /// Whether this is still the same browser's same connection, as offered anew.
+    /// Whether this is still the same browser, as offered anew. Its DTLS and its keys then last,
+    /// whatever becomes of its addresses (RFC 8842 section 4).
     pub(super) fn is_still(&self, peer: &BrowserPeer) -> bool {
-        let [ours, theirs] = &self.ufrags;
-        *ours == peer.ours.ufrag
-            && *theirs == peer.theirs.ufrag
-            && self.dtls.expects(&peer.fingerprint)
+        self.dtls.expects(&peer.fingerprint) && !self.dtls.is_over()
+    }
+
+    /// Takes over what was offered anew: other names in ICE are another beginning of it.
+    pub(super) fn renew(&mut self, peer: BrowserPeer) {
+        let BrowserPeer { ours, theirs, .. } = peer;
+        let ufrags = [ours.ufrag.clone(), theirs.ufrag.clone()];
+        if ufrags != self.ufrags {
+            self.ice = IceLite::new(ours, theirs, &mut self.random);
+            self.ufrags = ufrags;
+        }
     }
 
     /// Where it is and wants to be sent to, if that is proven.

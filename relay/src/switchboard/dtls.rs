@@ -21,13 +21,18 @@ use rtc_shared::TransportProtocol;
 use rtc_shared::error::Error;
 
 use super::media::SrtpKeys;
+use crate::wire::dtls::{self, Content, Record};
 use crate::wire::srtp::{MasterKey, Suite};
 
-/// Most datagrams of a peer that a handshake reads. One takes eight to twelve; repeated ones and
-/// fragments of a large certificate come to a few dozen.
-const MAX_HANDSHAKE: u32 = 100;
-/// Most datagrams read after it: a last flight that is repeated, and the alert that ends it.
-const MAX_AFTER: u32 = 50;
+/// Most fragments of a peer's messages that a handshake reads, and most datagrams with other
+/// records. One takes about ten; repeated flights and a large certificate come to a few dozen. The
+/// library looks through all it has for each, so that many would take long.
+const MAX_HANDSHAKE: usize = 128;
+/// Most read after it: a last flight that is repeated. Once they are used up, nothing of that kind is
+/// read any more, and the call goes on.
+const MAX_AFTER: usize = 64;
+/// Most alerts read once keys are agreed; the peer's own is the last.
+const MAX_ALERTS: usize = 1000;
 
 /// What keys are exported under (RFC 5764 section 4.2).
 const EXPORTER: &str = "EXTRACTOR-dtls_srtp";
@@ -116,8 +121,10 @@ pub struct Dtls {
     endpoint: Endpoint,
     expected: Fingerprint,
     state: State,
-    /// Datagrams that may still be read.
-    budget: u32,
+    /// Fragments and records that may still be read.
+    budget: usize,
+    /// Alerts that may still be read.
+    alerts: usize,
     /// The next one to send, once it was looked for.
     waiting: Option<BytesMut>,
 }
@@ -145,7 +152,7 @@ impl Dtls {
         let config = identity.config(expected).expect("an identity has been tried out");
         let endpoint = Endpoint::new(ANYBODY, TransportProtocol::UDP, Some(Arc::new(config)));
         let (state, budget) = (State::Handshake, MAX_HANDSHAKE);
-        Dtls { endpoint, expected, state, budget, waiting: None }
+        Dtls { endpoint, expected, state, budget, alerts: MAX_ALERTS, waiting: None }
     }
 
     /// Whether it waits for this client.
@@ -154,18 +161,28 @@ impl Dtls {
         self.expected == *fingerprint
     }
 
+    /// Whether it has failed, or was ended.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        self.state == State::Over
+    }
+
     /// Handles a datagram of the proven peer that is DTLS by its first octet. What it is answered
     /// comes out by [`Dtls::poll_transmit`].
     pub fn handle(&mut self, now: Instant, datagram: &[u8]) -> Progress {
-        let Some(budget) = self.budget.checked_sub(1).filter(|_| self.state != State::Over) else {
-            return self.fail("more datagrams than a handshake takes");
-        };
-        self.budget = budget;
+        if !self.admits(datagram) {
+            return Progress::Going;
+        }
         let read = self.endpoint.read(now, ANYBODY, None, BytesMut::from(datagram));
         self.look();
         // What ends it has been answered.
         let events = match read {
             Ok(events) => events,
+            // Anybody can send in the peer's name what the library takes offence at. With keys it is
+            // over when somebody says so who has them.
+            Err(error) if self.state == State::Agreed && error != Error::ErrAlertFatalOrClose => {
+                return Progress::Going;
+            }
             Err(error) => return self.fail(&error.to_string()),
         };
         for event in events {
@@ -222,6 +239,45 @@ impl Dtls {
         // It only queues an alert.
         let _ = self.endpoint.stop(now, ANYBODY);
         self.look();
+    }
+
+    /// Whether the library is to see a datagram: whole records of the kinds that belong to where the
+    /// handshake stands, and no more of them than it takes.
+    fn admits(&mut self, datagram: &[u8]) -> bool {
+        let Some(records) = dtls::records(datagram) else { return false };
+        let mut budget = self.budget;
+        let is_admitted =
+            records.iter().all(|record| self.admits_record(datagram, record, &mut budget));
+        if is_admitted {
+            self.budget = budget;
+        }
+        is_admitted
+    }
+
+    fn admits_record(&mut self, datagram: &[u8], record: &Record, budget: &mut usize) -> bool {
+        let body = &datagram[record.body.clone()];
+        let parts = match (record.content, record.epoch) {
+            // Under any other epoch the library believes it without a proof.
+            (Content::ChangeCipherSpec, 0) if body == [1] => Some(1),
+            (Content::Handshake, 0) => dtls::fragments(body),
+            (Content::Handshake, 1) => Some(1),
+            (Content::Alert, 0) if self.state == State::Handshake => Some(1),
+            (Content::Alert, 1) => {
+                let left = self.alerts.checked_sub(1);
+                self.alerts = left.unwrap_or(0);
+                left.map(|_| 0)
+            }
+            (
+                Content::ChangeCipherSpec
+                | Content::Handshake
+                | Content::Alert
+                | Content::ApplicationData,
+                _,
+            ) => None,
+        };
+        let left = parts.filter(|_| !self.is_over()).and_then(|parts| budget.checked_sub(parts));
+        *budget = left.unwrap_or(*budget);
+        left.is_some()
     }
 
     fn agree(&mut self) -> Progress {

@@ -8,10 +8,11 @@ use dtmf::redundancy::Redundancy;
 use dtmf::telephone_event::REPORT_LENGTH;
 use rand::{Rng, RngExt};
 
-use super::browser::{self, Browser, Signal};
+use super::access::Access;
+use super::browser::{self, Signal};
 use super::cut_counts::CutCounts;
 use super::egress::{Egress, EgressFormat, Passage, Position, Speech};
-use super::gate::{Admission, Gate, GateRule};
+use super::gate::Admission;
 use super::grid::Grid;
 use super::id::{LocalPort, PortPair};
 use super::limits::RTCP_INTERVAL;
@@ -51,64 +52,6 @@ pub(super) struct Leg {
     last_heard: Instant,
     rtcp_due: Instant,
     cname: [u8; 16],
-}
-
-/// How the leg knows its peer.
-enum Access {
-    /// By the address that signalling tells.
-    Signalled(Gate),
-    /// By what it proves.
-    Browser(Box<Browser>),
-}
-
-impl Access {
-    fn new(media: &mut LegMedia, random: &mut impl Rng) -> Access {
-        let signalled = media.remote_rtp;
-        match std::mem::take(&mut media.source) {
-            SourceRule::Signalled => Access::Signalled(Gate::new(signalled, GateRule::Signalled)),
-            SourceRule::Latch => Access::Signalled(Gate::new(signalled, GateRule::Latch)),
-            SourceRule::Browser(peer) => Access::Browser(Box::new(Browser::new(*peer, random))),
-        }
-    }
-
-    /// Whether a re-offer wants what there is already.
-    fn is_still(&self, media: &LegMedia) -> bool {
-        match (self, &media.source) {
-            (Access::Signalled(gate), SourceRule::Signalled) => {
-                gate.is_still(media.remote_rtp, GateRule::Signalled)
-            }
-            (Access::Signalled(gate), SourceRule::Latch) => {
-                gate.is_still(media.remote_rtp, GateRule::Latch)
-            }
-            (Access::Browser(browser), SourceRule::Browser(peer)) => browser.is_still(peer),
-            (Access::Signalled(_), SourceRule::Browser(_))
-            | (Access::Browser(_), SourceRule::Signalled | SourceRule::Latch) => false,
-        }
-    }
-
-    fn judge(&self, now: Instant, from: SocketAddr, may_latch: bool) -> Admission {
-        match self {
-            Access::Signalled(gate) => gate.judge(from, may_latch),
-            Access::Browser(browser) if browser.peer(now) == Some(from) => Admission::Peer,
-            Access::Browser(_) => Admission::Stranger,
-        }
-    }
-
-    /// Where to send; nowhere while nobody has proven that it wants to be sent to.
-    fn target(&self, now: Instant) -> Option<SocketAddr> {
-        match self {
-            Access::Signalled(gate) => Some(gate.target()),
-            Access::Browser(browser) => browser.peer(now),
-        }
-    }
-
-    /// Nothing is sent or heard in clear.
-    fn is_secret(&self) -> bool {
-        match self {
-            Access::Signalled(_) => false,
-            Access::Browser(_) => true,
-        }
-    }
 }
 
 /// A key and what has been done with it: indices, rollover counter, replay window.
@@ -190,6 +133,10 @@ impl Leg {
         }
         if !is_still {
             self.access = Access::new(&mut media, random);
+        } else if let (Access::Browser(browser), SourceRule::Browser(peer)) =
+            (&mut self.access, std::mem::take(&mut media.source))
+        {
+            browser.renew(*peer);
         }
         self.egress.reformat(now, format_of(&media));
         self.media = media;
@@ -267,6 +214,10 @@ impl Leg {
         payload: Range<usize>,
         buffer: &mut [u8],
     ) -> Result<Option<Extent>, DropReason> {
+        // Before the stream counts a packet that could not leave.
+        if self.access.is_secret() && self.outbound.is_none() {
+            return Err(DropReason::NotAgreed);
+        }
         let passage = match (media, self.media.telephone_event) {
             (Media::Audio, _) => self.egress.pass_audio(now, from, &buffer[payload.clone()]),
             (Media::TelephoneEvent, Some(payload_type)) if self.media.wants_events => {

@@ -13,6 +13,7 @@ use rand::SeedableRng;
 use rand::rngs::StdRng;
 use zeroize::Zeroize;
 
+mod access;
 mod announcer;
 mod browser;
 mod call;

@@ -1,5 +1,6 @@
 //! Bytes to values and back: no state of a call, no time, no effect.
 
+pub mod dtls;
 pub mod netlink;
 pub mod ntp;
 pub mod rtcp;

@@ -190,7 +190,10 @@ impl Terms {
         let held_blind = browser.is_none() && audio.connection.address()?.is_unspecified();
         let remote = match previous {
             _ if browser.is_some() => Remote::proven_later(policy),
-            Some(previous) if held_blind => previous.remote(rtcp_mux),
+            // A browser's was never signalled.
+            Some(previous) if held_blind && previous.browser().is_none() => {
+                previous.remote(rtcp_mux)
+            }
             Some(_) | None => find_remote(&audio, rtcp_mux, policy)?,
         };
         Ok(Self {

@@ -119,7 +119,12 @@ impl BrowserOffer {
             return Err(SdpRefusal::Setup);
         }
         // Other credentials are another connection (RFC 8839 section 4.4.1.1.1).
-        let same = before.filter(|before| before.theirs.ufrag == ufrag);
+        let is_same = |before: &&Browser| {
+            before.theirs.ufrag == ufrag
+                && *before.theirs.password == *password
+                && before.fingerprint == fingerprint
+        };
+        let same = before.filter(is_same);
         let ours = same.map_or_else(|| IceText::random(rng), |before| before.ours.clone());
         let theirs = IceText { ufrag, password };
         let (mid, is_bundled) = (self.mid, self.is_bundled);
