@@ -10,7 +10,7 @@ import sotto
 import wire
 
 COUNT, AT_ONCE = 50, 10
-LONGEST_GAP, TRIES = 25, 3  # ms between two packets of 20 ms, and how often it is tried
+LONGEST_GAP, TRIES = 35, 3  # ms, less than the 40 of a packet left out; how often it is tried
 # Packets that were on their way at an edge of the window belong to either side of it.
 EDGE = 0.02
 
