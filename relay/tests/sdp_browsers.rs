@@ -5,7 +5,9 @@
 use dtmf::g711::Law;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
-use relay::wire::sdp::{Agreement, LocalMedia, Offer, Policy, PreviousAnswer, SdpRefusal};
+use relay::wire::sdp::{
+    AddressRefusal, Agreement, LocalMedia, Offer, Policy, PreviousAnswer, SdpRefusal,
+};
 
 const BROWSER: &str = include_str!("sdp/browser.sdp");
 
@@ -79,6 +81,19 @@ fn a_browser_that_is_the_same_keeps_what_it_knows_us_by() {
     assert_eq!(ours(&again), ours(&first));
     let restarted = agree(&BROWSER.replace("Qz1k", "Zz9z"), Some(&previous), 2).unwrap();
     assert_ne!(ours(&restarted), ours(&first));
+    let other = BROWSER.replace("0123456789abcdef", "fedcba9876543210");
+    assert_ne!(ours(&agree(&other, Some(&previous), 2).unwrap()), ours(&first), "its password");
+}
+
+#[test]
+fn a_telephone_that_follows_a_browser_says_where_it_is() {
+    let previous = agree(BROWSER, None, 1).unwrap().answer(local()).into_previous();
+    let telephone = "v=0\r\no=- 1 1 IN IP4 198.51.100.7\r\ns=-\r\nt=0 0\r\n\
+                     m=audio 4000 RTP/AVP 0\r\nc=IN IP4 198.51.100.7\r\n";
+    assert!(agree(telephone, Some(&previous), 2).is_ok(), "control");
+    let held = telephone.replace("c=IN IP4 198.51.100.7", "c=IN IP4 0.0.0.0");
+    let refused = agree(&held, Some(&previous), 2).err();
+    assert_eq!(refused, Some(SdpRefusal::Address(AddressRefusal::Unspecified)));
 }
 
 #[test]
