@@ -112,11 +112,9 @@ pub async fn trickle(
     fragment: SdpFragment,
 ) -> Result<StatusCode, Problem> {
     call.live()?;
-    let answered = call.0.answered.lock().await;
-    let browser = answered.as_ref().and_then(PreviousAnswer::browser);
-    let browser = browser.ok_or_else(not_a_browser)?;
+    let theirs = ufrag_of(&call).await?;
     match fragment.ufrag() {
-        Some(ufrag) if ufrag != browser.theirs.ufrag => Err(Problem::new(
+        Some(ufrag) if ufrag != theirs => Err(Problem::new(
             Code::InvalidRequest,
             "ICE is not restarted: delete this call and place it anew.",
         )),
@@ -139,14 +137,15 @@ pub async fn end(
     call: CallPath,
 ) -> Result<StatusCode, Problem> {
     // Pages of other sites come here, and calls of telephones are none of theirs.
-    call.0
-        .answered
-        .lock()
-        .await
-        .as_ref()
-        .and_then(PreviousAnswer::browser)
-        .ok_or_else(not_a_browser)?;
+    ufrag_of(&call).await?;
     calls::end(control, permit, call).await
+}
+
+/// What a browser's call goes by in ICE; refused if it is another's call.
+async fn ufrag_of(call: &CallPath) -> Result<String, Problem> {
+    let answered = call.0.answered.lock().await;
+    let browser = answered.as_ref().and_then(PreviousAnswer::browser).ok_or_else(not_a_browser)?;
+    Ok(browser.theirs.ufrag.clone())
 }
 
 fn not_a_browser() -> Problem {

@@ -49,6 +49,7 @@ def table(binary, sabotaged):
                 "the load test drives relays that run already": lambda: running.relays(binary),
                 "control: 50 sessions without masking leak": lambda: sessions.control(sabotaged),
                 "GStreamer's webrtcbin calls by WHIP": lambda: whip.webrtcbin(binary),
+                "control: without masking a browser is heard": lambda: whip.control(sabotaged),
                 "Chromium calls, keys and passes by WHIP": lambda: whip.chromium(binary),
                 "baresip holds and resumes while secure": lambda: baresip.hold(binary),
                 "baresip hangs up in the middle": lambda: baresip.hang_up(binary),

@@ -120,6 +120,29 @@ def look(engine, before, span):
     checks.expect(g711.power(samples, VOICE) > 0.5, "the client's tone after the cut")
 
 
+def control(binary):
+    """With masking broken the same look finds the browser's voice in the cut."""
+    with (
+        sotto.Sotto(binary, broken=True) as relay,
+        tempfile.TemporaryDirectory(prefix="sotto-whip-") as folder,
+    ):
+        engine = party.Engine()
+        engine.start()
+        client = Client(relay, engine, Path(folder) / "heard.wav")
+        checks.wait_until(client.is_connected, 15, f"a connection, not {client.states}")
+        answer(engine)
+        path = f"/v1/calls/{only_call(relay)['id']}"
+        relay.request("POST", f"{path}/secure-session", sotto.PLAN, expected=(201,))
+        cut = time.time()
+        time.sleep(2)
+        still_cut = time.time()
+        client.stop()
+        engine.stop()
+        loud = loud_octets(engine, (cut, still_cut))
+        checks.figure(f"masking broken: {len(loud)} values of octets at the engine are not silence")
+        checks.expect(loud, "a leak of the control")
+
+
 class Chromium:
     """A page in Chromium that calls through a relay."""
 
@@ -188,7 +211,11 @@ def chromium(binary):
 
 def silent(engine, span):
     """Nothing but silence between two times, and that without a pause."""
+    checks.equal(loud_octets(engine, span), set(), "octets that are not silence in the cut")
+
+
+def loud_octets(engine, span):
+    """Octets between two times that are not silence, of a stream that goes on."""
     cut = [one for one in engine.heard if span[0] < one.at < span[1]]
     checks.expect(len(cut) > 20, f"a stream that goes on in the cut, not {len(cut)} packets")
-    loud = {octet for one in cut for octet in one.payload} - {0xFF, 0x7F}
-    checks.equal(loud, set(), "octets that are not silence in the cut")
+    return {octet for one in cut for octet in one.payload} - {0xFF, 0x7F}

@@ -57,13 +57,7 @@ impl<S: Send + Sync> FromRequest<S> for JsonBytes {
     type Rejection = Problem;
 
     async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
-        if !is_json(request.headers()) {
-            return Err(Problem::new(
-                Code::UnsupportedMediaType,
-                "Send the body with Content-Type: application/json.",
-            ));
-        }
-        collect_in_time(request.into_body()).await
+        read_body(request, "application/json").await
     }
 }
 
@@ -79,9 +73,13 @@ impl<S: Send + Sync> OptionalFromRequest<S> for JsonBytes {
     }
 }
 
-/// The octets of a body, within the bounds.
-pub(super) async fn collect_in_time(body: Body) -> Result<JsonBytes, Problem> {
-    let body = tokio::time::timeout(BODY_TIMEOUT, collect(body));
+/// The octets of a body that is declared as `wanted`, within the bounds.
+pub(super) async fn read_body(request: Request, wanted: &str) -> Result<JsonBytes, Problem> {
+    if !is_declared_as(request.headers(), wanted) {
+        let detail = format!("Send the body with Content-Type: {wanted}.");
+        return Err(Problem::new(Code::UnsupportedMediaType, detail));
+    }
+    let body = tokio::time::timeout(BODY_TIMEOUT, collect(request.into_body()));
     body.await.map_err(|_| {
         Problem::new(Code::RequestTimeout, "Send the whole body within ten seconds.")
     })?
@@ -98,10 +96,10 @@ async fn collect(body: Body) -> Result<JsonBytes, Problem> {
     }
 }
 
-fn is_json(headers: &HeaderMap) -> bool {
+fn is_declared_as(headers: &HeaderMap, wanted: &str) -> bool {
     let value = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
     let essence = value.and_then(|value| value.split(';').next()).unwrap_or_default();
-    essence.trim().eq_ignore_ascii_case("application/json")
+    essence.trim().eq_ignore_ascii_case(wanted)
 }
 
 /// A JSON pointer to the mistake. All field names on the way are ours, because unknown ones are

@@ -1,11 +1,9 @@
 //! SdpBytes, SdpFragment: bodies that are session descriptions, not JSON.
 
 use axum::extract::{FromRequest, Request};
-use axum::http::HeaderMap;
-use axum::http::header::CONTENT_TYPE;
 
 use super::call::Secret;
-use super::json::{JsonBytes, collect_in_time};
+use super::json::{JsonBytes, read_body};
 use crate::problem::{Code, Problem};
 
 /// A whole session description.
@@ -40,7 +38,7 @@ impl<S: Send + Sync> FromRequest<S> for SdpBytes {
     type Rejection = Problem;
 
     async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
-        read(request, "application/sdp").await.map(SdpBytes)
+        read_body(request, "application/sdp").await.map(SdpBytes)
     }
 }
 
@@ -48,20 +46,6 @@ impl<S: Send + Sync> FromRequest<S> for SdpFragment {
     type Rejection = Problem;
 
     async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
-        read(request, "application/trickle-ice-sdpfrag").await.map(SdpFragment)
+        read_body(request, "application/trickle-ice-sdpfrag").await.map(SdpFragment)
     }
-}
-
-async fn read(request: Request, wanted: &str) -> Result<JsonBytes, Problem> {
-    if !is(request.headers(), wanted) {
-        let detail = format!("Send the body with Content-Type: {wanted}.");
-        return Err(Problem::new(Code::UnsupportedMediaType, detail));
-    }
-    collect_in_time(request.into_body()).await
-}
-
-fn is(headers: &HeaderMap, wanted: &str) -> bool {
-    let value = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
-    let essence = value.and_then(|value| value.split(';').next()).unwrap_or_default();
-    essence.trim().eq_ignore_ascii_case(wanted)
 }

@@ -33,7 +33,6 @@ pub struct BrowserPeer {
 
 /// One leg's side of it.
 pub(super) struct Browser {
-    ufrags: [String; 2],
     ice: IceLite,
     dtls: Dtls,
     /// Since when something of DTLS waits to be sent.
@@ -68,9 +67,8 @@ impl Browser {
     pub(super) fn new(peer: BrowserPeer, random: &mut impl Rng) -> Browser {
         let mut random = StdRng::from_rng(random);
         let BrowserPeer { ours, theirs, identity, fingerprint } = peer;
-        let ufrags = [ours.ufrag.clone(), theirs.ufrag.clone()];
         let dtls = Dtls::new(&identity, fingerprint);
-        Browser { ufrags, ice: IceLite::new(ours, theirs, &mut random), dtls, waits: None, random }
+        Browser { ice: IceLite::new(ours, theirs, &mut random), dtls, waits: None, random }
     }
 
     /// Whether this is still the same browser, as offered anew. Its DTLS and its keys then last,
@@ -82,10 +80,8 @@ impl Browser {
     /// Takes over what was offered anew: other names in ICE are another beginning of it.
     pub(super) fn renew(&mut self, peer: BrowserPeer) {
         let BrowserPeer { ours, theirs, .. } = peer;
-        let ufrags = [ours.ufrag.clone(), theirs.ufrag.clone()];
-        if ufrags != self.ufrags {
+        if !self.ice.is_between(&ours, &theirs) {
             self.ice = IceLite::new(ours, theirs, &mut self.random);
-            self.ufrags = ufrags;
         }
     }
 

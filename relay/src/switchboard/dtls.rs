@@ -161,7 +161,7 @@ impl Dtls {
         self.expected == *fingerprint
     }
 
-    /// Whether it has failed, or was ended.
+    /// Whether it has failed, or the peer has ended it.
     #[must_use]
     pub fn is_over(&self) -> bool {
         self.state == State::Over
@@ -230,14 +230,6 @@ impl Dtls {
         if self.endpoint.handle_timeout(ANYBODY, now).is_err() {
             self.state = State::Over;
         }
-        self.look();
-    }
-
-    /// Tells the peer that it is over.
-    pub fn close(&mut self, now: Instant) {
-        self.state = State::Over;
-        // It only queues an alert.
-        let _ = self.endpoint.stop(now, ANYBODY);
         self.look();
     }
 

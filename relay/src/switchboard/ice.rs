@@ -91,6 +91,11 @@ impl IceLite {
         IceLite { ours, theirs, tie_breaker: random.random(), state: State::Waiting }
     }
 
+    /// Whether it was made for these two.
+    pub fn is_between(&self, ours: &IceCredentials, theirs: &IceCredentials) -> bool {
+        self.ours.ufrag == ours.ufrag && self.theirs.ufrag == theirs.ufrag
+    }
+
     /// Where media may be sent now: the address that the peer nominated, that has answered, and that
     /// wants to be sent to.
     pub fn peer(&self, now: Instant) -> Option<SocketAddr> {

@@ -6,9 +6,10 @@ use zeroize::Zeroizing;
 use super::line::Line;
 use super::stream::{attributes, is_token};
 use super::{MAX_TOKEN_LEN, SdpRefusal};
+use crate::wire::stun::MAX_UFRAG;
 
 /// Octets of a user fragment and of a password that we read (RFC 8839 section 5.4).
-const UFRAG: std::ops::RangeInclusive<usize> = 4..=256;
+const UFRAG: std::ops::RangeInclusive<usize> = 4..=MAX_UFRAG;
 const PASSWORD: std::ops::RangeInclusive<usize> = 22..=256;
 /// Octets of ours: 48 and 144 random bits, where 24 and 128 are asked for.
 const OUR_UFRAG: usize = 8;
