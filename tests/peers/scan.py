@@ -29,9 +29,16 @@ _USUAL = re.compile(
     % (time.time() // 10**5)
 )
 _ID_LENGTH = 20
-# What glibc's malloc keeps for each thread: behind the head of its own chunk (656 octets, in the
-# main arena or another) 64 counts of 16 bits, none above 7, which look like digits.
-_FREE_CHUNKS = re.compile(rb"[\x91\x95]\x02\0{6}(?:[\0-\x07]\0){64}")
+# What glibc's malloc keeps for each thread: 64 counts of 16 bits, none above 7, which look like
+# digits. They stand behind the head of their own chunk (656 octets, in the main arena or another);
+# those of a thread that has ended behind that of whatever the chunk was given back to, and all of
+# their 64 lists are empty then.
+_COUNTS = rb"(?:[\0-\x07]\0){64}"
+_IN_USE = b"".join(b"\\x%02x" % octet for octet in range(256) if octet & 15 in (1, 5))
+_FREE_CHUNKS = re.compile(
+    rb"(?:[\x91\x95]\x02\0{6}%b|[%b][\0-\xff]{2}\0{5}%b(?=\0{512}))"
+    % (_COUNTS, _IN_USE, _COUNTS)
+)
 _FREE_CHUNKS_LENGTH = 8 + 2 * 64
 _WORDS = (b"zero", b"one", b"two", b"three", b"four", b"five", b"six", b"seven", b"eight", b"nine")
 _WORD = b"[zotfsen](?:" + b"|".join(sorted({word[1:] for word in _WORDS})) + b")"
@@ -240,8 +247,20 @@ def check_forms():
     clean = hunt.find(source.randbytes(1 << 21) + usual % b"0198c0f3a1b27c3e8d4f5a6b7c8d9e0f")
     checks.figure(f"figure: scan: {len(planted)} forms planted among zeros, noise and text")
     checks.equal((missed, clean), ([], set()), "forms that are missed, and false alarms")
+    check_free_chunks()
+
+
+def check_free_chunks():
+    """What malloc counts is no digits; the same behind any other head, or before anything, is."""
     digits = "1234567123456712"
     table = b"".join(struct.pack("<H", int(digit)) for digit in digits * 4)
-    behind = [head for head in (b"\x95\x02" + bytes(6), b"\xa5\x02" + bytes(6))
-              if Canaries({"table": [digits]}).find(head + table)]  # fmt: skip
-    checks.equal(behind, [b"\xa5\x02" + bytes(6)], "heads behind which a table counts as digits")
+    hunt, empty = Canaries({"table": [digits]}), bytes(512)
+    heads = {"living": 0x295, "no such size": 0x2A5, "given back": 0x20731, "not in use": 0x20732}
+    found = {
+        (name, len(behind)) for name, head in heads.items() for behind in (b"", empty[1:], empty)
+        if hunt.find(struct.pack("<Q", head) + table + behind)
+    }  # fmt: skip
+    harmless = {("living", 0), ("living", 511), ("living", 512), ("no such size", 512),
+                ("given back", 512)}  # fmt: skip
+    all_of_them = {(name, length) for name in heads for length in (0, 511, 512)}
+    checks.equal(found, all_of_them - harmless, "tables that count as digits")
