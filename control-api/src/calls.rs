@@ -449,7 +449,7 @@ fn caller_media(control: &Control, agreement: &mut Agreement, nat: bool) -> LegM
         remote_rtp: agreement.remote_rtp,
         remote_rtcp: agreement.remote_rtcp,
         rtcp_mux: agreement.rtcp_mux,
-        law: agreement.law,
+        codec: agreement.codec,
         payload_type: agreement.payload_type,
         telephone_event: agreement.telephone_event,
         redundancy: agreement.redundancy,

@@ -34,7 +34,7 @@ async fn a_call_is_placed_trickled_to_and_ended() {
     let session = answer.header("etag").trim_matches('"').to_owned();
     let text = String::from_utf8(answer.body.clone()).unwrap();
     assert!(text.contains(&format!("a=ice-ufrag:{session}\r\n")), "{text}");
-    assert!(text.contains("a=ice-lite\r\n") && text.contains("UDP/TLS/RTP/SAVPF 0 126\r\n"));
+    assert!(text.contains("a=ice-lite\r\n") && text.contains("UDP/TLS/RTP/SAVPF 111 110\r\n"));
     let fingerprint = rig.control.identity.as_ref().unwrap().fingerprint().0;
     let octets: Vec<String> = fingerprint.iter().map(|octet| format!("{octet:02X}")).collect();
     assert!(text.contains(&octets.join(":")));

@@ -20,6 +20,7 @@ use std::time::{Duration, Instant};
 
 use dtmf::g711::Law;
 use io_rig::{NEAR, Scene, apart_on, in_namespaces};
+use relay::codec::Codec;
 use relay::io::{IoMethod, MediaIo};
 use relay::switchboard::limits::PACKETS_PER_TURN;
 use relay::switchboard::{CallId, LegMedia, LocalPort, SourceRule};
@@ -180,7 +181,7 @@ fn leg(remote: SocketAddr) -> LegMedia {
         remote_rtp: remote,
         remote_rtcp: remote,
         rtcp_mux: true,
-        law: Law::Mu,
+        codec: Codec::G711(Law::Mu),
         payload_type: 0,
         telephone_event: None,
         redundancy: None,

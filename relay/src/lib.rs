@@ -7,11 +7,13 @@
 //!   arguments, so that a simulation drives the same code as the sockets do.
 //! - [`io`]: sockets, threads and the clock.
 //!
-//! [`recording`] is half and half: its tape is pure, its recorder writes files. So is [`prompts`]:
-//! its player is pure, its folders are read before a call.
+//! [`codec`] is samples and octets, without time. [`recording`] is half and half: its tape is pure,
+//! its recorder writes files. So is [`prompts`]: its player is pure, its folders are read before a
+//! call.
 //!
 //! Caller media reaches an engine or a recording through [`switchboard::route`] and nowhere else.
 
+pub mod codec;
 pub mod io;
 pub mod prompts;
 pub mod recording;

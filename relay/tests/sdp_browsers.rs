@@ -5,6 +5,7 @@
 use dtmf::g711::Law;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
+use relay::codec::Codec;
 use relay::wire::sdp::{
     AddressRefusal, Agreement, LocalMedia, Offer, Policy, PreviousAnswer, SdpRefusal,
 };
@@ -29,12 +30,25 @@ fn local() -> LocalMedia {
     LocalMedia { rtp, rtcp: rtp }
 }
 
+/// An offer of G.711 alone, and of both events.
+fn g711() -> String {
+    BROWSER.replace("SAVPF 111 63 9 0", "SAVPF 0")
+}
+
 #[test]
-fn g711_and_the_one_event_of_its_clock_are_agreed() {
+fn the_first_voice_and_the_one_event_of_its_clock_are_agreed() {
+    // Two events would have Chromium send broken ones.
     let agreement = agree(BROWSER, None, 1).unwrap();
-    assert_eq!((agreement.law, agreement.payload_type), (Law::Mu, 0));
-    // Two would have Chromium send broken events; 110 has the clock of Opus.
+    assert_eq!((agreement.codec, agreement.payload_type), (Codec::Opus, 111));
+    assert_eq!(agreement.telephone_event, Some(110));
+    let agreement = agree(&g711(), None, 1).unwrap();
+    assert_eq!((agreement.codec, agreement.payload_type), (Codec::G711(Law::Mu), 0));
     assert_eq!(agreement.telephone_event, Some(126));
+}
+
+#[test]
+fn what_is_agreed_with_a_browser_is_proven_later() {
+    let agreement = agree(BROWSER, None, 1).unwrap();
     assert!(agreement.rtcp_mux && agreement.srtp.is_none());
     assert!(agreement.remote_rtp.ip().is_unspecified(), "ICE finds where it is");
     let browser = agreement.browser.as_ref().unwrap();
@@ -53,8 +67,10 @@ fn the_answer_is_all_that_a_browser_needs() {
     for line in [
         "a=ice-lite",
         "a=group:BUNDLE 0",
-        "m=audio 10000 UDP/TLS/RTP/SAVPF 0 126",
-        "a=rtpmap:126 telephone-event/8000",
+        "m=audio 10000 UDP/TLS/RTP/SAVPF 111 110",
+        "a=rtpmap:111 opus/48000/2",
+        "a=fmtp:111 minptime=10;useinbandfec=1",
+        "a=rtpmap:110 telephone-event/48000",
         "a=rtcp-mux",
         "a=mid:0",
         &format!("a=ice-ufrag:{}", ours.ufrag),
@@ -66,7 +82,7 @@ fn the_answer_is_all_that_a_browser_needs() {
     ] {
         assert_eq!(answer.text().matches(&format!("{line}\r\n")).count(), 1, "{line}");
     }
-    for none in ["48000", "opus", "a=crypto", "a=rtcp:"] {
+    for none in ["/8000", "PCMU", "a=crypto", "a=rtcp:"] {
         assert!(!answer.text().contains(none), "{none}");
     }
     assert!(answer.text().find("a=ice-lite") < answer.text().find("m="), "of the whole session");
@@ -124,7 +140,7 @@ fn what_cannot_be_proven_later_is_refused() {
         ("a=rtcp-mux", "a=x", SdpRefusal::NoRtcpMux),
         (
             "m=audio 9 UDP/TLS/RTP/SAVPF 111 63 9 0 8",
-            "m=audio 9 UDP/TLS/RTP/SAVPF 111",
+            "m=audio 9 UDP/TLS/RTP/SAVPF 63",
             SdpRefusal::NoCodec,
         ),
     ] {

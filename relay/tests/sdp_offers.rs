@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use dtmf::g711::Law;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
+use relay::codec::Codec;
 use relay::wire::sdp::{
     AddressRefusal, Agreement, Answer, LocalMedia, Offer, Policy, PreviousAnswer, SdpRefusal,
 };
@@ -101,7 +102,7 @@ fn a_preferred_law_goes_before_the_order_of_the_offer() {
     let policy = Policy { preferred_law: Some(Law::A), ..Policy::default() };
     let offer = Offer::parse(include_bytes!("sdp/asterisk.sdp")).unwrap();
     let agreement = offer.agree(&policy, None, &mut rng(1)).unwrap();
-    assert_eq!((agreement.payload_type, agreement.law), (8, Law::A));
+    assert_eq!((agreement.payload_type, agreement.codec), (8, Codec::G711(Law::A)));
 }
 
 #[test]
@@ -436,7 +437,7 @@ fn summary(agreement: &Agreement) -> String {
         agreement.remote_rtp,
         agreement.remote_rtcp,
         if agreement.rtcp_mux { " mux" } else { "" },
-        agreement.law,
+        agreement.codec.law().expect("telephones speak G.711 here"),
         agreement.payload_type,
         agreement.ptime_ms,
     )

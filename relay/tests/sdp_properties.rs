@@ -77,7 +77,8 @@ proptest! {
         let rtcp = if offer.mux { offer.port } else { offer.rtcp.unwrap_or(offer.port + 1) };
         prop_assert_eq!(agreement.remote_rtcp, SocketAddr::new(offer.ip, rtcp));
         prop_assert_eq!(agreement.rtcp_mux, offer.mux);
-        prop_assert_eq!((agreement.payload_type, agreement.law), (offer.codec.0, offer.codec.1));
+        let (payload_type, law) = offer.codec;
+        prop_assert_eq!((agreement.payload_type, agreement.codec.law()), (payload_type, Some(law)));
         prop_assert_eq!(agreement.telephone_event, offer.event);
         prop_assert_eq!(agreement.redundancy, offer.redundancy.filter(|_| offer.event.is_some()));
         prop_assert_eq!(agreement.ptime_ms, offer.ptime);

@@ -3,6 +3,7 @@
 use dtmf::g711::Law;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
+use relay::codec::Codec;
 use relay::wire::sdp::{
     AddressPolicy, AddressRefusal, Agreement, MAX_FORMATS, MAX_KEYS, MAX_LINES, MAX_OFFER_LEN,
     MAX_STREAMS, Offer, OwnMedia, Policy, SdpError, SdpRefusal,
@@ -147,10 +148,10 @@ fn what_is_not_acceptable() {
         ("RTP/AVP", "UDP/TLS/RTP/SAVPF", SdpRefusal::NoBrowsers),
         ("RTP/AVP", "udptl", SdpRefusal::Transport),
         ("RTP/AVP", "rtp/avp", SdpRefusal::Transport),
-        ("0 8 101", "101 9 18", SdpRefusal::NoCodec),
+        ("0 8 101", "101 3 18", SdpRefusal::NoCodec),
         (
             "rtpmap:101 telephone-event",
-            "rtpmap:0 PCMU/16000\r\na=rtpmap:8 G722",
+            "rtpmap:0 PCMU/16000\r\na=rtpmap:8 G729",
             SdpRefusal::NoCodec,
         ),
         ("a=rtpmap", "a=maxptime:9\r\na=rtpmap", SdpRefusal::PacketTime),
@@ -215,7 +216,7 @@ fn srtp_where_the_policy_asks_for_it() {
     // The plain stream offered first is passed over for the encrypted one behind it.
     let both = format!("{PLAIN}m=audio 4002 RTP/SAVP 8\r\n{line}");
     let agreement = agree(&both, &policy).unwrap();
-    assert_eq!((agreement.law, agreement.remote_rtp.port()), (Law::A, 4002));
+    assert_eq!((agreement.codec, agreement.remote_rtp.port()), (Codec::G711(Law::A), 4002));
     assert!(agreement.srtp.is_some());
 }
 

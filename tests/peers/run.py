@@ -48,9 +48,17 @@ def table(binary, sabotaged):
                 "baresip keys a wrong card, then the right one": lambda: baresip.twice(binary),
                 "the load test drives relays that run already": lambda: running.relays(binary),
                 "control: 50 sessions without masking leak": lambda: sessions.control(sabotaged),
-                "GStreamer's webrtcbin calls by WHIP": lambda: whip.webrtcbin(binary),
-                "control: without masking a browser is heard": lambda: whip.control(sabotaged),
-                "Chromium calls, keys and passes by WHIP": lambda: whip.chromium(binary),
+                "GStreamer's webrtcbin calls by WHIP in Opus": lambda: whip.webrtcbin(binary, "OPUS"),
+                "GStreamer's webrtcbin calls by WHIP in PCMU": lambda: whip.webrtcbin(binary, "PCMU"),
+                "control: without masking a browser is heard": lambda: whip.control(
+                    sabotaged, "OPUS"
+                ),
+                "Chromium calls, keys and passes by WHIP in Opus": lambda: whip.chromium(
+                    binary, "audio/opus"
+                ),
+                "Chromium calls, keys and passes by WHIP in PCMU": lambda: whip.chromium(
+                    binary, "audio/PCMU"
+                ),
                 "baresip holds and resumes while secure": lambda: baresip.hold(binary),
                 "baresip hangs up in the middle": lambda: baresip.hang_up(binary),
                 **{

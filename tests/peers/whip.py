@@ -24,9 +24,9 @@ VOICE = 440  # Hz, of the client
 class Client:
     """A webrtcbin that calls through a relay."""
 
-    def __init__(self, relay, engine, wav):
+    def __init__(self, relay, engine, wav, codec):
         url = f"http://{sotto.written(sotto.CONTROL)}/v1/whip?engine={sotto.written(engine.address)}"
-        command = ["/usr/bin/python3", CLIENT, url, relay.operator_key, wav]
+        command = ["/usr/bin/python3", CLIENT, url, relay.operator_key, wav, codec]
         self._process = subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         )
@@ -54,13 +54,13 @@ def only_call(relay):
     return checks.wait_until(lambda: relay.request("GET", "/v1/calls")["data"], 5, "a call")[0]
 
 
-def webrtcbin(binary):
+def webrtcbin(binary, codec):
     """Voice both ways, a cut with nothing of the caller's in it, a pass, and a hang-up."""
     with sotto.Sotto(binary) as relay, tempfile.TemporaryDirectory(prefix="sotto-whip-") as folder:
         wav = Path(folder) / "heard.wav"
         engine = party.Engine()
         engine.start()
-        client = Client(relay, engine, wav)
+        client = Client(relay, engine, wav, codec)
         checks.wait_until(client.is_connected, 15, f"a connection, not {client.states}")
         path = f"/v1/calls/{only_call(relay)['id']}"
         answer(engine)
@@ -120,7 +120,7 @@ def look(engine, before, span):
     checks.expect(g711.power(samples, VOICE) > 0.5, "the client's tone after the cut")
 
 
-def control(binary):
+def control(binary, codec):
     """With masking broken the same look finds the browser's voice in the cut."""
     with (
         sotto.Sotto(binary, broken=True) as relay,
@@ -128,7 +128,7 @@ def control(binary):
     ):
         engine = party.Engine()
         engine.start()
-        client = Client(relay, engine, Path(folder) / "heard.wav")
+        client = Client(relay, engine, Path(folder) / "heard.wav", codec)
         checks.wait_until(client.is_connected, 15, f"a connection, not {client.states}")
         answer(engine)
         path = f"/v1/calls/{only_call(relay)['id']}"
@@ -148,10 +148,10 @@ class Chromium:
 
     PROGRAM = Path(__file__).with_name("browser") / "call.mjs"
 
-    def __init__(self, relay, engine):
+    def __init__(self, relay, engine, codec):
         url = f"http://{sotto.written(sotto.CONTROL)}/v1/whip?engine={sotto.written(engine.address)}"
         self._process = subprocess.Popen(
-            ["node", self.PROGRAM, "/usr/bin/chromium", url, relay.operator_key],
+            ["node", self.PROGRAM, "/usr/bin/chromium", url, relay.operator_key, codec],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
             env=os.environ | {"NODE_PATH": str(MODULES)},
         )  # fmt: skip
@@ -178,12 +178,12 @@ class Chromium:
         return fact
 
 
-def chromium(binary):
+def chromium(binary, codec):
     """A page calls, talks, keys a card in a secure session, passes and hangs up."""
     with sotto.Sotto(binary) as relay:
         engine = party.Engine()
         engine.start()
-        page = Chromium(relay, engine)
+        page = Chromium(relay, engine, codec)
         checks.equal(page.placed["patched"], 204, "answer to what was trickled")
         checks.expect(page.placed["canInsertDTMF"], "that the page can send keys")
         path = f"/v1/calls/{only_call(relay)['id']}"
@@ -206,6 +206,7 @@ def chromium(binary):
         checks.equal(found["dtls"], "FEFD", "DTLS 1.2")
         checks.expect(found["packetsReceived"] > 100, f"what the page heard: {found}")
         checks.expect(found["totalAudioEnergy"] > 0.1, f"what the page heard: {found}")
+        checks.equal(found["codec"].lower(), codec.lower(), "codec of the call")
         checks.figure(f"Chromium: {found}")
 
 

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use dtmf::g711::Law;
 use dtmf::synth::tone::{Tone, pcm};
 use dtmf::{Digit, SecurePlan, Verdict};
+use relay::codec::Codec;
 use relay::recording::{Block, Job};
 use relay::switchboard::limits::BUFFER;
 use relay::switchboard::{
@@ -526,7 +527,7 @@ pub fn leg(remote: SocketAddr, payload_type: u8, event: Option<u8>, ptime: u64) 
         remote_rtp: remote,
         remote_rtcp: SocketAddr::new(remote.ip(), remote.port() + 1),
         rtcp_mux: false,
-        law: if payload_type == A { Law::A } else { Law::Mu },
+        codec: Codec::G711(if payload_type == A { Law::A } else { Law::Mu }),
         payload_type,
         telephone_event: event,
         redundancy: None,

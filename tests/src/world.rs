@@ -11,6 +11,7 @@ use loadtest::caller::FRAME;
 use loadtest::{Caller, CallerConfig, Ear, KeyMethod, Voice};
 use rand::rngs::StdRng;
 use rand::{Rng, RngExt, SeedableRng};
+use relay::codec::Codec;
 use relay::recording::{Block, Job};
 use relay::switchboard::limits::BUFFER;
 use relay::switchboard::{
@@ -343,7 +344,7 @@ fn media(remote: SocketAddr, law: Law, telephone_event: Option<u8>) -> LegMedia 
         remote_rtp: remote,
         remote_rtcp: SocketAddr::new(remote.ip(), remote.port() + 1),
         rtcp_mux: false,
-        law,
+        codec: Codec::G711(law),
         payload_type: payload_type(law),
         telephone_event,
         redundancy: telephone_event.map(|_| REDUNDANCY),

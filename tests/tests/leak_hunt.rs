@@ -156,7 +156,8 @@ fn a_reoffer_of_either_side_leaves_the_cut_as_it_is() {
         line.reoffer(Side::Caller, held());
         line.talk(&mut stream, CUT, 10);
         let media = offer();
-        let (law, frame) = (media.law, media.frame_len());
+        let law = media.codec.law().expect("a telephone speaks G.711");
+        let frame = media.ptime.as_millis() as usize * 8;
         line.reoffer(side, media);
         if side == Side::Caller {
             (stream.payload_type, stream.frame) = (if law == Law::A { A } else { MU }, frame);

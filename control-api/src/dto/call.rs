@@ -7,6 +7,7 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use dtmf::Digit;
 use dtmf::g711::Law;
+use relay::codec::{Codec, SampleRate};
 use relay::switchboard::{
     CallSnapshot, DropReason, LegMedia, LegSnapshot, LocalMedia, LookAhead, SourceRule, SrtpKeys,
 };
@@ -27,6 +28,9 @@ use crate::problem::Problem;
 
 /// Packet times an engine may ask for, in ms: those that the caller's side may have too.
 const PACKET_TIMES_MS: [u8; 5] = [10, 20, 30, 40, 60];
+/// Octets of one packet of an engine's leg: with headers and an SRTP tag it fits an Ethernet frame
+/// behind any tunnel.
+const MAX_PAYLOAD: usize = 1280;
 /// Counters are told to scripts in steps of this many packets (2 s of voice): key events take
 /// packets of their own, so exact counts before and after a session would tell how many keys.
 const COARSE_PACKETS: u64 = 100;
@@ -77,10 +81,14 @@ pub struct EngineRequest {
     /// The codec; PCMU unless said otherwise.
     #[serde(default)]
     pub codec: CodecName,
+    /// Payload type of L16, 96 to 127; 96 unless said otherwise. The others have types of their own.
+    #[schema(minimum = 96, maximum = 127)]
+    pub payload_type: Option<u8>,
     /// Length of the packets sent to the engine: 10, 20, 30, 40 or 60 ms; 20 unless said otherwise.
     #[serde(default = "default_ptime")]
     pub ptime_ms: u8,
-    /// Payload type of telephone-event at 8000 Hz, 96 to 127; without one the engine gets none.
+    /// Payload type of telephone-event at the codec's clock, 96 to 127; without one the engine gets
+    /// none.
     pub telephone_event_payload_type: Option<u8>,
     /// SRTP keys; without them the leg is plain RTP.
     pub srtp: Option<SrtpRequest>,
@@ -115,15 +123,42 @@ pub enum EngineKind {
     Rtp,
 }
 
-/// G.711 by its RTP names (RFC 3551).
+/// What an engine may speak, by its RTP name (RFC 3551), L16 with its rate.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Deserialize, ToSchema)]
-#[serde(rename_all = "UPPERCASE")]
 pub enum CodecName {
-    /// u-law.
+    /// G.711 u-law.
     #[default]
+    #[serde(rename = "PCMU")]
     Pcmu,
-    /// A-law.
+    /// G.711 A-law.
+    #[serde(rename = "PCMA")]
     Pcma,
+    /// G.722, 16 kHz.
+    #[serde(rename = "G722")]
+    G722,
+    /// 16-bit samples in network order, 8 kHz.
+    #[serde(rename = "L16/8000")]
+    L16Narrow,
+    /// The same at 16 kHz.
+    #[serde(rename = "L16/16000")]
+    L16Wide,
+    /// The same at 24 kHz.
+    #[serde(rename = "L16/24000")]
+    L16SuperWide,
+}
+
+impl CodecName {
+    /// The codec, and its payload type where that is settled (RFC 3551 table 4).
+    const fn codec(self) -> (Codec, Option<u8>) {
+        match self {
+            CodecName::Pcmu => (Codec::G711(Law::Mu), Some(0)),
+            CodecName::Pcma => (Codec::G711(Law::A), Some(8)),
+            CodecName::G722 => (Codec::G722, Some(9)),
+            CodecName::L16Narrow => (Codec::L16(SampleRate::Narrow), None),
+            CodecName::L16Wide => (Codec::L16(SampleRate::Wide), None),
+            CodecName::L16SuperWide => (Codec::L16(SampleRate::SuperWide), None),
+        }
+    }
 }
 
 /// Keys of an SRTP engine leg, one a direction.
@@ -221,6 +256,7 @@ impl EngineRequest {
             kind: EngineKind::Rtp,
             address,
             codec: CodecName::default(),
+            payload_type: None,
             ptime_ms: default_ptime(),
             telephone_event_payload_type: Some(telephone_event),
             srtp: None,
@@ -254,15 +290,31 @@ impl EngineRequest {
         if self.telephone_event_payload_type.is_some_and(|it| !DYNAMIC_TYPES.contains(&it)) {
             return Err(invalid("telephone_event_payload_type", "must be 96 to 127".to_owned()));
         }
-        let (law, payload_type) = match self.codec {
-            CodecName::Pcmu => (Law::Mu, 0),
-            CodecName::Pcma => (Law::A, 8),
+        let (codec, settled) = self.codec.codec();
+        let payload_type = match (settled, self.payload_type) {
+            (Some(_), Some(_)) => {
+                let detail = "is for L16 alone".to_owned();
+                return Err(invalid("payload_type", detail));
+            }
+            (Some(settled), None) => settled,
+            (None, typed) => typed.unwrap_or(*DYNAMIC_TYPES.start()),
         };
+        if settled.is_none() && !DYNAMIC_TYPES.contains(&payload_type) {
+            return Err(invalid("payload_type", "must be 96 to 127".to_owned()));
+        }
+        if self.telephone_event_payload_type == Some(payload_type) {
+            let detail = "is the codec's payload type".to_owned();
+            return Err(invalid("telephone_event_payload_type", detail));
+        }
+        if codec.octets(self.ptime_ms.into()).is_none_or(|octets| octets > MAX_PAYLOAD) {
+            let detail = format!("makes packets of more than {MAX_PAYLOAD} octets of this codec");
+            return Err(invalid("ptime_ms", detail));
+        }
         Ok(LegMedia {
             remote_rtp,
             remote_rtcp: SocketAddr::new(remote_rtp.ip(), rtcp_port),
             rtcp_mux: false,
-            law,
+            codec,
             payload_type,
             telephone_event: self.telephone_event_payload_type,
             redundancy: None,

@@ -24,9 +24,6 @@ use super::snapshot::{CallSnapshot, SessionSnapshot};
 use super::transmit::Transmit;
 use crate::recording::{Block, Tape};
 
-/// Clock of telephone-event on G.711 legs, in Hz.
-const EVENT_CLOCK: u32 = 8000;
-
 mod packet_path;
 mod state;
 
@@ -64,13 +61,14 @@ impl Call {
         random: &mut impl Rng,
         outbox: &mut Outbox,
     ) -> Call {
-        let caller = Leg::new(now, grid, request.caller_ports, request.caller, random);
-        let engine = Leg::new(now, grid, request.engine_ports, request.engine, random);
+        let (spoken, heard) = (request.caller.codec, request.engine.codec);
+        let caller = Leg::new(now, grid, request.caller_ports, request.caller, heard, random);
+        let engine = Leg::new(now, grid, request.engine_ports, request.engine, spoken, random);
         let mut call = Call {
             id: request.call,
             legs: [caller, engine],
             routing: Routing::Open,
-            keys_before: EventReceiver::new(EVENT_CLOCK),
+            keys_before: EventReceiver::new(spoken.clock()),
             memory: CutMemory::default(),
             tape: request.record.then(|| Tape::new(now)),
             last_session: None,
@@ -133,6 +131,15 @@ impl Call {
         random: &mut impl Rng,
     ) {
         self.legs[side.index()].reagree(now, media, random);
+        for side in Side::ALL {
+            let heard = self.legs[side.other().index()].media().codec;
+            self.legs[side.index()].reformat(now, heard);
+        }
+        let clock = self.legs[Side::Caller.index()].media().codec.clock();
+        self.keys_before.set_clock(clock);
+        if let Some(session) = self.routing.session() {
+            session.set_event_clock(clock);
+        }
     }
 
     /// Begins to delay the caller towards the engine.
@@ -338,10 +345,10 @@ impl Call {
         let mut session = self.routing.session();
         // The engine's frame first: what is said takes longer to write than silence, and the first
         // key stops it.
-        engine.generate(now, ntp, buffer, &mut |_, _| false).or_else(|| {
+        engine.generate(now, ntp, buffer, &mut |_| false).or_else(|| {
             // The caller alone is spoken to: what is said may be a read-back of what was keyed.
-            caller.generate(now, ntp, buffer, &mut |law, frame| {
-                session.as_mut().is_some_and(|session| session.speak(law, frame))
+            caller.generate(now, ntp, buffer, &mut |pcm| {
+                session.as_mut().is_some_and(|session| session.speak(pcm))
             })
         })
     }
@@ -534,6 +541,7 @@ mod tests {
     use super::super::media::SourceRule;
     use super::super::routing::Media;
     use super::*;
+    use crate::codec::Codec;
     use crate::wire::ntp::NtpTime;
 
     const MS: Duration = Duration::from_millis(1);
@@ -643,7 +651,7 @@ mod tests {
                 remote_rtp: remote,
                 remote_rtcp: remote,
                 rtcp_mux: true,
-                law: Law::Mu,
+                codec: Codec::G711(Law::Mu),
                 payload_type: 0,
                 telephone_event: Some(101),
                 redundancy: Some(121),

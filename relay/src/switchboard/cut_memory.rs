@@ -15,8 +15,8 @@ const SPAN: Duration = Duration::from_secs(10);
 /// senders that repeat their numbers with each key must not be deaf for a minute.
 const NEXT_SPAN: Duration = Duration::from_secs(2);
 
-/// A minute at 8 kHz: nobody holds a key for longer.
-const SPAN_TICKS: u32 = 480_000;
+/// A minute at 48 kHz, the fastest clock there is, and six at 8 kHz: nobody holds a key for longer.
+const SPAN_TICKS: u32 = 2_880_000;
 
 /// Cuts that are remembered when they are over. The second is there for a session entered right
 /// behind another; a third within the span of the first has packets of seconds ago to fear only.

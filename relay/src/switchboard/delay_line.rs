@@ -2,44 +2,54 @@
 
 use std::time::{Duration, Instant};
 
-use zeroize::Zeroize;
+use zeroize::{DefaultIsZeroes, Zeroize};
 
-use super::limits::{DELAY_LINE, MAX_FRAME};
+/// Frames beyond those that the hold needs, where none are asked for: what a packet of the longest
+/// packet time brings at once.
+const SPARE: usize = 3;
 
-/// Frames the line can hold at the smallest packet time (10 ms, 80 octets).
-const SLOTS: usize = DELAY_LINE / 80;
-
-/// Audio cut into equal frames, each kept for at least `hold` before it may leave.
+/// Audio cut into equal frames, each kept for at least `hold` before it may leave: octets of G.711,
+/// or samples.
 ///
 /// The line serves two ends: it turns packets of any size into frames of one size, and, while a
 /// call is armed, it keeps what was heard long enough to take it back ([`DelayLine::purge`]).
-pub(super) struct DelayLine {
-    frame_len: usize,
+pub(super) struct DelayLine<S: DefaultIsZeroes> {
     hold: Duration,
-    slots: Box<[Slot; SLOTS]>,
+    frame_len: usize,
+    arrived: Box<[Instant]>,
+    /// A frame for each arrival.
+    audio: Box<[S]>,
     first: usize,
     len: usize,
-    partial: [u8; MAX_FRAME],
+    partial: Box<[S]>,
     partial_len: usize,
 }
 
-#[derive(Clone, Copy)]
-struct Slot {
-    arrived: Instant,
-    bytes: [u8; MAX_FRAME],
+impl DelayLine<u8> {
+    /// An empty line of `frame_len`-octet frames of G.711 that keeps each for `hold`.
+    pub(super) fn of_codes(now: Instant, frame_len: usize, hold: Duration) -> DelayLine<u8> {
+        let held = hold.as_millis() as usize * 8 / frame_len;
+        DelayLine::new(now, frame_len, hold, held + SPARE)
+    }
 }
 
-impl DelayLine {
-    /// An empty line of `frame_len`-octet frames that keeps each for `hold`.
-    pub(super) fn new(now: Instant, frame_len: usize, hold: Duration) -> DelayLine {
-        assert!(0 < frame_len && frame_len <= MAX_FRAME, "a frame fits its slot");
+impl<S: DefaultIsZeroes> DelayLine<S> {
+    /// An empty line for as many frames of `frame_len` as `frames` says, that keeps each for `hold`.
+    pub(super) fn new(
+        now: Instant,
+        frame_len: usize,
+        hold: Duration,
+        frames: usize,
+    ) -> DelayLine<S> {
+        assert!(frame_len > 0 && frames > 0, "a line holds something");
         DelayLine {
-            frame_len,
             hold,
-            slots: Box::new([Slot { arrived: now, bytes: [0; MAX_FRAME] }; SLOTS]),
+            frame_len,
+            arrived: vec![now; frames].into(),
+            audio: vec![S::default(); frames * frame_len].into(),
             first: 0,
             len: 0,
-            partial: [0; MAX_FRAME],
+            partial: vec![S::default(); frame_len].into(),
             partial_len: 0,
         }
     }
@@ -49,39 +59,45 @@ impl DelayLine {
         self.hold
     }
 
+    /// Whole frames in the line.
+    pub(super) fn len(&self) -> usize {
+        self.len
+    }
+
     /// Appends audio; the oldest frame makes room when the line is full.
-    pub(super) fn push(&mut self, now: Instant, audio: &[u8]) {
-        for &octet in audio {
-            self.partial[self.partial_len] = octet;
-            self.partial_len += 1;
+    ///
+    /// Frames beyond what is needed are delay for nothing: a sender's faster clock or a burst after a
+    /// stall would otherwise stay in the line for the rest of the call.
+    pub(super) fn push(&mut self, now: Instant, mut audio: &[S]) {
+        while !audio.is_empty() {
+            let room = self.frame_len - self.partial_len;
+            let (part, rest) = audio.split_at(audio.len().min(room));
+            self.partial[self.partial_len..self.partial_len + part.len()].copy_from_slice(part);
+            self.partial_len += part.len();
             if self.partial_len == self.frame_len {
                 self.append_partial(now);
             }
+            audio = rest;
         }
     }
 
     /// Moves the oldest frame into `frame` if it has been held long enough.
-    pub(super) fn pop(&mut self, now: Instant, frame: &mut [u8]) -> bool {
+    pub(super) fn pop(&mut self, now: Instant, frame: &mut [S]) -> bool {
         debug_assert_eq!(frame.len(), self.frame_len);
-        if self.len == 0 {
+        if self.len == 0 || now.saturating_duration_since(self.arrived[self.first]) < self.hold {
             return false;
         }
-        let slot = &mut self.slots[self.first];
-        if now.saturating_duration_since(slot.arrived) < self.hold {
-            return false;
-        }
-        frame.copy_from_slice(&slot.bytes[..self.frame_len]);
-        slot.bytes.zeroize();
-        self.first = (self.first + 1) % SLOTS;
-        self.len -= 1;
+        let range = self.frame(self.first);
+        let kept = &mut self.audio[range];
+        frame.copy_from_slice(kept);
+        kept.zeroize();
+        self.forget_first();
         true
     }
 
     /// Forgets everything, leaving no octet behind.
     pub(super) fn purge(&mut self) {
-        for slot in self.slots.iter_mut() {
-            slot.bytes.zeroize();
-        }
+        self.audio.zeroize();
         self.partial.zeroize();
         self.partial_len = 0;
         self.first = 0;
@@ -89,22 +105,47 @@ impl DelayLine {
     }
 
     fn append_partial(&mut self, now: Instant) {
-        // Frames beyond what the hold needs are delay for nothing: a sender's faster clock or a
-        // burst after a stall would otherwise stay in the line for the rest of the call.
-        let wanted = self.hold.as_millis() as usize * 8 / self.frame_len + 3;
-        if self.len == SLOTS.min(wanted) {
-            self.first = (self.first + 1) % SLOTS;
-            self.len -= 1;
+        let frames = self.arrived.len();
+        if self.len == frames {
+            self.forget_first();
         }
-        let slot = &mut self.slots[(self.first + self.len) % SLOTS];
-        slot.arrived = now;
-        slot.bytes[..self.frame_len].copy_from_slice(&self.partial[..self.frame_len]);
+        let place = (self.first + self.len) % frames;
+        self.arrived[place] = now;
+        let range = self.frame(place);
+        self.audio[range].copy_from_slice(&self.partial);
         self.len += 1;
         self.partial_len = 0;
     }
+
+    fn forget_first(&mut self) {
+        self.first = (self.first + 1) % self.arrived.len();
+        self.len -= 1;
+    }
+
+    fn frame(&self, place: usize) -> std::ops::Range<usize> {
+        place * self.frame_len..(place + 1) * self.frame_len
+    }
 }
 
-impl Drop for DelayLine {
+impl DelayLine<i16> {
+    /// Moves the oldest frame into one that was to be played before it, so that the two are heard as
+    /// one: what the first began, the second ends.
+    pub(super) fn pop_onto(&mut self, now: Instant, frame: &mut [i16]) {
+        if self.len == 0 || now.saturating_duration_since(self.arrived[self.first]) < self.hold {
+            return;
+        }
+        let range = self.frame(self.first);
+        let (whole, second) = (frame.len() as i32, &mut self.audio[range]);
+        for (at, (sample, &next)) in (0..).zip(frame.iter_mut().zip(&*second)) {
+            let (old, new) = (i32::from(*sample), i32::from(next));
+            *sample = ((old * (whole - at) + new * at) / whole) as i16;
+        }
+        second.zeroize();
+        self.forget_first();
+    }
+}
+
+impl<S: DefaultIsZeroes> Drop for DelayLine<S> {
     fn drop(&mut self) {
         self.purge();
     }
@@ -120,7 +161,7 @@ mod tests {
     #[test]
     fn packets_of_30_ms_leave_as_frames_of_20_ms() {
         let start = Instant::now();
-        let mut line = DelayLine::new(start, 160, Duration::ZERO);
+        let mut line = DelayLine::of_codes(start, 160, Duration::ZERO);
         let mut frame = [0; 160];
         line.push(start, &[1; 240]);
         assert!(line.pop(start, &mut frame));
@@ -134,7 +175,7 @@ mod tests {
     #[test]
     fn a_frame_is_held_for_the_whole_hold() {
         let start = Instant::now();
-        let mut line = DelayLine::new(start, 160, 60 * MS);
+        let mut line = DelayLine::of_codes(start, 160, 60 * MS);
         let mut frame = [0; 160];
         line.push(start, &[7; 160]);
         assert!(!line.pop(start + 59 * MS, &mut frame));
@@ -144,11 +185,11 @@ mod tests {
     #[test]
     fn a_purged_line_gives_nothing() {
         let start = Instant::now();
-        let mut line = DelayLine::new(start, 160, Duration::ZERO);
+        let mut line = DelayLine::of_codes(start, 160, Duration::ZERO);
         line.push(start, &[7; 200]);
         line.purge();
         assert!(!line.pop(start + 500 * MS, &mut [0; 160]));
-        assert!(line.slots.iter().all(|slot| slot.bytes.iter().all(|&octet| octet == 0)));
+        assert!(line.audio.iter().chain(&line.partial).all(|&octet| octet == 0));
         line.push(start, &[9; 160]);
         let mut frame = [0; 160];
         assert!(line.pop(start, &mut frame));
@@ -158,7 +199,7 @@ mod tests {
     #[test]
     fn a_burst_does_not_become_lasting_delay() {
         let start = Instant::now();
-        let mut line = DelayLine::new(start, 160, 60 * MS);
+        let mut line = DelayLine::of_codes(start, 160, 60 * MS);
         for number in 0..100 {
             line.push(start, &[number; 160]);
         }

@@ -2,12 +2,15 @@
 
 use std::time::{Duration, Instant};
 
-use dtmf::g711::Law;
 use rand::{Rng, RngExt};
+use zeroize::Zeroize;
 
 use super::delay_line::DelayLine;
 use super::grid::Grid;
-use super::limits::MAX_BACKLOG;
+use super::limits::{MAX_BACKLOG, MAX_FRAME};
+use super::mouth::Mouth;
+use super::transcoder::{Frames, Listener, Transcoder, Unplayable};
+use crate::codec::Codec;
 use crate::wire::rtp::{FIXED_HEADER_LEN, Header, sequence_newer};
 
 /// Packets after a resumption in which an older sequence number still means "sent before it".
@@ -17,13 +20,40 @@ const STRAGGLER_WINDOW: u8 = 100;
 #[derive(Clone, Copy)]
 pub(super) struct EgressFormat {
     /// Codec of the stream.
-    pub(super) law: Law,
+    pub(super) codec: Codec,
     /// Its payload type.
     pub(super) payload_type: u8,
-    /// Octets of one frame.
-    pub(super) frame_len: usize,
+    /// How long one packet lasts.
+    pub(super) ptime: Duration,
     /// The peer wants to receive at all (RFC 3264 hold).
     pub(super) audible: bool,
+    /// Codec of the other party, whose voice fills the stream.
+    pub(super) heard: Codec,
+}
+
+impl EgressFormat {
+    /// Whether the other party's voice has to be decoded.
+    fn is_transcoded(self) -> bool {
+        self.codec.transcodes(self.heard)
+    }
+
+    fn frames(self) -> Frames {
+        Frames { codec: self.codec, ptime: self.ptime }
+    }
+
+    fn ptime_ms(self) -> u32 {
+        self.ptime.as_millis() as u32
+    }
+
+    /// Ticks of the RTP clock that one packet lasts.
+    fn ticks(self) -> u32 {
+        self.codec.clock() / 1000 * self.ptime_ms()
+    }
+
+    /// Octets of one packet of G.711, and its samples at 8 kHz.
+    fn narrow_len(self) -> usize {
+        self.ptime_ms() as usize * 8
+    }
 }
 
 /// Where a packet of the other party comes from on its own stream.
@@ -48,15 +78,17 @@ pub(super) enum Passage {
     Now(Header),
     /// Its audio will leave in time, framed anew.
     Later,
-    /// Sent before the stream was last resumed: must not go out.
+    /// Sent before the stream was last resumed, or too late to be heard: must not go out.
     Straggler,
+    /// It can't be decoded.
+    Malformed,
     /// The peer does not want it.
     Unwanted,
 }
 
-/// What the relay itself says on a stream that nobody else fills: writes a frame of the codec, or
-/// has nothing to say.
-pub(super) type Speech<'a> = dyn FnMut(Law, &mut [u8]) -> bool + 'a;
+/// What the relay itself says on a stream that nobody else fills: writes samples at 8 kHz, or has
+/// nothing to say.
+pub(super) type Speech<'a> = dyn FnMut(&mut [i16]) -> bool + 'a;
 
 /// One outgoing stream. SSRC, sequence and timestamp go on unbroken over every change of source.
 pub(super) struct Egress {
@@ -66,6 +98,10 @@ pub(super) struct Egress {
     format: EgressFormat,
     grid: Grid,
     source: Source,
+    /// What encodes, where that takes more than a table.
+    mouth: Option<Box<Mouth>>,
+    /// The key event that is being passed on among frames of our own clock.
+    event: Option<EventRun>,
     last_sent: Option<Instant>,
     packets: u64,
     octets: u64,
@@ -76,7 +112,9 @@ enum Source {
     /// The other party's packets, as they come.
     Direct(Option<Follow>),
     /// The other party's audio, on our clock: frames of another size, or the look-ahead.
-    Paced { due: Instant, line: Box<DelayLine> },
+    Paced { due: Instant, line: Box<DelayLine<u8>> },
+    /// The other party's voice, decoded, on our clock: it speaks another codec.
+    Transcoded { due: Instant, line: Box<Transcoder> },
     /// What the relay says, or silence, on our clock. Nothing of the other party.
     Silent { due: Instant },
     /// Silence until the other party's first packet takes over.
@@ -93,6 +131,14 @@ struct Follow {
     young: u8,
 }
 
+/// A key event of the other party, and when it began on our stream.
+#[derive(Clone, Copy)]
+struct EventRun {
+    ssrc: u32,
+    timestamp: u32,
+    ours: u32,
+}
+
 impl Egress {
     /// A stream that nothing fills yet. Its three numbers are random (RFC 3550 section 5.1).
     pub(super) fn new(format: EgressFormat, grid: Grid, random: &mut impl Rng) -> Egress {
@@ -103,6 +149,8 @@ impl Egress {
             format,
             grid,
             source: Source::Direct(None),
+            mouth: None,
+            event: None,
             last_sent: None,
             packets: 0,
             octets: 0,
@@ -122,27 +170,43 @@ impl Egress {
     /// The timestamp that belongs to `now` (for sender reports).
     pub(super) fn timestamp_at(&self, now: Instant) -> u32 {
         let since = self.last_sent.map_or(Duration::ZERO, |at| now.saturating_duration_since(at));
-        let behind = self.format.frame_len as u32;
-        self.timestamp.wrapping_sub(behind).wrapping_add(since.as_millis() as u32 * 8)
+        let ticks = since.as_millis() as u32 * (self.format.codec.clock() / 1000);
+        self.timestamp.wrapping_sub(self.format.ticks()).wrapping_add(ticks)
     }
 
     /// Takes over what a re-offer agreed. The numbers go on.
     pub(super) fn reformat(&mut self, now: Instant, format: EgressFormat) {
-        let resized = format.frame_len != self.format.frame_len;
-        self.format = format;
-        if let (true, Source::Paced { due, line }) = (resized, &self.source) {
-            let line = Box::new(DelayLine::new(now, format.frame_len, line.hold()));
-            self.source = Source::Paced { due: *due, line };
+        let before = std::mem::replace(&mut self.format, format);
+        if before.codec != format.codec || before.heard != format.heard {
+            self.mouth = None;
+        } else if before.ptime == format.ptime {
+            return;
         }
+        let (due, hold) = match &self.source {
+            Source::Paced { due, line } => (*due, line.hold()),
+            Source::Transcoded { due, line } => (*due, line.hold()),
+            Source::Direct(_) | Source::Silent { .. } | Source::Resuming { .. } => return,
+        };
+        self.source = self.held(now, due, hold);
     }
 
     /// Passes a packet of the other party on. Audio of another size than the stream's frames goes
-    /// through a delay line from then on, so that what leaves is always of one size.
-    pub(super) fn pass_audio(&mut self, now: Instant, from: Position, payload: &[u8]) -> Passage {
+    /// through a delay line from then on, so that what leaves is always of one size; audio of another
+    /// codec goes through a transcoder, which tells `heard` of it.
+    pub(super) fn pass_audio(
+        &mut self,
+        now: Instant,
+        from: Position,
+        payload: &[u8],
+        heard: &mut Listener<'_>,
+    ) -> Passage {
+        if self.format.is_transcoded() {
+            return self.transcode(now, from, payload, heard);
+        }
         if !self.format.audible {
             return Passage::Unwanted;
         }
-        let fits = payload.len() == self.format.frame_len;
+        let fits = payload.len() == self.format.narrow_len();
         match &mut self.source {
             Source::Silent { .. } => {
                 debug_assert!(false, "media reached an egress that is cut");
@@ -155,10 +219,35 @@ impl Egress {
             Source::Direct(_) | Source::Resuming { .. } if fits => {
                 self.follow(now, from, self.format.payload_type)
             }
-            Source::Direct(_) | Source::Resuming { .. } => {
-                self.pace(now, self.frame_time());
-                self.pass_audio(now, from, payload)
+            Source::Direct(_) | Source::Resuming { .. } | Source::Transcoded { .. } => {
+                self.pace(now, self.format.ptime);
+                self.pass_audio(now, from, payload, heard)
             }
+        }
+    }
+
+    fn transcode(
+        &mut self,
+        now: Instant,
+        from: Position,
+        payload: &[u8],
+        heard: &mut Listener<'_>,
+    ) -> Passage {
+        match &self.source {
+            Source::Silent { .. } => {
+                debug_assert!(false, "media reached an egress that is cut");
+                return Passage::Straggler;
+            }
+            Source::Transcoded { .. } => {}
+            Source::Direct(_) | Source::Resuming { .. } | Source::Paced { .. } => {
+                self.pace(now, Duration::ZERO);
+            }
+        }
+        let Source::Transcoded { line, .. } = &mut self.source else { return Passage::Unwanted };
+        match line.push(now, from, payload, heard) {
+            Ok(()) => Passage::Later,
+            Err(Unplayable::Late) => Passage::Straggler,
+            Err(Unplayable::Malformed) => Passage::Malformed,
         }
     }
 
@@ -173,14 +262,31 @@ impl Egress {
                 Passage::Straggler
             }
             Source::Paced { .. } => Passage::Unwanted,
+            Source::Transcoded { .. } => Passage::Now(self.event_header(from, payload_type)),
+            Source::Direct(_) | Source::Resuming { .. } if self.format.is_transcoded() => {
+                self.pace(now, Duration::ZERO);
+                self.pass_event(now, from, payload_type)
+            }
             Source::Direct(_) | Source::Resuming { .. } => self.follow(now, from, payload_type),
         }
     }
 
-    /// Fills the stream from a delay line on our clock.
+    /// Fills the stream on our clock, with what has been held for so long.
     pub(super) fn pace(&mut self, now: Instant, hold: Duration) {
-        let line = Box::new(DelayLine::new(now, self.format.frame_len, hold));
-        self.source = Source::Paced { due: self.next_due(now), line };
+        self.source = self.held(now, self.next_due(now), hold);
+    }
+
+    fn held(&self, now: Instant, due: Instant, hold: Duration) -> Source {
+        let EgressFormat { heard, .. } = self.format;
+        if !self.format.is_transcoded() {
+            let line = DelayLine::of_codes(now, self.format.narrow_len(), hold);
+            return Source::Paced { due, line: Box::new(line) };
+        }
+        match Transcoder::new(now, heard, self.format.frames(), hold) {
+            Some(line) => Source::Transcoded { due, line: Box::new(line) },
+            // Without memory for it nothing is passed on, and the next packet tries again.
+            None => Source::Resuming { due },
+        }
     }
 
     /// Withholds the other party: from the next frame on, silence of our own. What a delay line
@@ -188,6 +294,11 @@ impl Egress {
     pub(super) fn silence(&mut self, now: Instant) {
         let due = self.next_due(now);
         self.source = Source::Silent { due };
+        self.event = None;
+        // What predicts the next sample from those before remembers those before.
+        if let Some(mouth) = &mut self.mouth {
+            mouth.forget();
+        }
     }
 
     /// As [`Egress::silence`], with frames due when those of the other stream are: both are then
@@ -196,7 +307,7 @@ impl Egress {
         self.silence(now);
         let (Some(own), Some(mut due)) = (self.due(), other.due()) else { return };
         while due < own {
-            due += self.frame_time();
+            due += self.format.ptime;
         }
         self.set_due(due);
     }
@@ -212,9 +323,10 @@ impl Egress {
     pub(super) fn due(&self) -> Option<Instant> {
         match self.source {
             Source::Direct(_) => None,
-            Source::Paced { due, .. } | Source::Silent { due } | Source::Resuming { due } => {
-                Some(due)
-            }
+            Source::Paced { due, .. }
+            | Source::Transcoded { due, .. }
+            | Source::Silent { due }
+            | Source::Resuming { due } => Some(due),
         }
     }
 
@@ -229,23 +341,63 @@ impl Egress {
         let due = self.due().filter(|&due| due <= now)?;
         let next = self.skip_backlog(now, due);
         self.set_due(next);
-        let end = FIXED_HEADER_LEN + self.format.frame_len;
-        let (header, frame) = packet[..end].split_first_chunk_mut()?;
-        let voiced = match &mut self.source {
-            Source::Paced { line, .. } => line.pop(now, frame),
-            Source::Silent { .. } => speech(self.format.law, frame),
-            Source::Resuming { .. } | Source::Direct(_) => false,
-        };
-        if !voiced {
-            frame.fill(self.format.law.silence());
-        }
+        let (header, room) = packet.split_first_chunk_mut()?;
+        let filled = self.fill(now, room, speech);
         let next = self.next_header();
-        if !self.format.audible {
-            return None;
-        }
+        let len = filled.filter(|_| self.format.audible)?;
         next.write(header);
-        self.count(now, self.format.frame_len);
-        Some(end)
+        self.count(now, len);
+        Some(FIXED_HEADER_LEN + len)
+    }
+
+    /// Writes a frame of whatever fills the stream, and says how many octets it takes.
+    fn fill(&mut self, now: Instant, room: &mut [u8], speech: &mut Speech<'_>) -> Option<usize> {
+        match &mut self.source {
+            Source::Direct(_) => None,
+            Source::Paced { line, .. } => {
+                let frame = room.get_mut(..self.format.narrow_len())?;
+                if !line.pop(now, frame) {
+                    frame.fill(self.format.codec.law()?.silence());
+                }
+                Some(frame.len())
+            }
+            Source::Transcoded { line, .. } => {
+                let mut pcm = [0; MAX_FRAME * 3];
+                let frame = pcm.get_mut(..self.format.frames().samples(self.format.heard))?;
+                if !line.pop(now, frame) {
+                    frame.fill(0);
+                }
+                let len = Mouth::of(&mut self.mouth, self.format)?.say(frame, room);
+                pcm.zeroize();
+                len
+            }
+            Source::Silent { .. } => self.speak(room, speech),
+            Source::Resuming { .. } => self.speak(room, &mut |_| false),
+        }
+    }
+
+    /// Writes what the relay itself says, or silence.
+    fn speak(&mut self, room: &mut [u8], speech: &mut Speech<'_>) -> Option<usize> {
+        let mut pcm = [0; MAX_FRAME];
+        let pcm = pcm.get_mut(..self.format.narrow_len())?;
+        let is_voiced = speech(pcm);
+        let len = match self.format.codec.law() {
+            Some(law) => {
+                let frame = room.get_mut(..pcm.len())?;
+                if is_voiced {
+                    for (code, &sample) in frame.iter_mut().zip(&*pcm) {
+                        *code = law.encode(sample);
+                    }
+                } else {
+                    frame.fill(law.silence());
+                }
+                Some(frame.len())
+            }
+            None => Mouth::of(&mut self.mouth, self.format)?.say_narrow(pcm, room),
+        };
+        // It may have said digits.
+        pcm.zeroize();
+        len
     }
 
     /// Counts a packet that was sent under a [`Passage::Now`] header.
@@ -265,7 +417,9 @@ impl Egress {
                 first: from.sequence,
                 young: STRAGGLER_WINDOW,
             },
-            Source::Paced { .. } | Source::Silent { .. } => return Passage::Straggler,
+            Source::Paced { .. } | Source::Transcoded { .. } | Source::Silent { .. } => {
+                return Passage::Straggler;
+            }
         };
         if follow.young > 0 {
             follow.young -= 1;
@@ -304,12 +458,22 @@ impl Egress {
             ssrc: self.ssrc,
         };
         self.sequence = self.sequence.wrapping_add(1);
-        self.timestamp = self.timestamp.wrapping_add(self.format.frame_len as u32);
+        self.timestamp = self.timestamp.wrapping_add(self.format.ticks());
         header
     }
 
-    fn frame_time(&self) -> Duration {
-        Duration::from_micros(self.format.frame_len as u64 * 125)
+    /// A packet of a key event among frames of our own clock: all of one event carry the time of
+    /// its beginning (RFC 4733 section 2.2).
+    fn event_header(&mut self, from: Position, payload_type: u8) -> Header {
+        let same = |run: &EventRun| (run.ssrc, run.timestamp) == (from.ssrc, from.timestamp);
+        let (ssrc, ours) = (from.ssrc, self.timestamp);
+        let run = self.event.filter(same);
+        let run = run.unwrap_or(EventRun { ssrc, timestamp: from.timestamp, ours });
+        self.event = Some(run);
+        let sequence = self.sequence;
+        self.sequence = self.sequence.wrapping_add(1);
+        let (marker, timestamp, ssrc) = (from.marker, run.ours, self.ssrc);
+        Header { marker, payload_type, sequence, timestamp, ssrc }
     }
 
     /// The next frame follows the last packet by half a frame time, or comes at once if that is past;
@@ -322,7 +486,7 @@ impl Egress {
         match self.due() {
             Some(due) => due,
             None => {
-                let midway = self.last_sent.map(|at| at + self.frame_time() / 2);
+                let midway = self.last_sent.map(|at| at + self.format.ptime / 2);
                 self.grid.at_or_after(midway.map_or(now, |midway| now.max(midway)))
             }
         }
@@ -331,7 +495,10 @@ impl Egress {
     fn set_due(&mut self, next: Instant) {
         match &mut self.source {
             Source::Direct(_) => {}
-            Source::Paced { due, .. } | Source::Silent { due } | Source::Resuming { due } => {
+            Source::Paced { due, .. }
+            | Source::Transcoded { due, .. }
+            | Source::Silent { due }
+            | Source::Resuming { due } => {
                 *due = next;
             }
         }
@@ -339,11 +506,11 @@ impl Egress {
 
     /// The due time after `due`; frames that are hopelessly late are left out, but not their time.
     fn skip_backlog(&mut self, now: Instant, due: Instant) -> Instant {
-        let step = self.frame_time();
+        let step = self.format.ptime;
         let mut next = due + step;
         while next + MAX_BACKLOG < now {
             next += step;
-            self.timestamp = self.timestamp.wrapping_add(self.format.frame_len as u32);
+            self.timestamp = self.timestamp.wrapping_add(self.format.ticks());
         }
         next
     }

@@ -21,7 +21,9 @@ use super::ntp_anchor::NtpAnchor;
 use super::reception::{Reception, mos_hundredths};
 use super::routing::{DropReason, Media};
 use super::snapshot::{LegCounts, LegSnapshot};
+use super::transcoder::Listener;
 use super::transmit::{Extent, Transmit};
+use crate::codec::Codec;
 use crate::wire::ntp::NtpTime;
 use crate::wire::rtcp::{self, Compound, RtcpPacket, SenderReport};
 use crate::wire::rtp::{FIXED_HEADER_LEN, Header, RtpPacket, is_rtcp};
@@ -97,6 +99,7 @@ impl Leg {
         grid: Grid,
         ports: PortPair,
         mut media: LegMedia,
+        heard: Codec,
         random: &mut impl Rng,
     ) -> Leg {
         let (inbound, outbound) = srtp_contexts(media.srtp.take());
@@ -105,20 +108,20 @@ impl Leg {
         for octet in &mut cname {
             *octet = b"0123456789abcdef"[random.random_range(0..16)];
         }
-        let egress = Egress::new(format_of(&media), grid, random);
+        let egress = Egress::new(format_of(&media, heard), grid, random);
         Leg {
             ports,
             access,
-            media,
             inbound,
             outbound,
             egress,
-            reception: Reception::new(now),
+            reception: Reception::new(now, media.codec.clock()),
             drops: [0; DropReason::ALL.len()],
             cuts: None,
             last_heard: now,
             rtcp_due: now + RTCP_INTERVAL,
             cname,
+            media,
         }
     }
 
@@ -138,9 +141,16 @@ impl Leg {
         {
             browser.renew(*peer);
         }
-        self.egress.reformat(now, format_of(&media));
+        if media.codec != self.media.codec {
+            self.reception.set_clock(media.codec.clock());
+        }
         self.media = media;
         self.last_heard = now;
+    }
+
+    /// Follows what was agreed anew, for this leg or for the other party's, which speaks `heard`.
+    pub(super) fn reformat(&mut self, now: Instant, heard: Codec) {
+        self.egress.reformat(now, format_of(&self.media, heard));
     }
 
     /// Reads a datagram that came to this leg. Nothing of the leg changes, counters of dropped
@@ -213,13 +223,14 @@ impl Leg {
         from: Position,
         payload: Range<usize>,
         buffer: &mut [u8],
+        heard: &mut Listener<'_>,
     ) -> Result<Option<Extent>, DropReason> {
         // Before the stream counts a packet that could not leave.
         if self.access.is_secret() && self.outbound.is_none() {
             return Err(DropReason::NotAgreed);
         }
         let passage = match (media, self.media.telephone_event) {
-            (Media::Audio, _) => self.egress.pass_audio(now, from, &buffer[payload.clone()]),
+            (Media::Audio, _) => self.egress.pass_audio(now, from, &buffer[payload.clone()], heard),
             (Media::TelephoneEvent, Some(payload_type)) if self.media.wants_events => {
                 self.egress.pass_event(now, from, payload_type)
             }
@@ -230,6 +241,7 @@ impl Leg {
             Passage::Now(header) => self.send(now, header, payload, buffer).map(Some),
             Passage::Later => Ok(None),
             Passage::Straggler => Err(DropReason::Straggler),
+            Passage::Malformed => Err(DropReason::Malformed),
             Passage::Unwanted => Err(DropReason::NotAgreed),
         }
     }
@@ -380,7 +392,7 @@ impl Leg {
         };
         let packet = RtpPacket::parse(&datagram[..len]).map_err(|_| DropReason::Malformed)?;
         self.admit(admission, from, &packet.header)?;
-        let at = position(media, &packet, &datagram[packet.payload.clone()]);
+        let at = position(media, self.media.codec, &packet, &datagram[packet.payload.clone()]);
         self.last_heard = now;
         self.reception.hear(now, at, media);
         Ok(Heard::Rtp { media, at, payload: packet.payload })
@@ -522,20 +534,21 @@ fn srtp_contexts(keys: Option<SrtpKeys>) -> Contexts {
     (Some(Box::new(unprotector)), Some(Box::new(protector)))
 }
 
-fn format_of(media: &LegMedia) -> EgressFormat {
+fn format_of(media: &LegMedia, heard: Codec) -> EgressFormat {
     EgressFormat {
-        law: media.law,
+        codec: media.codec,
         payload_type: media.payload_type,
-        frame_len: media.frame_len(),
+        ptime: media.ptime,
         audible: media.they_receive,
+        heard,
     }
 }
 
 /// Where a packet stands in its stream.
-fn position(media: Media, packet: &RtpPacket, payload: &[u8]) -> Position {
+fn position(media: Media, codec: Codec, packet: &RtpPacket, payload: &[u8]) -> Position {
     let samples = match media {
         Media::TelephoneEvent => event_samples(payload),
-        Media::Audio => payload.len() as u32,
+        Media::Audio => codec.ticks(payload),
         Media::Redundancy | Media::Rtcp | Media::Unknown => 0,
     };
     let Header { marker, sequence, timestamp, ssrc, .. } = packet.header;

@@ -3,10 +3,9 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use dtmf::g711::Law;
-
 use super::browser::BrowserPeer;
 use super::limits::{LOOK_AHEAD, MAX_LOOK_AHEAD};
+use crate::codec::Codec;
 use crate::wire::srtp::MasterKey;
 
 /// Which sources a leg accepts.
@@ -63,10 +62,10 @@ pub struct LegMedia {
     /// RTCP travels on the RTP port (RFC 5761).
     pub rtcp_mux: bool,
     /// The codec.
-    pub law: Law,
+    pub codec: Codec,
     /// Its payload type.
     pub payload_type: u8,
-    /// Payload type of telephone-event at 8000 Hz, if key events are exchanged on this leg.
+    /// Payload type of telephone-event at the codec's clock, if key events are exchanged on this leg.
     pub telephone_event: Option<u8>,
     /// Payload type of redundant key events (RFC 2198), which may carry `telephone_event` alone.
     pub redundancy: Option<u8>,
@@ -82,12 +81,4 @@ pub struct LegMedia {
     pub srtp: Option<SrtpKeys>,
     /// Which sources are accepted.
     pub source: SourceRule,
-}
-
-impl LegMedia {
-    /// Octets of one G.711 frame of the leg's packet time at 8 kHz.
-    pub fn frame_len(&self) -> usize {
-        let samples = self.ptime.as_millis() as usize * 8;
-        samples.clamp(80, super::limits::MAX_FRAME)
-    }
 }

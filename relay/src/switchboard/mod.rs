@@ -32,8 +32,10 @@ mod id;
 mod leg;
 pub mod limits;
 mod media;
+mod mouth;
 mod ntp_anchor;
 mod outbox;
+mod playout;
 mod ports;
 mod reception;
 mod routing;
@@ -41,6 +43,7 @@ mod secure_session;
 mod snapshot;
 mod talk_gauge;
 mod timers;
+mod transcoder;
 mod transmit;
 mod wheel;
 

@@ -10,12 +10,14 @@ use crate::wire::rtcp::ReportBlock;
 /// A jump of more packets than this is a restart of the stream, not loss (RFC 3550 A.1).
 const MAX_DROPOUT: u16 = 3000;
 
-/// Ticks of the G.711 media clock in one millisecond.
-const TICKS_PER_MS: u64 = 8;
+/// Ticks that count of one difference in transit at most: a second at 8 kHz, 167 ms at 48 kHz.
+const MAX_JUMP: u32 = 8000;
 
 /// Counters of what is heard from one party, over changes of its SSRC.
 pub(super) struct Reception {
     origin: Instant,
+    /// Of the RTP clock.
+    ticks_per_ms: u64,
     stream: Option<Stream>,
     packets: u64,
     lost_before: i64,
@@ -35,10 +37,11 @@ struct Stream {
 }
 
 impl Reception {
-    /// Nothing heard yet; arrival times count from `origin`.
-    pub(super) fn new(origin: Instant) -> Reception {
+    /// Nothing heard yet; arrival times count from `origin`, in ticks of a clock of so many Hz.
+    pub(super) fn new(origin: Instant, clock: u32) -> Reception {
         Reception {
             origin,
+            ticks_per_ms: u64::from(clock / 1000),
             stream: None,
             packets: 0,
             lost_before: 0,
@@ -47,11 +50,19 @@ impl Reception {
         }
     }
 
+    /// Follows a change of the codec: what comes is a new stream.
+    pub(super) fn set_clock(&mut self, clock: u32) {
+        self.lost_before = self.lost();
+        self.stream = None;
+        self.ticks_per_ms = u64::from(clock / 1000);
+    }
+
     /// Takes note of a packet that was proven to be the peer's. Jitter is measured on audio alone:
     /// all packets of a key event carry one timestamp (RFC 4733 section 2.2).
     pub(super) fn hear(&mut self, now: Instant, at: Position, media: Media) {
         self.packets += 1;
-        let arrival = (now.saturating_duration_since(self.origin).as_micros() as u64 * TICKS_PER_MS
+        let arrival = (now.saturating_duration_since(self.origin).as_micros() as u64
+            * self.ticks_per_ms
             / 1000) as u32;
         let transit = arrival.wrapping_sub(at.timestamp);
         if let Some(stream) = &mut self.stream
@@ -112,7 +123,7 @@ impl Reception {
     /// Interarrival jitter.
     pub(super) fn jitter(&self) -> Duration {
         let sixteenths = self.stream.as_ref().map_or(0, |stream| stream.jitter_sixteenths);
-        Duration::from_micros(u64::from(sixteenths) * 1000 / (16 * TICKS_PER_MS))
+        Duration::from_micros(u64::from(sixteenths) * 1000 / (16 * self.ticks_per_ms))
     }
 
     /// The last round trip the peer's reports allowed to measure.
@@ -152,7 +163,7 @@ impl Stream {
         let difference = (transit.wrapping_sub(self.transit) as i32).unsigned_abs();
         self.transit = transit;
         // A restart of the peer's clock is not jitter.
-        let bounded = difference.min(8000);
+        let bounded = difference.min(MAX_JUMP);
         self.jitter_sixteenths =
             self.jitter_sixteenths + bounded - ((self.jitter_sixteenths + 8) >> 4);
     }
@@ -209,7 +220,7 @@ mod tests {
     #[test]
     fn loss_is_counted_across_the_wrap_and_a_restart() {
         let start = Instant::now();
-        let mut reception = Reception::new(start);
+        let mut reception = Reception::new(start, 8000);
         for number in 0..20u16 {
             if number % 10 != 5 {
                 let now = start + Duration::from_millis(20 * u64::from(number));
@@ -226,7 +237,7 @@ mod tests {
     #[test]
     fn a_steady_stream_has_no_jitter_and_an_unsteady_one_has() {
         let start = Instant::now();
-        let (mut steady, mut unsteady) = (Reception::new(start), Reception::new(start));
+        let (mut steady, mut unsteady) = (Reception::new(start, 8000), Reception::new(start, 8000));
         for number in 0..200u16 {
             let now = start + Duration::from_millis(20 * u64::from(number));
             steady.hear(now, at(number), Media::Audio);

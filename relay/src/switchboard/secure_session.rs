@@ -5,7 +5,6 @@ use std::time::{Duration, Instant};
 use arrayvec::ArrayVec;
 use dtmf::event_receiver::{EventPacket, EventReceiver};
 use dtmf::expiry::DateOrder;
-use dtmf::g711::Law;
 use dtmf::plan::MAX_FIELDS;
 use dtmf::redundancy::MalformedRedundancy;
 use dtmf::{
@@ -18,16 +17,18 @@ use super::announcer::Announcer;
 use super::command::SessionRequest;
 use super::egress::Position;
 use super::id::SessionId;
-use super::limits::{
-    DRAIN_HEARD, DRAIN_QUIET, DRAIN_QUIET_UNFINISHED, DRAIN_STALL, FRAME_SAMPLES, MAX_FRAME,
-};
+use super::limits::{DRAIN_HEARD, DRAIN_QUIET, DRAIN_QUIET_UNFINISHED, DRAIN_STALL, FRAME_SAMPLES};
 use super::routing::EngineAudio;
 use super::talk_gauge::TalkGauge;
+use crate::codec::{Codec, Decoder, MAX_PACKET_MS, NARROW, Undecodable};
 use crate::prompts::{Cue, Phrase, Player, Voice};
 
 /// Longest hole in the audio that is told to the detector sample by sample; a longer one is as
 /// good as a new stream.
 const MAX_HOLE: u32 = 8000;
+
+/// Samples of the longest packet at 8 kHz.
+const MAX_NARROW: usize = (NARROW / 1000 * MAX_PACKET_MS) as usize;
 
 /// One secure session.
 pub(super) struct SecureSession {
@@ -42,6 +43,9 @@ pub(super) struct SecureSession {
     date_order: Option<DateOrder>,
     /// Quiet that must be heard before the route reopens.
     quiet_needed: Duration,
+    /// Of codecs that take more than a table; begun with the session and gone with it, so that
+    /// nothing it remembers of the cut is in what is decoded for the engine.
+    decoder: Option<(Codec, Box<Decoder>)>,
     room: Locked<Room>,
 }
 
@@ -105,6 +109,7 @@ impl SecureSession {
             is_driven,
             date_order,
             quiet_needed: DRAIN_QUIET_UNFINISHED,
+            decoder: None,
             room,
         })
     }
@@ -125,29 +130,52 @@ impl SecureSession {
     }
 
     /// Listens to voice of the caller for tones.
-    pub(super) fn hear_audio(&mut self, now: Instant, law: Law, at: Position, payload: &[u8]) {
+    pub(super) fn hear_audio(
+        &mut self,
+        now: Instant,
+        codec: Codec,
+        at: Position,
+        payload: &[u8],
+    ) -> Result<(), Undecodable> {
         // A caller who is asked for nothing, or told nothing, is not listened to for talk.
         let is_guided = self.announcer.is_some() && self.room.desk.is_listening();
         let room = &mut *self.room;
-        if !room.follows(now, at) {
-            return;
+        if !room.follows(now, codec, at) {
+            return Ok(());
         }
-        room.note_arrival(now);
         let mut is_talking = false;
-        let Room { detector, desk, quiet_samples, pcm, .. } = room;
-        for codes in payload.chunks(FRAME_SAMPLES) {
-            let pcm = &mut pcm[..codes.len()];
-            for (sample, &code) in pcm.iter_mut().zip(codes) {
-                *sample = law.decode(code);
+        match codec.law() {
+            Some(law) => {
+                room.note_arrival(now);
+                for codes in payload.chunks(FRAME_SAMPLES) {
+                    for (sample, &code) in room.pcm.iter_mut().zip(codes) {
+                        *sample = law.decode(code);
+                    }
+                    is_talking |= room.listen(now, codes.len(), is_guided);
+                }
             }
-            *quiet_samples = quiet_samples.saturating_add(codes.len() as u32);
-            is_talking |= is_guided && desk.player.is_idle() && desk.talk.hear(pcm);
-            detector.hear_audio(now, pcm, &mut |press| desk.press(now, press.digit));
+            None => {
+                let mut pcm = [0; MAX_NARROW];
+                let decoder = decoder_of(&mut self.decoder, codec).ok_or(Undecodable)?;
+                let count = decoder.decode(payload, &mut pcm)?;
+                room.note_arrival(now);
+                for samples in pcm[..count].chunks(FRAME_SAMPLES) {
+                    room.pcm[..samples.len()].copy_from_slice(samples);
+                    is_talking |= room.listen(now, samples.len(), is_guided);
+                }
+                pcm.zeroize();
+            }
         }
         room.note_quiet();
         if is_talking {
             self.hint(now);
         }
+        Ok(())
+    }
+
+    /// Follows a renegotiation to another clock of key events.
+    pub(super) fn set_event_clock(&mut self, clock: u32) {
+        self.room.detector.set_event_clock(clock);
     }
 
     /// Listens to a key event of the caller.
@@ -276,19 +304,9 @@ impl SecureSession {
     }
 
     /// Writes the next frame of what the caller is told; false if that is nothing.
-    pub(super) fn speak(&mut self, law: Law, frame: &mut [u8]) -> bool {
+    pub(super) fn speak(&mut self, pcm: &mut [i16]) -> bool {
         let Some(announcer) = &self.announcer else { return false };
-        let mut pcm = [0i16; MAX_FRAME];
-        let pcm = &mut pcm[..frame.len()];
-        let is_voiced = self.room.desk.player.fill(&announcer.voice, pcm);
-        if is_voiced {
-            for (code, &sample) in frame.iter_mut().zip(&*pcm) {
-                *code = law.encode(sample);
-            }
-        }
-        // It may have said digits.
-        pcm.zeroize();
-        is_voiced
+        self.room.desk.player.fill(&announcer.voice, pcm)
     }
 
     /// Tells a caller who talks instead of keying to use the keypad.
@@ -374,6 +392,14 @@ impl SecureSession {
     }
 }
 
+/// The decoder there is, or a new one after a change of the codec; `None` without memory for it.
+fn decoder_of(slot: &mut Option<(Codec, Box<Decoder>)>, codec: Codec) -> Option<&mut Decoder> {
+    if slot.as_ref().is_none_or(|(of, _)| *of != codec) {
+        *slot = Some((codec, Box::new(Decoder::new(codec, NARROW)?)));
+    }
+    slot.as_mut().map(|(_, decoder)| &mut **decoder)
+}
+
 impl Desk {
     /// A key was heard. One that counts interrupts whatever is being said.
     fn press(&mut self, now: Instant, digit: Digit) {
@@ -413,19 +439,31 @@ impl Desk {
 impl Room {
     /// Whether the packet comes after all audio heard so far; tells the detector of what should
     /// have come before it and didn't. A late packet's place has been told as lost already.
-    fn follows(&mut self, now: Instant, at: Position) -> bool {
+    fn follows(&mut self, now: Instant, codec: Codec, at: Position) -> bool {
         let expected = self.stream.filter(|&(ssrc, _)| ssrc == at.ssrc).map(|(_, next)| next);
         let hole = expected.map_or(0, |next| at.timestamp.wrapping_sub(next));
-        if hole > u32::MAX - MAX_HOLE {
+        let ticks = codec.clock() / NARROW;
+        if hole > u32::MAX - MAX_HOLE * ticks {
             return false;
         }
-        if (1..=MAX_HOLE).contains(&hole) {
-            self.detector.hear_lost(now, hole as usize, &mut |press| {
+        if (1..=MAX_HOLE * ticks).contains(&hole) {
+            self.detector.hear_lost(now, (hole / ticks) as usize, &mut |press| {
                 self.desk.press(now, press.digit);
             });
         }
         self.stream = Some((at.ssrc, at.timestamp.wrapping_add(at.samples)));
         true
+    }
+
+    /// Listens to what the caller says: the first `count` samples of `pcm`. Whether that is a caller
+    /// who talks instead of keying.
+    fn listen(&mut self, now: Instant, count: usize, is_guided: bool) -> bool {
+        let Room { detector, desk, quiet_samples, pcm, .. } = self;
+        let pcm = &pcm[..count];
+        *quiet_samples = quiet_samples.saturating_add(count as u32);
+        let is_talking = is_guided && desk.player.is_idle() && desk.talk.hear(pcm);
+        detector.hear_audio(now, pcm, &mut |press| desk.press(now, press.digit));
+        is_talking
     }
 
     /// Restarts the count of quiet audio whenever something like a key was heard.

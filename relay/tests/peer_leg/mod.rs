@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use dtmf::g711::Law;
+use relay::codec::Codec;
 use relay::switchboard::{LegMedia, SourceRule, SrtpKeys};
 use relay::wire::srtp::{MasterKey, Suite};
 
@@ -13,7 +14,7 @@ pub(crate) fn media(remote: SocketAddr, suite: Option<Suite>) -> LegMedia {
         remote_rtp: remote,
         remote_rtcp: SocketAddr::new(remote.ip(), remote.port() + 1),
         rtcp_mux: false,
-        law: Law::Mu,
+        codec: Codec::G711(Law::Mu),
         payload_type: 0,
         telephone_event: Some(101),
         redundancy: None,

@@ -1,5 +1,6 @@
 // A call from Chromium, in a page of another site than the relay's: driven by a line of JSON a step.
-// usage: node call.mjs CHROMIUM URL KEY, with playwright-core where NODE_PATH says
+// usage: node call.mjs CHROMIUM URL KEY CODEC, with playwright-core where NODE_PATH says; CODEC is a
+// MIME type (audio/opus, audio/PCMU ...)
 // in:  {"do": "dtmf", "keys": "12#"} | {"do": "stats"} | {"do": "end"}    out: {"was": ..., ...}
 import { createServer } from 'node:http';
 import { createRequire } from 'node:module';
@@ -7,7 +8,7 @@ import { createInterface } from 'node:readline';
 
 const require = createRequire(`${process.env.NODE_PATH}/`);
 const { chromium } = require('playwright-core');
-const [executablePath, url, key] = process.argv.slice(2);
+const [executablePath, url, key, codec] = process.argv.slice(2);
 const say = (fact) => console.log(JSON.stringify(fact));
 
 const site = createServer((_, answer) => answer.setHeader('content-type', 'text/html').end('<p>'));
@@ -24,10 +25,15 @@ const page = await browser.newPage();
 await page.goto(`http://127.0.0.1:${site.address().port}/`);
 
 // In the page: what a web developer would write.
-const place = async ([url, key]) => {
+const place = async ([url, key, codec]) => {
   const peer = new RTCPeerConnection();
   const microphone = await navigator.mediaDevices.getUserMedia({ audio: true });
   const sender = peer.addTrack(microphone.getTracks()[0], microphone);
+  // The one wanted first; keys and the others behind it.
+  const { codecs } = RTCRtpSender.getCapabilities('audio');
+  const isWanted = ({ mimeType }) => mimeType.toLowerCase() === codec.toLowerCase();
+  const preferred = [...codecs.filter(isWanted), ...codecs.filter((one) => !isWanted(one))];
+  peer.getTransceivers()[0].setCodecPreferences(preferred);
   const track = new Promise((found) => peer.addEventListener('track', found, { once: true }));
   const connected = new Promise((done, failed) => {
     peer.addEventListener('connectionstatechange', () => {
@@ -82,7 +88,7 @@ const end = async () => {
   return ended.status;
 };
 
-say({ was: 'placed', ...(await page.evaluate(place, [url, key])) });
+say({ was: 'placed', ...(await page.evaluate(place, [url, key, codec])) });
 for await (const line of createInterface({ input: process.stdin })) {
   const step = JSON.parse(line);
   if (step.do === 'dtmf') say({ was: 'dtmf', tones: await page.evaluate(dtmf, step.keys) });

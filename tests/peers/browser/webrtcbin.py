@@ -1,6 +1,6 @@
-"""A WHIP client of GStreamer's webrtcbin: says 440 Hz in PCMU and writes what it hears into a WAV.
+"""A WHIP client of GStreamer's webrtcbin: says 440 Hz and writes what it hears into a WAV at 8 kHz.
 
-usage: /usr/bin/python3 webrtcbin.py URL KEY WAV; ends on SIGINT, and prints the states it was in.
+usage: /usr/bin/python3 webrtcbin.py URL KEY WAV PCMU|OPUS; ends on SIGINT, and prints the states it was in.
 Needs python3-gst-1.0, gir1.2-gst-plugins-bad-1.0 and gstreamer1.0-nice.
 """
 
@@ -15,20 +15,27 @@ gi.require_version("GstWebRTC", "1.0")
 gi.require_version("GstSdp", "1.0")
 from gi.repository import GLib, Gst, GstSdp, GstWebRTC  # noqa: E402
 
-VOICE = (
-    "audiotestsrc is-live=true freq=440 samplesperbuffer=160 ! audio/x-raw,rate=8000,channels=1 "
+VOICE = {
+    "PCMU": "audiotestsrc is-live=true freq=440 samplesperbuffer=160 "
+    "! audio/x-raw,rate=8000,channels=1 "
     "! mulawenc ! rtppcmupay pt=0 min-ptime=20000000 max-ptime=20000000 "
-    "! application/x-rtp,media=audio,encoding-name=PCMU,payload=0,clock-rate=8000 ! w. "
-    "webrtcbin name=w bundle-policy=max-bundle"
-)
+    "! application/x-rtp,media=audio,encoding-name=PCMU,payload=0,clock-rate=8000 ! w. ",
+    "OPUS": "audiotestsrc is-live=true freq=440 samplesperbuffer=960 "
+    "! audio/x-raw,rate=48000,channels=1 "
+    "! opusenc frame-size=20 ! rtpopuspay pt=111 "
+    "! application/x-rtp,media=audio,encoding-name=OPUS,payload=111,clock-rate=48000,"
+    "encoding-params=(string)2 ! w. ",
+}
+EAR = {"PCMU": "rtppcmudepay ! mulawdec", "OPUS": "rtpopusdepay ! opusdec"}
+BROWSER = "webrtcbin name=w bundle-policy=max-bundle"
 
 
 class Client:
     """One call, from the offer to the end."""
 
-    def __init__(self, url, key, wav):
-        self.url, self.key, self.wav = url, key, wav
-        self.pipeline = Gst.parse_launch(VOICE)
+    def __init__(self, url, key, wav, codec):
+        self.url, self.key, self.wav, self.codec = url, key, wav, codec
+        self.pipeline = Gst.parse_launch(VOICE[codec] + BROWSER)
         self.webrtc = self.pipeline.get_by_name("w")
         # Kept: the one that is handed out is not counted, and would be gone with its last name.
         self.ice = self.webrtc.get_property("ice-agent")
@@ -83,7 +90,9 @@ class Client:
         if pad.direction != Gst.PadDirection.SRC:
             return
         sink = Gst.parse_bin_from_description(
-            f"rtppcmudepay ! mulawdec ! wavenc ! filesink location={self.wav}", True
+            f"{EAR[self.codec]} ! audioconvert ! audioresample "
+            f"! audio/x-raw,format=S16LE,rate=8000,channels=1 "
+            f"! wavenc ! filesink location={self.wav}", True
         )
         self.pipeline.add(sink)
         sink.sync_state_with_parent()
@@ -102,4 +111,4 @@ class Client:
 
 
 Gst.init(None)
-Client(*sys.argv[1:4]).run()
+Client(*sys.argv[1:5]).run()

@@ -6,13 +6,17 @@ use std::ops::Range;
 use std::time::Instant;
 
 use dtmf::event_receiver::EventPacket;
+use dtmf::g711::Law;
 use dtmf::redundancy::Redundancy;
 use zeroize::Zeroize;
 
 use super::Call;
+use crate::codec::{Codec, NARROW, Undecodable};
+use crate::recording::Tape;
 use crate::switchboard::egress::Position;
 use crate::switchboard::id::Side;
 use crate::switchboard::leg::{Component, Heard};
+use crate::switchboard::limits::MAX_FRAME;
 use crate::switchboard::ntp_anchor::NtpAnchor;
 use crate::switchboard::outbox::Outbox;
 use crate::switchboard::routing::{DropReason, Media, Route, route};
@@ -182,19 +186,29 @@ impl Call {
     ) -> Result<Option<Extent>, DropReason> {
         // In every build: a way past the table is worth more than the nanosecond this takes.
         assert!(sabotaged() || route(self.phase(), side, media) == Route::Forward);
-        let law = self.legs[side.index()].media().law;
+        let from = self.legs[side.index()].media().codec;
+        let to = self.legs[side.other().index()].media().codec;
         match media {
             Media::Audio => {
-                if let Some(tape) = &mut self.tape {
-                    tape.lay(now, side, at.timestamp, law, &buffer[payload.clone()]);
+                if let (Some(law), Some(to)) = (from.law(), to.law()) {
+                    if let Some(tape) = &mut self.tape {
+                        tape.lay(now, side, at.timestamp, law, &buffer[payload.clone()]);
+                    }
+                    law.transcode(to, &mut buffer[payload.clone()]);
                 }
-                let to = self.legs[side.other().index()].media().law;
-                law.transcode(to, &mut buffer[payload.clone()]);
             }
-            Media::TelephoneEvent => {}
+            Media::TelephoneEvent => rescale(&mut buffer[payload.clone()], from, to),
             Media::Redundancy | Media::Rtcp | Media::Unknown => unreachable!("never forwarded"),
         }
-        self.legs[side.other().index()].pass(now, media, at, payload, buffer)
+        let Self { legs, tape, .. } = self;
+        let place = at.timestamp / (from.clock() / NARROW);
+        // Of what has to be decoded anyway, the tape gets what was decoded.
+        let mut heard = |pcm: &[i16]| {
+            if let Some(tape) = tape {
+                lay_samples(tape, now, side, place, pcm);
+            }
+        };
+        legs[side.other().index()].pass(now, media, at, payload, buffer, &mut heard)
     }
 
     /// Takes caller media to the session, the only one who may hear it.
@@ -208,10 +222,14 @@ impl Call {
     ) -> Result<(), DropReason> {
         self.memory.note(media, at);
         let agreed = self.legs[Side::Caller.index()].media();
-        let (law, event_type) = (agreed.law, agreed.telephone_event);
+        let (codec, event_type) = (agreed.codec, agreed.telephone_event);
         let session = self.routing.session().expect("caller media is collected only in a session");
         match media {
-            Media::Audio => session.hear_audio(now, law, at, payload),
+            Media::Audio => {
+                session
+                    .hear_audio(now, codec, at, payload)
+                    .map_err(|Undecodable| DropReason::Malformed)?;
+            }
             Media::TelephoneEvent => session.hear_event(event_packet(now, at, payload)),
             Media::Redundancy => session
                 .hear_redundant(
@@ -245,6 +263,32 @@ impl Call {
                 self.forward(now, side, media, at, payload, buffer)
             }
         }
+    }
+}
+
+/// Lays samples at 8 kHz, as the octets that a tape is made of.
+fn lay_samples(tape: &mut Tape, now: Instant, side: Side, place: u32, pcm: &[i16]) {
+    let mut codes = [0; MAX_FRAME];
+    for (part, samples) in (0..).zip(pcm.chunks(MAX_FRAME)) {
+        let codes = &mut codes[..samples.len()];
+        for (code, &sample) in codes.iter_mut().zip(samples) {
+            *code = Law::Mu.encode(sample);
+        }
+        tape.lay(now, side, place.wrapping_add(part * MAX_FRAME as u32), Law::Mu, codes);
+    }
+    codes.zeroize();
+}
+
+/// Says how long a key event lasts in ticks of another clock.
+fn rescale(event: &mut [u8], from: Codec, to: Codec) {
+    if from.clock() == to.clock() {
+        return;
+    }
+    if let [_, _, high, low, ..] = event {
+        let ticks = u32::from(u16::from_be_bytes([*high, *low]));
+        let ticks = u64::from(ticks) * u64::from(to.clock()) / u64::from(from.clock());
+        // A segment may be of no clock longer than this can say (RFC 4733 section 2.5.1.3).
+        [*high, *low] = u16::try_from(ticks).unwrap_or(u16::MAX).to_be_bytes();
     }
 }
 

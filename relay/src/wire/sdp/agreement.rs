@@ -8,14 +8,16 @@ use rand::CryptoRng;
 
 use super::answer::{Continuation, KeyLine, PreviousAnswer};
 use super::browser::{Browser, BrowserOffer, CertificateDigest};
-use super::codec::Codec;
+use super::format::Format;
 use super::stream::{Audio, Rejection, Stream, Transport};
 use super::{Offer, Policy, SdpRefusal};
+use crate::codec::Codec;
 use crate::wire::sdes::CryptoAttribute;
 use crate::wire::srtp::MasterKey;
 
-/// Packet times we can send, in ms; longest first.
+/// Packet times we can send, in ms; longest first. Opus has none of 30 (RFC 6716 section 2.1.4).
 const PACKET_TIMES_MS: [u8; 5] = [60, 40, 30, 20, 10];
+const OPUS_PACKET_TIMES_MS: [u8; 4] = [60, 40, 20, 10];
 /// Packet time where no other is wished for (RFC 3551 table 1), in ms.
 const DEFAULT_PACKET_TIME_MS: u8 = 20;
 /// Their second octet with the marker bit set is an RTCP packet type, so RTP that shares its port
@@ -31,11 +33,11 @@ pub struct Agreement {
     pub remote_rtcp: SocketAddr,
     /// RTCP shares the RTP port (RFC 5761).
     pub rtcp_mux: bool,
-    /// The codec, at 8000 Hz, mono.
-    pub law: Law,
+    /// The codec.
+    pub codec: Codec,
     /// Its payload type both ways, 0 to 127.
     pub payload_type: u8,
-    /// Payload type both ways of telephone-event at 8000 Hz.
+    /// Payload type both ways of telephone-event at the codec's clock: the one there is in the answer.
     pub telephone_event: Option<u8>,
     /// Payload type of redundant key events (RFC 2198); only with `telephone_event`.
     pub redundancy: Option<u8>,
@@ -112,7 +114,7 @@ impl Offer {
             remote_rtp: terms.remote.rtp,
             remote_rtcp: terms.remote.rtcp,
             rtcp_mux: terms.rtcp_mux,
-            law: terms.law,
+            codec: terms.codec,
             payload_type: terms.payload_type,
             telephone_event: terms.telephone_event,
             redundancy: terms.redundancy,
@@ -143,7 +145,7 @@ impl SrtpKeys {
 struct Terms {
     remote: Remote,
     rtcp_mux: bool,
-    law: Law,
+    codec: Codec,
     payload_type: u8,
     telephone_event: Option<u8>,
     redundancy: Option<u8>,
@@ -176,10 +178,10 @@ impl Terms {
         if policy.srtp_only && !audio.transport.is_secure() {
             return Err(SdpRefusal::PlainRtp);
         }
-        let (payload_type, law) =
-            choose_law(&audio, policy.preferred_law).ok_or(SdpRefusal::NoCodec)?;
-        let telephone_event = find_telephone_event(&audio);
-        let redundancy = telephone_event.and_then(|event| find_redundancy(&audio, event));
+        let (payload_type, codec) =
+            choose_voice(&audio, policy.preferred_law).ok_or(SdpRefusal::NoCodec)?;
+        let telephone_event = find_telephone_event(&audio, codec);
+        let redundancy = telephone_event.and_then(|event| find_redundancy(&audio, codec, event));
         let rtcp_mux = audio.rtcp_mux
             && ![Some(payload_type), telephone_event, redundancy]
                 .into_iter()
@@ -199,11 +201,11 @@ impl Terms {
         Ok(Self {
             remote,
             rtcp_mux,
-            law,
+            codec,
             payload_type,
             telephone_event,
             redundancy,
-            ptime_ms: choose_ptime(audio.ptime_ms, audio.max_ptime_ms)
+            ptime_ms: choose_ptime(codec, audio.ptime_ms, audio.max_ptime_ms)
                 .ok_or(SdpRefusal::PacketTime)?,
             they_send: audio.direction.sends,
             they_receive: audio.direction.receives && !held_blind,
@@ -245,25 +247,35 @@ fn find_browser(
     }
 }
 
-/// The first G.711 of the preferred law, else the first in the offer's order.
-fn choose_law(audio: &Audio, preferred: Option<Law>) -> Option<(u8, Law)> {
-    let laws = || {
-        audio.formats.iter().filter_map(|(payload_type, codec)| match codec {
-            Codec::Pcm(law) => Some((*payload_type, *law)),
-            Codec::TelephoneEvent | Codec::Redundancy | Codec::Other => None,
+/// The voice that is spoken.
+///
+/// Of telephones the first G.711, of the preferred law if there is one: what engines speak, and no
+/// packet of it has to be decoded. Of browsers the first in their order, since over the open Internet
+/// Opus hides losses that G.711 does not.
+fn choose_voice(audio: &Audio, preferred: Option<Law>) -> Option<(u8, Codec)> {
+    let voices = || {
+        audio.formats.iter().filter_map(|(payload_type, format)| match format {
+            Format::Voice(codec) => Some((*payload_type, *codec)),
+            Format::TelephoneEvent(_) | Format::Redundancy(_) | Format::Other => None,
         })
     };
-    laws().find(|(_, law)| Some(*law) == preferred).or_else(|| laws().next())
+    let wanted = preferred.and_then(|law| voices().find(|(_, codec)| codec.law() == Some(law)));
+    let is_browser = audio.transport == Transport::Dtls;
+    let plain = || voices().find(|(_, codec)| codec.law().is_some() && !is_browser);
+    wanted.or_else(plain).or_else(|| voices().next())
 }
 
-fn find_telephone_event(audio: &Audio) -> Option<u8> {
-    let mut events = audio.formats.iter().filter(|(_, codec)| *codec == Codec::TelephoneEvent);
+/// The one on the clock of the voice: with another beside it browsers send broken events on either.
+fn find_telephone_event(audio: &Audio, voice: Codec) -> Option<u8> {
+    let wanted = Format::TelephoneEvent(voice.clock());
+    let mut events = audio.formats.iter().filter(|(_, format)| *format == wanted);
     events.next().map(|(payload_type, _)| *payload_type)
 }
 
 /// The first redundancy that may carry `event`. Redundant audio is of no use to us.
-fn find_redundancy(audio: &Audio, event: u8) -> Option<u8> {
-    let mut offered = audio.formats.iter().filter(|(_, codec)| *codec == Codec::Redundancy);
+fn find_redundancy(audio: &Audio, voice: Codec, event: u8) -> Option<u8> {
+    let wanted = Format::Redundancy(voice.clock());
+    let mut offered = audio.formats.iter().filter(|(_, format)| *format == wanted);
     offered
         .find(|(payload_type, _)| audio.redundancy.contains(&(*payload_type, event)))
         .map(|(payload_type, _)| *payload_type)
@@ -287,11 +299,16 @@ fn find_remote(audio: &Audio, rtcp_mux: bool, policy: &Policy) -> Result<Remote,
 }
 
 /// The wish if it is one we can grant, else 20 ms; in either case no longer than `max`.
-fn choose_ptime(wish: Option<u16>, max: Option<u16>) -> Option<u8> {
-    let granted = PACKET_TIMES_MS.into_iter().find(|time| Some(u16::from(*time)) == wish);
+fn choose_ptime(codec: Codec, wish: Option<u16>, max: Option<u16>) -> Option<u8> {
+    let times: &[u8] = match codec {
+        Codec::G711(_) | Codec::G722 | Codec::L16(_) => &PACKET_TIMES_MS,
+        Codec::Opus => &OPUS_PACKET_TIMES_MS,
+    };
+    let granted = times.iter().copied().find(|time| Some(u16::from(*time)) == wish);
     let wanted = granted.unwrap_or(DEFAULT_PACKET_TIME_MS);
-    PACKET_TIMES_MS
-        .into_iter()
+    times
+        .iter()
+        .copied()
         .filter(|time| *time <= wanted)
         .find(|time| max.is_none_or(|max| u16::from(*time) <= max))
 }

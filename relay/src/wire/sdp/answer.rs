@@ -9,10 +9,11 @@ use zeroize::Zeroizing;
 
 use super::agreement::{Agreement, Remote};
 use super::browser::{self, Browser};
-use super::codec::Codec;
 use super::direction::Direction;
+use super::format::Format;
 use super::stream::Rejection;
 use super::{MAX_STREAMS, MAX_TOKEN_LEN};
+use crate::codec::Codec;
 use crate::wire::sdes::CryptoAttribute;
 use crate::wire::srtp::MasterKey;
 
@@ -119,15 +120,20 @@ impl Agreement {
     }
 
     fn write_audio(&self, local: LocalMedia, text: &mut String) {
-        let formats = [(self.payload_type, Codec::Pcm(self.law))]
+        let clock = self.codec.clock();
+        let formats = [(self.payload_type, Format::Voice(self.codec))]
             .into_iter()
-            .chain(self.telephone_event.map(|event| (event, Codec::TelephoneEvent)))
-            .chain(self.redundancy.map(|redundancy| (redundancy, Codec::Redundancy)));
+            .chain(self.telephone_event.map(|event| (event, Format::TelephoneEvent(clock))))
+            .chain(self.redundancy.map(|redundancy| (redundancy, Format::Redundancy(clock))));
         let _ = write!(text, "m=audio {} {}", local.rtp.port(), self.transport.name());
         formats.clone().for_each(|(payload_type, _)| text.push_str(&format!(" {payload_type}")));
         line(text, format_args!(""));
-        for (payload_type, codec) in formats {
-            line(text, format_args!("a=rtpmap:{payload_type} {}/8000", codec.encoding_name()));
+        for (payload_type, format) in formats {
+            line(text, format_args!("a=rtpmap:{payload_type} {format}"));
+        }
+        if self.codec == Codec::Opus {
+            // Copies of what may be lost, in the packets behind it (RFC 7587 section 6.1).
+            line(text, format_args!("a=fmtp:{} minptime=10;useinbandfec=1", self.payload_type));
         }
         if let Some(event) = self.telephone_event {
             // The sixteen keys (RFC 4733 section 3.2); no other event means anything to us.

@@ -30,15 +30,15 @@
 //! says is never repeated in an error, because a `a=crypto` line carries a key.
 //! Sources: RFC 8866 (SDP), RFC 3264 (offer/answer), RFC 3551 (static payload types), RFC 3605
 //! (`a=rtcp`), RFC 4568 (`a=crypto`), RFC 4733 (telephone-event), RFC 2198 (`red`), RFC 5761
-//! (`a=rtcp-mux`), RFC 8839 (ICE), RFC 8842 (DTLS).
+//! (`a=rtcp-mux`), RFC 7587 (Opus), RFC 8839 (ICE), RFC 8842 (DTLS).
 
 mod address;
 mod agreement;
 mod answer;
 mod browser;
-mod codec;
 mod direction;
 mod error;
+mod format;
 mod line;
 mod offer;
 mod policy;

@@ -2,8 +2,8 @@
 
 use super::address::Connection;
 use super::browser::BrowserOffer;
-use super::codec::Codec;
 use super::direction::Direction;
+use super::format::Format;
 use super::line::{Line, decimal};
 use super::offer::Session;
 use super::{MAX_FORMATS, MAX_KEYS, MAX_TOKEN_LEN, SdpError, SdpRefusal};
@@ -87,7 +87,7 @@ pub(super) struct Audio {
     pub(super) port: u16,
     pub(super) transport: Transport,
     /// Payload types in the offer's order of preference, and what they stand for.
-    pub(super) formats: Vec<(u8, Codec)>,
+    pub(super) formats: Vec<(u8, Format)>,
     /// Payload types of redundancy, each with one that its packets may carry.
     pub(super) redundancy: Vec<(u8, u8)>,
     pub(super) direction: Direction,
@@ -215,22 +215,22 @@ fn parse_formats(
     line: usize,
     formats: &[&str],
     section: &[(usize, Line<'_>)],
-) -> Result<Vec<(u8, Codec)>, SdpError> {
+) -> Result<Vec<(u8, Format)>, SdpError> {
     if formats.len() > MAX_FORMATS {
         return Err(SdpError::TooManyFormats { line });
     }
-    let mut maps: [Option<Codec>; 128] = [None; 128];
+    let mut maps: [Option<Format>; 128] = [None; 128];
     for (line, value) in attributes(section, "rtpmap") {
         let (payload_type, encoding) = value.trim().split_once(' ').unwrap_or((value, ""));
         let payload_type = parse_payload_type(line, payload_type)?;
-        maps[usize::from(payload_type)].get_or_insert(Codec::of_encoding(encoding));
+        maps[usize::from(payload_type)].get_or_insert(Format::of_encoding(encoding));
     }
     formats
         .iter()
         .map(|format| {
             let payload_type = parse_payload_type(line, format)?;
             let mapped = maps[usize::from(payload_type)];
-            Ok((payload_type, mapped.unwrap_or(Codec::of_static_type(payload_type))))
+            Ok((payload_type, mapped.unwrap_or(Format::of_static_type(payload_type))))
         })
         .collect()
 }
