@@ -27,6 +27,7 @@ pub mod config;
 pub mod demo;
 pub mod dto;
 pub mod engines;
+pub mod event_stream;
 pub mod events;
 pub mod health;
 pub mod idempotency;
@@ -50,6 +51,7 @@ pub mod serve;
 pub mod server;
 pub mod sinks;
 pub mod story;
+pub mod telling;
 pub mod webhooks;
 pub mod whip;
 
@@ -156,7 +158,7 @@ impl Control {
             webhooks,
             idempotency: Idempotency::default(),
             metrics: Metrics::default(),
-            streams: Arc::new(Semaphore::new(events::MAX_STREAMS)),
+            streams: Arc::new(Semaphore::new(event_stream::MAX_STREAMS)),
             models,
             contract: openapi::routes_and_contract().1,
             keys: watch::Sender::new(Arc::new(keys)),
