@@ -26,6 +26,7 @@ pub mod clock;
 pub mod config;
 pub mod demo;
 pub mod dto;
+pub mod echo;
 pub mod engines;
 pub mod event_stream;
 pub mod events;
@@ -95,6 +96,8 @@ pub struct Control {
     pub metrics: Metrics,
     /// Room for event streams.
     pub streams: Arc<Semaphore>,
+    /// Room for echo engines.
+    pub echoes: Arc<Semaphore>,
     /// What models may do, and where.
     pub models: Models,
     /// The API's contract.
@@ -159,6 +162,7 @@ impl Control {
             idempotency: Idempotency::default(),
             metrics: Metrics::default(),
             streams: Arc::new(Semaphore::new(event_stream::MAX_STREAMS)),
+            echoes: Arc::new(Semaphore::new(echo::MAX_ENGINES)),
             models,
             contract: openapi::routes_and_contract().1,
             keys: watch::Sender::new(Arc::new(keys)),
