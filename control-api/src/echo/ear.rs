@@ -94,8 +94,11 @@ impl Ear {
         }
         let seen = look(&self.samples);
         self.believe(kind_of(seen));
-        let power = Some(seen.power).filter(|power| *power > 0.0);
-        self.scribe.note(now, self.kind, power, transcript);
+        // What is heard in doubt has the level of neither kind.
+        if self.doubt.is_none() {
+            let power = Some(seen.power).filter(|power| *power > 0.0);
+            self.scribe.note(now, self.kind, power, transcript);
+        }
     }
 
     /// Changes its mind when enough looks in a row agree.
@@ -230,6 +233,8 @@ mod tests {
             Voice::shipped(law).fill(&mut codes);
             let heard = transcript(law, &codes);
             assert!(heard.iter().all(|it| it.kind != Kind::Tone), "{law:?}: {heard:?}");
+            let quiet = |it: &Heard| it.level_dbm0.is_none_or(|level| level <= -50);
+            assert!(heard.iter().all(|it| quiet(it) == (it.kind == Kind::Silence)), "{heard:?}");
             let voiced = heard.iter().filter(|it| it.kind == Kind::Voice).count();
             assert!(voiced * 2 > heard.len(), "{law:?}: {heard:?}");
             let level =

@@ -26,7 +26,7 @@ use crate::{chance, clock};
 use hearing::Hearing;
 use party::{Format, MAX_PACKET, Party};
 
-/// Echo engines at a time. One takes two sockets, 30 kB, and less than a thousandth of a core.
+/// Echo engines at a time. One takes two sockets, 20 kB and about a thousandth of a core.
 pub const MAX_ENGINES: usize = 256;
 /// Ports tried for one engine: a free one, whose neighbour is free too, outside the relay's range.
 const TRIES: usize = 16;
@@ -135,8 +135,9 @@ impl Engine {
         ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
         while !is_over() && !self.hearing.is_over() {
             ticks.tick().await;
-            self.hear(relay);
+            // In this order its transcript begins before the call does.
             self.speak(relay);
+            self.hear(relay);
         }
     }
 
