@@ -28,10 +28,11 @@ use crate::chance;
 use crate::clock;
 use crate::dto::call::{
     ArmRequest, CallOpened, CallPage, CallRequest, CallSummary, CallView, CallerAnswer,
-    EngineAnswer, EngineRequest, KeyRequest, ReofferRequest, look_ahead,
+    EngineAnswer, EnginePlace, EngineRequest, KeyRequest, ReofferRequest, look_ahead,
 };
 use crate::dto::id;
 use crate::dto::json::JsonBytes;
+use crate::echo::Seat;
 use crate::engines::EngineProfile;
 use crate::idempotency::{Answer, Posted};
 use crate::index::CallEntry;
@@ -149,7 +150,15 @@ pub(crate) async fn place(
     reachable(control, "/caller/sdp", agreement.remote_rtp)?;
     let nat = request.caller.nat;
     let profile = engine_profile(control, request.engine.profile.as_deref(), "/engine/profile")?;
-    let engine = request.engine.into_media(&control.policy.addresses, profile, "/engine")?;
+    let (address, seat) = match request.engine.place("/engine")? {
+        EnginePlace::At(address) => (address, None),
+        EnginePlace::Echo => {
+            let seat = Seat::take(&control.echoes, &control.policy.addresses).await?;
+            (seat.address(), Some(seat))
+        }
+    };
+    let addresses = &control.policy.addresses;
+    let engine = request.engine.into_media(address, addresses, profile, "/engine")?;
     reachable(control, "/engine/address", engine.remote_rtp)?;
     let armed = request.armed.then(|| look_ahead(request.look_ahead_ms)).transpose()?;
     let record = request.record.unwrap_or(control.recordings.is_some());
@@ -160,6 +169,7 @@ pub(crate) async fn place(
         ));
     }
     let caller = caller_media(control, &mut agreement, nat);
+    let echo = seat.map(|seat| seat.engine(&engine)).transpose()?;
     let call = id::new_call();
     let entry = control.calls.expect(CallEntry::new(call, clock::now(), record, nat, profile));
     let opened = control.relay.open_call(MediaRequest { call, caller, engine, armed, record });
@@ -172,6 +182,9 @@ pub(crate) async fn place(
     let text = Zeroizing::new(answer.text().to_owned());
     *entry.answered.lock().await = Some(answer.into_previous());
     entry.opened(at);
+    if let Some(echo) = echo {
+        echo.begin(engine.rtp, &entry, control.stopping());
+    }
     tracing::info!(call = id::call(call), armed, record, "call opened");
     Ok(Placed { entry, armed, answer: text, engine, ufrag })
 }
@@ -294,7 +307,8 @@ pub async fn reoffer(
     Ok(Answer::ok(&body)?.into_response())
 }
 
-/// Gives the engine's leg another address, codec or key. A cut stays in force.
+/// Gives the engine's leg another address, codec or key. A cut stays in force. A call that had an
+/// echo loses it; a call that had none can't get one.
 #[utoipa::path(
     put, path = "/v1/calls/{call_id}/engine", tag = "calls",
     params(("call_id" = String, Path)), request_body = EngineRequest,
@@ -315,10 +329,15 @@ pub async fn move_engine(
         Some(name) => engine_profile(&control, Some(name), "/profile")?,
         None => call.0.profile(),
     };
-    let media = request.into_media(&control.policy.addresses, profile, "")?;
+    let EnginePlace::At(address) = request.place("")? else {
+        let detail = "a call has an echo from its opening or not at all: open another call";
+        return Err(Problem::invalid("/type", detail));
+    };
+    let media = request.into_media(address, &control.policy.addresses, profile, "")?;
     reachable(&control, "/address", media.remote_rtp)?;
     control.relay.reoffer(at, Side::Engine, media).await?;
     call.0.is_now(profile);
+    call.0.dismiss_echo();
     let [_, local] = control.relay.local_media(at).await?;
     Ok(Json(EngineAnswer::of(local)))
 }

@@ -1,34 +1,37 @@
-//! Events: a call's story as server-sent events, resumable by number.
+//! Events: a call's story as server-sent events, as the asker may hear it.
 
-use std::convert::Infallible;
 use std::sync::Arc;
-use std::time::Duration;
 
-use axum::extract::State;
-use axum::http::{HeaderMap, HeaderName, StatusCode};
-use axum::response::sse::{Event, KeepAlive, Sse};
-use axum::response::{IntoResponse, Response};
-use tokio::sync::{OwnedSemaphorePermit, mpsc, watch};
-use tokio_stream::wrappers::ReceiverStream;
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Query, State};
+use axum::http::HeaderMap;
+use axum::response::Response;
+use axum::response::sse::Event;
+use serde::Deserialize;
+use tokio::sync::watch;
+use utoipa::IntoParams;
 
 use crate::Control;
 use crate::auth::{AnyKey, Permit};
 use crate::calls::CallPath;
-use crate::dto::event::EventBody;
+use crate::dto::event::{AudienceName, EventBody};
+use crate::event_stream::{self, Source, last_event_id};
 use crate::index::CallEntry;
+use crate::keys::Role;
 use crate::problem::{Code, Problem, ProblemBody};
-use crate::story::{Audience, Next};
+use crate::story::{Audience, Next, Tale, Told};
 
-/// Event streams open at a time; one takes about 20 kB.
-pub const MAX_STREAMS: usize = 1024;
-/// Silence after which a comment shows that the stream lives.
-const HEARTBEAT: Duration = Duration::from_secs(15);
-/// Events on their way to one reader. More would only make a slow reader's events older.
-const IN_FLIGHT: usize = 1;
-/// The event that ends a stream whose reader came too late.
-const LAGGED: &str = "stream.lagged";
-
-const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
+/// Whose telling to follow.
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct EventsQuery {
+    /// As whom to be told: what the key's role hears unless said otherwise. Scripts and operators
+    /// may ask for what the engine is told, which is less; an engine's key for nothing else. Each
+    /// telling has numbers of its own.
+    #[param(inline)]
+    audience: Option<AudienceName>,
+}
 
 /// Follows a call's events.
 ///
@@ -46,7 +49,7 @@ const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 /// key is told when a secure session starts, and when it ends, with pass or fail.
 #[utoipa::path(
     get, path = "/v1/calls/{call_id}/events", tag = "events",
-    params(("call_id" = String, Path),
+    params(("call_id" = String, Path), EventsQuery,
         ("Last-Event-ID" = Option<u64>, Header, description = "Go on after this event")),
     responses(
         (status = 200, body = EventBody, content_type = "text/event-stream"),
@@ -57,77 +60,50 @@ pub async fn follow(
     State(control): State<Arc<Control>>,
     permit: Permit<AnyKey>,
     CallPath(entry): CallPath,
+    query: Result<Query<EventsQuery>, QueryRejection>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let after = last_event_id(&headers)?;
-    let audience = Audience::of(permit.role());
-    if entry.story.next(audience, after) == Next::End {
-        return Ok(StatusCode::NO_CONTENT.into_response());
-    }
-    let slot = Arc::clone(&control.streams).try_acquire_owned().map_err(|_| {
-        Problem::new(Code::TooManyStreams, "Close another event stream, or poll the call instead.")
+    let Query(query) = query.map_err(|_| {
+        Problem::new(Code::MalformedParameter, "Send audience (staff or engine), or nothing.")
     })?;
-    let (sender, receiver) = mpsc::channel(IN_FLIGHT);
-    let (stopping, mut keys) = (control.stopping(), control.key_changes());
-    let teller = Teller { entry, audience, after, sender, _slot: slot };
-    tokio::spawn(async move {
-        // Also while an event waits for a slow reader: dropping the teller ends the stream.
-        tokio::select! {
-            () = teller.tell(stopping) => {}
-            _ = keys.wait_for(|keys| !keys.still_admits(&permit.principal)) => {}
+    let audience = audience(permit.role(), query.audience)?;
+    let after = last_event_id(&headers)?.unwrap_or(0);
+    event_stream::open(&control, permit.principal, Listener { entry, audience }, after)
+}
+
+/// As whom a key of `role` is told, which may be asked to be less than it could hear, never more.
+fn audience(role: Role, asked: Option<AudienceName>) -> Result<Audience, Problem> {
+    let own = Audience::of(role);
+    match (own, asked.map(Audience::from)) {
+        (own, None) => Ok(own),
+        (Audience::Staff, Some(asked)) => Ok(asked),
+        (Audience::Engine, Some(Audience::Engine)) => Ok(Audience::Engine),
+        (Audience::Engine, Some(Audience::Staff)) => {
+            let detail = "An engine's key is told what an engine is told: leave audience away.";
+            Err(Problem::new(Code::Forbidden, detail))
         }
-    });
-    let heartbeat = KeepAlive::new().interval(HEARTBEAT);
-    Ok(Sse::new(ReceiverStream::new(receiver)).keep_alive(heartbeat).into_response())
+    }
 }
 
-fn last_event_id(headers: &HeaderMap) -> Result<u64, Problem> {
-    let Some(value) = headers.get(LAST_EVENT_ID) else { return Ok(0) };
-    let number = value.to_str().ok().and_then(|text| text.trim().parse().ok());
-    number.ok_or_else(|| {
-        Problem::new(Code::MalformedParameter, "Last-Event-ID must be the number of an event.")
-    })
-}
-
-/// Tells one reader a call's story, from a place in it.
-struct Teller {
+/// One who is told a call's story.
+struct Listener {
     entry: Arc<CallEntry>,
     audience: Audience,
-    after: u64,
-    sender: mpsc::Sender<Result<Event, Infallible>>,
-    _slot: OwnedSemaphorePermit,
 }
 
-impl Teller {
-    async fn tell(mut self, mut stopping: watch::Receiver<bool>) {
-        let mut changes = self.entry.story.changes();
-        loop {
-            let event = match self.entry.story.next(self.audience, self.after) {
-                Next::Told(told) => {
-                    self.after = told.sequence;
-                    let body = EventBody::new(self.entry.id, told, self.audience);
-                    Event::default().id(told.sequence.to_string()).event(body.kind).json_data(body)
-                }
-                Next::Lost(first) => {
-                    let body = serde_json::json!({ "type": LAGGED, "oldest_kept": first });
-                    if let Ok(event) = Event::default().event(LAGGED).json_data(body) {
-                        let _ = self.sender.send(Ok(event)).await;
-                    }
-                    return;
-                }
-                Next::End => return,
-                Next::Wait => {
-                    tokio::select! {
-                        _ = changes.changed() => continue,
-                        () = self.sender.closed() => return,
-                        _ = stopping.wait_for(|stopping| *stopping) => return,
-                    }
-                }
-            };
-            let Ok(event) = event else { return };
-            if self.sender.send(Ok(event)).await.is_err() {
-                return;
-            }
-        }
+impl Source for Listener {
+    type Tale = Tale;
+
+    fn next(&self, after: u64) -> Next {
+        self.entry.story.next(self.audience, after)
+    }
+
+    fn event(&self, told: Told) -> Result<Event, axum::Error> {
+        let body = EventBody::new(self.entry.id, told, self.audience);
+        Event::default().event(body.kind).json_data(body)
+    }
+
+    fn changes(&self) -> watch::Receiver<()> {
+        self.entry.story.changes()
     }
 }

@@ -136,7 +136,8 @@ impl Exposition {
         self.one("sotto_ports_free", "gauge", "Media port pairs that are free or resting", free);
         let lost = gauges.events_lost();
         self.one("sotto_events_lost_total", "counter", "Events that came too fast to tell", lost);
-        let streams = (crate::events::MAX_STREAMS - control.streams.available_permits()) as u64;
+        let streams =
+            (crate::event_stream::MAX_STREAMS - control.streams.available_permits()) as u64;
         self.one("sotto_event_streams", "gauge", "Event streams open", streams);
         let Metrics { requests, unauthenticated, passed, failed, .. } = &control.metrics;
 

@@ -10,6 +10,7 @@ use relay::switchboard::{CallId, CallSnapshot, DropReason, Event, SessionId};
 use relay::wire::sdp::PreviousAnswer;
 
 use crate::clock::Timestamp;
+use crate::echo::hearing::Hearing;
 use crate::engines::EngineProfile;
 use crate::model_tokens::ModelTokens;
 use crate::sinks::SinkOrder;
@@ -43,6 +44,8 @@ pub struct CallEntry {
     /// What becomes of what its secure sessions accept: the one in progress, and those that are
     /// being asked for.
     orders: Mutex<VecDeque<(SessionId, SinkOrder)>>,
+    /// What its engine hears, where that is an echo.
+    hearing: Mutex<Option<Arc<Hearing>>>,
     at: OnceLock<CallAt>,
     seen: Mutex<Option<CallSnapshot>>,
 }
@@ -67,6 +70,7 @@ impl CallEntry {
             answered: tokio::sync::Mutex::new(None),
             models: ModelTokens::default(),
             orders: Mutex::default(),
+            hearing: Mutex::default(),
             at: OnceLock::new(),
             seen: Mutex::new(None),
         }
@@ -105,6 +109,28 @@ impl CallEntry {
     /// The call has another engine.
     pub fn is_now(&self, profile: EngineProfile) {
         *self.profile.lock().unwrap_or_else(PoisonError::into_inner) = profile;
+    }
+
+    /// What the call's engine hears, where that is an echo.
+    #[must_use]
+    pub fn hearing(&self) -> Option<Arc<Hearing>> {
+        self.lock_hearing().clone()
+    }
+
+    /// The call has an echo for an engine, which writes down what it hears.
+    pub fn hears_by(&self, hearing: Arc<Hearing>) {
+        *self.lock_hearing() = Some(hearing);
+    }
+
+    /// The call has another engine than its echo, which ends.
+    pub fn dismiss_echo(&self) {
+        if let Some(hearing) = self.lock_hearing().take() {
+            hearing.end();
+        }
+    }
+
+    fn lock_hearing(&self) -> MutexGuard<'_, Option<Arc<Hearing>>> {
+        self.hearing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The call's worker, once it is open.

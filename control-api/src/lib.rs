@@ -26,7 +26,9 @@ pub mod clock;
 pub mod config;
 pub mod demo;
 pub mod dto;
+pub mod echo;
 pub mod engines;
+pub mod event_stream;
 pub mod events;
 pub mod health;
 pub mod idempotency;
@@ -50,6 +52,7 @@ pub mod serve;
 pub mod server;
 pub mod sinks;
 pub mod story;
+pub mod telling;
 pub mod webhooks;
 pub mod whip;
 
@@ -93,6 +96,8 @@ pub struct Control {
     pub metrics: Metrics,
     /// Room for event streams.
     pub streams: Arc<Semaphore>,
+    /// Room for echo engines.
+    pub echoes: Arc<Semaphore>,
     /// What models may do, and where.
     pub models: Models,
     /// The API's contract.
@@ -156,7 +161,8 @@ impl Control {
             webhooks,
             idempotency: Idempotency::default(),
             metrics: Metrics::default(),
-            streams: Arc::new(Semaphore::new(events::MAX_STREAMS)),
+            streams: Arc::new(Semaphore::new(event_stream::MAX_STREAMS)),
+            echoes: Arc::new(Semaphore::new(echo::MAX_ENGINES)),
             models,
             contract: openapi::routes_and_contract().1,
             keys: watch::Sender::new(Arc::new(keys)),

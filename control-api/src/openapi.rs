@@ -11,8 +11,8 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::{
-    Control, calls, captures, events, model_tokens, plans, recordings, secure_sessions, sinks,
-    webhooks, whip,
+    Control, calls, captures, echo, events, model_tokens, plans, recordings, secure_sessions,
+    sinks, webhooks, whip,
 };
 
 const KEY_SCHEME: &str = "api_key";
@@ -33,6 +33,7 @@ pub fn routes_and_contract() -> (Router<Arc<Control>>, OpenApi) {
         .routes(routes!(plans::list))
         .routes(routes!(model_tokens::issue, model_tokens::revoke))
         .routes(routes!(events::follow))
+        .routes(routes!(echo::api::hear))
         .routes(routes!(webhooks::api::list))
         .routes(routes!(webhooks::api::replay))
         .routes(routes!(recordings::export, recordings::erase))

@@ -38,6 +38,8 @@ pub enum Code {
     SecureSessionNotFound,
     /// The call has no recording.
     RecordingNotFound,
+    /// The call's engine is no echo.
+    HearingNotFound,
     /// Nothing was sealed for the call.
     SealedDataNotFound,
     /// There is no such webhook delivery.
@@ -90,7 +92,7 @@ pub enum Code {
 
 impl Code {
     /// Every code, for the documentation and its tests.
-    pub const ALL: [Code; 33] = [
+    pub const ALL: [Code; 34] = [
         Code::MalformedBody,
         Code::MalformedSdp,
         Code::MalformedParameter,
@@ -100,6 +102,7 @@ impl Code {
         Code::CallNotFound,
         Code::SecureSessionNotFound,
         Code::RecordingNotFound,
+        Code::HearingNotFound,
         Code::SealedDataNotFound,
         Code::DeliveryNotFound,
         Code::RecordingErased,
@@ -141,6 +144,9 @@ impl Code {
                 (404, "secure-session-not-found", "There is no such secure session")
             }
             Code::RecordingNotFound => (404, "recording-not-found", "There is no such recording"),
+            Code::HearingNotFound => {
+                (404, "hearing-not-found", "The call's engine tells nobody what it hears")
+            }
             Code::SealedDataNotFound => (404, "sealed-data-not-found", "There is no sealed data"),
             Code::DeliveryNotFound => {
                 (404, "webhook-delivery-not-found", "There is no such webhook delivery")

@@ -29,7 +29,9 @@ use crate::secure_defaults::SecureDefaults;
 use crate::sinks::{Sinks, SinksError};
 use crate::webhooks::delivery::Schedule;
 use crate::webhooks::{Webhooks, WebhooksError};
-use crate::{Control, Outward, Parts, app, chance, clock, health, prompts, retention, server};
+use crate::{
+    Control, Outward, Parts, app, chance, clock, echo, health, prompts, retention, server,
+};
 
 /// Exit code for a configuration that can't work (`EX_CONFIG` of sysexits.h).
 pub const EXIT_CONFIG: u8 = 78;
@@ -256,6 +258,7 @@ impl Running {
         for task in tasks {
             let _ = task.await;
         }
+        echo::all_gone(&control.echoes).await;
         if let Some(recordings) = &control.recordings
             && let Ok(flushed) = recordings.queue.flush()
         {

@@ -4,7 +4,6 @@
 //! numbers would tell how many fields were tried. Times are whole seconds, so that none of them
 //! is the time of a key press.
 
-use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use dtmf::{FieldError, Step, Verdict};
@@ -13,10 +12,7 @@ use tokio::sync::watch;
 
 use crate::clock::Timestamp;
 use crate::keys::Role;
-
-/// Tellings kept for those who come late or again. A session of 8 fields with 3 attempts each has
-/// under 60.
-pub const KEPT: usize = 256;
+use crate::telling::{self, Telling};
 
 /// Who is told.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -96,29 +92,10 @@ impl Tale {
     }
 }
 
-/// A tale with its place in a telling.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Told {
-    /// Its number, from 1, without gaps.
-    pub sequence: u64,
-    /// When it happened, in whole seconds.
-    pub at: Timestamp,
-    /// What happened.
-    pub tale: Tale,
-}
-
+/// A tale with its place in a telling, and when it happened in whole seconds.
+pub type Told = telling::Told<Tale>;
 /// What comes after a place in a telling.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Next {
-    /// The next tale.
-    Told(Told),
-    /// It is no longer kept; the oldest that is kept has this number.
-    Lost(u64),
-    /// Nothing yet.
-    Wait,
-    /// Nothing any more: the call is over.
-    End,
-}
+pub type Next = telling::Next<Tale>;
 
 /// Where a secure session stands.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -158,15 +135,9 @@ impl SessionRecord {
 }
 
 #[derive(Default)]
-struct Telling {
-    first: u64,
-    kept: VecDeque<Told>,
-}
-
-#[derive(Default)]
 struct Chapters {
-    engine: Telling,
-    staff: Telling,
+    engine: Telling<Tale>,
+    staff: Telling<Tale>,
     session: Option<SessionRecord>,
     armed: bool,
     closed: bool,
@@ -352,33 +323,14 @@ impl Chapters {
     }
 }
 
-impl Telling {
-    fn push(&mut self, at: Timestamp, tale: Tale) {
-        if self.kept.len() == KEPT {
-            self.kept.pop_front();
-            self.first += 1;
-        }
-        let sequence = self.first + self.kept.len() as u64 + 1;
-        self.kept.push_back(Told { sequence, at, tale });
-    }
-
-    /// `first` tales have been forgotten, so the tale after `after` stands at `after - first`.
-    fn next(&self, after: u64) -> Next {
-        let Some(index) = after.checked_sub(self.first) else {
-            return Next::Lost(self.first + 1);
-        };
-        let told = usize::try_from(index).ok().and_then(|index| self.kept.get(index));
-        told.map_or(Next::Wait, |told| Next::Told(*told))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use dtmf::Verdict;
     use relay::switchboard::{EventKind, SessionId};
 
-    use super::{Audience, KEPT, Next, SessionState, Story, Tale, Told};
+    use super::{Audience, Next, SessionState, Story, Tale, Told};
     use crate::clock;
+    use crate::telling::KEPT;
 
     const SESSION: SessionId = SessionId(7);
 

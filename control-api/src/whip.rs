@@ -3,7 +3,7 @@
 //! The answer is all a client needs: we are at one address, and learn the client's from its checks.
 //! So what it trickles is taken and not looked at.
 
-use std::net::SocketAddr;
+use std::net::{AddrParseError, SocketAddr};
 use std::sync::Arc;
 
 use axum::extract::rejection::QueryRejection;
@@ -29,13 +29,30 @@ use crate::problem::{Code, Problem, ProblemBody};
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct WhipQuery {
-    /// Where the engine receives RTP and sends it from: PCMU, with telephone-event as type 101.
+    /// Where the engine receives RTP and sends it from: PCMU, with telephone-event as type 101. Or
+    /// `echo` for the relay's own, which greets and repeats what it hears.
     #[param(value_type = String, example = "192.0.2.7:40000")]
-    engine: SocketAddr,
+    engine: WhipEngine,
     /// What kind of engine it is: the name of a profile in the relay's configuration.
     profile: Option<String>,
     /// Keep a recording; `true` unless said otherwise, where the relay has a place for it.
     record: Option<bool>,
+}
+
+/// An engine as a query names it.
+#[derive(Deserialize)]
+#[serde(try_from = "String")]
+enum WhipEngine {
+    Echo,
+    At(SocketAddr),
+}
+
+impl TryFrom<String> for WhipEngine {
+    type Error = AddrParseError;
+
+    fn try_from(text: String) -> Result<WhipEngine, AddrParseError> {
+        if text == "echo" { Ok(WhipEngine::Echo) } else { text.parse().map(WhipEngine::At) }
+    }
 }
 
 /// Payload type of telephone-event on an engine's leg of a browser's call.
@@ -69,10 +86,14 @@ pub async fn place(
     offer: SdpBytes,
 ) -> Result<Response, Problem> {
     let Query(WhipQuery { engine, profile, record }) = query.map_err(|_| {
-        let detail = "Send engine (address:port), and profile and record if they are wanted.";
+        let detail =
+            "Send engine (address:port or echo), and profile and record if they are wanted.";
         Problem::new(Code::MalformedParameter, detail)
     })?;
-    let engine = EngineRequest::rtp(engine, ENGINE_EVENT_TYPE, profile);
+    let engine = match engine {
+        WhipEngine::Echo => EngineRequest::echo(profile),
+        WhipEngine::At(address) => EngineRequest::rtp(address, ENGINE_EVENT_TYPE, profile),
+    };
     let caller = CallerRequest { sdp: offer.into_secret()?, nat: false };
     let request = CallRequest { caller, engine, armed: false, look_ahead_ms: None, record };
     let is_browser = |agreement: &Agreement| match &agreement.browser {

@@ -11,13 +11,14 @@ use control_api::openapi;
 use rig::Rig;
 
 /// Operations, and the roles that are let in.
-const MATRIX: [(&str, &str, &[Role]); 26] = [
+const MATRIX: [(&str, &str, &[Role]); 27] = [
     ("post", "/v1/calls", CALLS),
     ("get", "/v1/calls", CALLS),
     ("get", "/v1/calls/{call_id}", CALLS),
     ("delete", "/v1/calls/{call_id}", ALL),
     ("post", "/v1/calls/{call_id}/caller/offer", CALLS),
     ("put", "/v1/calls/{call_id}/engine", CALLS),
+    ("get", "/v1/calls/{call_id}/engine/hearing", CALLS),
     ("put", "/v1/calls/{call_id}/arm", CALLS),
     ("delete", "/v1/calls/{call_id}/arm", CALLS),
     ("post", "/v1/calls/{call_id}/dtmf", CALLS),

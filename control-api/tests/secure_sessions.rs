@@ -40,7 +40,19 @@ async fn wait_for(rig: &Rig, role: Role, path: &str, state: &str) -> Value {
 
 /// The events of a stream until one of the kind `until`, or its end.
 async fn follow(rig: &Rig, role: Role, call: &str, after: u64, until: &str) -> Vec<(u64, Value)> {
-    let request = Request::get(format!("{call}/events"))
+    follow_as(rig, role, call, "", after, until).await
+}
+
+/// The same, with a query.
+async fn follow_as(
+    rig: &Rig,
+    role: Role,
+    call: &str,
+    query: &str,
+    after: u64,
+    until: &str,
+) -> Vec<(u64, Value)> {
+    let request = Request::get(format!("{call}/events{query}"))
         .header("authorization", format!("Bearer {}", rig.token(role)))
         .header("last-event-id", after.to_string());
     let response = rig.app.clone().oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
@@ -140,6 +152,20 @@ async fn events_are_told_by_role_and_resumed_by_number() {
     assert_eq!(rest, staff[10..]);
     let engine = follow(&rig, Role::Engine, &call, 0, "secure_session.ended").await;
     assert_eq!(kinds(&engine), ["secure_session.started", "secure_session.ended"]);
+    // Others may ask for less than they could hear, to the word; an engine for nothing else.
+    for role in [Role::Script, Role::Operator, Role::Engine] {
+        let until = "secure_session.ended";
+        assert_eq!(follow_as(&rig, role, &call, "?audience=engine", 0, until).await, engine);
+    }
+    for role in [Role::Script, Role::Operator] {
+        let until = "secure_session.ended";
+        assert_eq!(follow_as(&rig, role, &call, "?audience=staff", 0, until).await, staff);
+    }
+    let more = format!("{call}/events?audience=staff");
+    assert_eq!(rig.get(Role::Engine, &more).await.expect(403).json()["code"], "forbidden");
+    for malformed in ["?audience=", "?audience=all", "?audience=engine&audience=staff", "?as=x"] {
+        rig.get(Role::Engine, &format!("{call}/events{malformed}")).await.expect(400);
+    }
     assert_eq!(engine[1].1["data"].as_object().unwrap().len(), 2, "id and result: {engine:?}");
     assert_eq!((engine[0].0, engine[1].0, &engine[1].1["data"]["result"]), (1, 2, &json!("pass")));
 

@@ -5,10 +5,13 @@
 mod rig;
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use control_api::clock;
 use control_api::config::{Config, RawConfig};
+use control_api::echo::{MAX_ENGINES, all_gone};
+use control_api::index::CallEntry;
 use control_api::keys::{KeyFile, Role};
 use control_api::serve::Running;
 use control_api::server::{HEADER_TIMEOUT, MAX_PER_IP};
@@ -54,6 +57,50 @@ async fn a_first_start_makes_a_key_that_works_and_is_not_kept() {
     let again = Running::start(config).await.unwrap();
     assert!(again.first_key.is_none());
     again.stop().await;
+}
+
+/// A call with an echo, opened by the key of a first start.
+async fn open_echo(running: &mut Running) -> Arc<CallEntry> {
+    let token = running.first_key.take().unwrap().reveal().to_owned();
+    let body = serde_json::json!({
+        "caller": { "sdp": rig::offer(9) }, "engine": { "type": "echo" },
+    });
+    let body = body.to_string();
+    let request = format!(
+        "POST /v1/calls HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {token}\r\n\
+         content-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    let mut stream = TcpStream::connect(running.address).await.unwrap();
+    let answer = ask(&mut stream, &request).await;
+    assert!(answer.starts_with("HTTP/1.1 201"), "{answer}");
+    running.control.calls.live().pop().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_echo_ends_with_the_process() {
+    let (mut config, _) = config("echo-stop");
+    config.media = rig::media(25_040..=25_079);
+    let mut running = Running::start(config).await.unwrap();
+    let entry = open_echo(&mut running).await;
+    let room = Arc::clone(&running.control.echoes);
+    assert_eq!(room.available_permits(), MAX_ENGINES - 1);
+    running.stop().await;
+    assert_eq!(room.available_permits(), MAX_ENGINES);
+    assert!(entry.hearing().unwrap().is_over());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_echo_does_not_keep_a_call_alive_whose_caller_is_silent() {
+    let (mut config, _) = config("echo-silent");
+    config.media = rig::media(25_080..=25_119);
+    config.media.timeout = Duration::from_secs(1);
+    let mut running = Running::start(config).await.unwrap();
+    let entry = open_echo(&mut running).await;
+    let room = Arc::clone(&running.control.echoes);
+    let gone = tokio::time::timeout(Duration::from_secs(10), all_gone(&room)).await;
+    assert!(gone.is_ok() && entry.story.is_closed());
+    running.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -106,7 +153,7 @@ async fn metrics_have_bounded_labels_and_readiness_ends_with_the_process() {
     ] {
         assert!(answer.contains(name), "{name} is not in {answer}");
     }
-    let control = std::sync::Arc::clone(&running.control);
+    let control = Arc::clone(&running.control);
     assert!(control.is_ready());
     control.stop();
     assert!(!control.is_ready());

@@ -54,6 +54,17 @@ async fn a_call_is_placed_trickled_to_and_ended() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_call_is_placed_to_the_relays_own_echo() {
+    let rig = Rig::new("whip-echo");
+    let place = "/v1/whip?engine=echo&record=false";
+    let answer = send(&rig, Method::POST, place, SDP, BROWSER).await.expect(201);
+    let call = answer.header("location").to_owned();
+    let entry = rig.control.calls.live().pop().unwrap();
+    assert!(entry.hearing().is_some_and(|hearing| !hearing.is_over()));
+    send(&rig, Method::DELETE, &call, SDP, "").await.expect(204);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_is_no_browsers_call_is_told_so_and_leaves_nothing() {
     let rig = Rig::new("whip-no");
     let place = |path: &'static str, kind: &'static str, body: String| {
@@ -64,6 +75,7 @@ async fn what_is_no_browsers_call_is_told_so_and_leaves_nothing() {
     place(PLACE, SDP, "v=1".to_owned()).await.expect(400);
     place("/v1/whip", SDP, BROWSER.to_owned()).await.expect(400);
     place("/v1/whip?engine=nowhere", SDP, BROWSER.to_owned()).await.expect(400);
+    place("/v1/whip?engine=Echo", SDP, BROWSER.to_owned()).await.expect(400);
     place(PLACE, SDP, offer(9)).await.expect(422);
     place(PLACE, SDP, BROWSER.replace("sha-256", "sha-1")).await.expect(422);
     let listed = rig.get(Role::Operator, "/v1/calls").await.expect(200).json();

@@ -24,7 +24,7 @@ use crate::clock::Timestamp;
 use crate::engines::{DtmfToEngine, EngineProfile};
 use crate::index::CallEntry;
 use crate::keys::Role;
-use crate::problem::Problem;
+use crate::problem::{Code, Problem};
 
 /// Packet times an engine may ask for, in ms: those that the caller's side may have too.
 const PACKET_TIMES_MS: [u8; 5] = [10, 20, 30, 40, 60];
@@ -34,6 +34,8 @@ const MAX_PAYLOAD: usize = 1280;
 /// Counters are told to scripts in steps of this many packets (2 s of voice): key events take
 /// packets of their own, so exact counts before and after a session would tell how many keys.
 const COARSE_PACKETS: u64 = 100;
+/// Payload type of telephone-event on an echo's leg, unless the request says another.
+const ECHO_EVENT_TYPE: u8 = 101;
 /// Payload types that are negotiated, so that telephone-event can have one (RFC 3551 section 6).
 const DYNAMIC_TYPES: std::ops::RangeInclusive<u8> = 96..=127;
 
@@ -68,16 +70,18 @@ pub struct CallerRequest {
     pub nat: bool,
 }
 
-/// The engine's leg: an address and a fixed codec, the shape of Asterisk's ExternalMedia.
+/// The engine's leg: an address and a fixed codec, the shape of Asterisk's ExternalMedia; or the
+/// relay's own echo, which needs neither.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct EngineRequest {
     /// What kind of leg.
     #[serde(rename = "type")]
     pub kind: EngineKind,
-    /// Where the engine receives RTP and sends it from; RTCP is one port above.
-    #[schema(value_type = String, example = "192.0.2.7:40000")]
-    pub address: SocketAddr,
+    /// Of `rtp`, which needs it: where the engine receives RTP and sends it from; RTCP is one port
+    /// above.
+    #[schema(value_type = Option<String>, example = "192.0.2.7:40000")]
+    pub address: Option<SocketAddr>,
     /// The codec; PCMU unless said otherwise.
     #[serde(default)]
     pub codec: CodecName,
@@ -88,9 +92,9 @@ pub struct EngineRequest {
     #[serde(default = "default_ptime")]
     pub ptime_ms: u8,
     /// Payload type of telephone-event at the codec's clock, 96 to 127; without one the engine gets
-    /// none.
+    /// none, and an echo 101.
     pub telephone_event_payload_type: Option<u8>,
-    /// SRTP keys; without them the leg is plain RTP.
+    /// Of `rtp`: SRTP keys; without them the leg is plain RTP.
     pub srtp: Option<SrtpRequest>,
     /// What kind of engine it is: the name of a profile in the relay's configuration.
     pub profile: Option<String>,
@@ -119,8 +123,20 @@ pub fn look_ahead(typed: Option<u16>) -> Result<LookAhead, Problem> {
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum EngineKind {
-    /// RTP or SRTP over UDP.
+    /// RTP or SRTP over UDP, to an engine of yours.
     Rtp,
+    /// The relay's own, for a first call, demos and tests: it greets, repeats what it hears a second
+    /// later, and tells by `GET .../engine/hearing` what kinds of audio that were. A call has it
+    /// from its opening or not at all.
+    Echo,
+}
+
+/// Where an engine is found.
+pub enum EnginePlace {
+    /// At an address.
+    At(SocketAddr),
+    /// In this process.
+    Echo,
 }
 
 /// What an engine may speak, by its RTP name (RFC 3551), L16 with its rate.
@@ -254,7 +270,7 @@ impl EngineRequest {
     pub fn rtp(address: SocketAddr, telephone_event: u8, profile: Option<String>) -> EngineRequest {
         EngineRequest {
             kind: EngineKind::Rtp,
-            address,
+            address: Some(address),
             codec: CodecName::default(),
             payload_type: None,
             ptime_ms: default_ptime(),
@@ -264,59 +280,73 @@ impl EngineRequest {
         }
     }
 
-    /// The engine's leg, as the media plane needs it; `at` is where the request stands in the body.
+    /// The relay's own echo, with PCMU and packets of 20 ms.
+    #[must_use]
+    pub fn echo(profile: Option<String>) -> EngineRequest {
+        EngineRequest {
+            kind: EngineKind::Echo,
+            address: None,
+            codec: CodecName::default(),
+            payload_type: None,
+            ptime_ms: default_ptime(),
+            telephone_event_payload_type: None,
+            srtp: None,
+            profile,
+        }
+    }
+
+    /// Where the engine is found; `at` is where the request stands in the body.
+    ///
+    /// # Errors
+    /// A problem that points at a member that is missing, or that this type does not have.
+    pub fn place(&self, at: &str) -> Result<EnginePlace, Problem> {
+        match (self.kind, self.address) {
+            (EngineKind::Rtp, Some(address)) => Ok(EnginePlace::At(address)),
+            (EngineKind::Rtp, None) => {
+                let detail = "a member that must be there is missing: `address`";
+                Err(Problem::new(Code::MalformedBody, "See errors for what to change.")
+                    .at(at, detail))
+            }
+            (EngineKind::Echo, Some(_)) => {
+                let detail = "an echo has an address of its own: leave this away";
+                Err(Problem::invalid(format!("{at}/address"), detail))
+            }
+            (EngineKind::Echo, None) if self.srtp.is_some() => {
+                let detail = "an echo speaks plain RTP, within this machine: leave this away";
+                Err(Problem::invalid(format!("{at}/srtp"), detail))
+            }
+            (EngineKind::Echo, None) => Ok(EnginePlace::Echo),
+        }
+    }
+
+    /// The leg of an engine at `address`, as the media plane needs it; `at` is where the request
+    /// stands in the body.
     ///
     /// # Errors
     /// A problem that points at the member at fault.
     pub fn into_media(
         self,
+        address: SocketAddr,
         addresses: &AddressPolicy,
         profile: EngineProfile,
         at: &str,
     ) -> Result<LegMedia, Problem> {
-        let EngineKind::Rtp = self.kind;
         let invalid =
             |member: &str, detail: String| Problem::invalid(format!("{at}/{member}"), detail);
-        let remote_rtp = addresses
-            .admit(self.address)
-            .map_err(|refusal| invalid("address", refusal.to_string()))?;
+        let remote_rtp =
+            addresses.admit(address).map_err(|refusal| invalid("address", refusal.to_string()))?;
         let rtcp_port = remote_rtp
             .port()
             .checked_add(1)
             .ok_or_else(|| invalid("address", "the port leaves none for RTCP".to_owned()))?;
-        if !PACKET_TIMES_MS.contains(&self.ptime_ms) {
-            return Err(invalid("ptime_ms", format!("must be one of {PACKET_TIMES_MS:?}")));
-        }
-        if self.telephone_event_payload_type.is_some_and(|it| !DYNAMIC_TYPES.contains(&it)) {
-            return Err(invalid("telephone_event_payload_type", "must be 96 to 127".to_owned()));
-        }
-        let (codec, settled) = self.codec.codec();
-        let payload_type = match (settled, self.payload_type) {
-            (Some(_), Some(_)) => {
-                let detail = "is for L16 alone".to_owned();
-                return Err(invalid("payload_type", detail));
-            }
-            (Some(settled), None) => settled,
-            (None, typed) => typed.unwrap_or(*DYNAMIC_TYPES.start()),
-        };
-        if settled.is_none() && !DYNAMIC_TYPES.contains(&payload_type) {
-            return Err(invalid("payload_type", "must be 96 to 127".to_owned()));
-        }
-        if self.telephone_event_payload_type == Some(payload_type) {
-            let detail = "is the codec's payload type".to_owned();
-            return Err(invalid("telephone_event_payload_type", detail));
-        }
-        if codec.octets(self.ptime_ms.into()).is_none_or(|octets| octets > MAX_PAYLOAD) {
-            let detail = format!("makes packets of more than {MAX_PAYLOAD} octets of this codec");
-            return Err(invalid("ptime_ms", detail));
-        }
+        let Voice { codec, payload_type, telephone_event } = self.voice(at)?;
         Ok(LegMedia {
             remote_rtp,
             remote_rtcp: SocketAddr::new(remote_rtp.ip(), rtcp_port),
             rtcp_mux: false,
             codec,
             payload_type,
-            telephone_event: self.telephone_event_payload_type,
+            telephone_event,
             redundancy: None,
             wants_events: profile.dtmf_to_engine == DtmfToEngine::Pass,
             ptime: Duration::from_millis(self.ptime_ms.into()),
@@ -325,6 +355,51 @@ impl EngineRequest {
             srtp: self.srtp.map(|srtp| srtp.keys(&format!("{at}/srtp"))).transpose()?,
             source: SourceRule::Signalled,
         })
+    }
+}
+
+/// What is spoken on an engine's leg, and by which payload types.
+struct Voice {
+    codec: Codec,
+    payload_type: u8,
+    telephone_event: Option<u8>,
+}
+
+impl EngineRequest {
+    fn voice(&self, at: &str) -> Result<Voice, Problem> {
+        let invalid = |member: &str, detail: &str| {
+            Err(Problem::invalid(format!("{at}/{member}"), detail.to_owned()))
+        };
+        let (codec, settled) = self.codec.codec();
+        let telephone_event = match self.kind {
+            EngineKind::Rtp => self.telephone_event_payload_type,
+            EngineKind::Echo if codec.law().is_none() => {
+                return invalid("codec", "must be PCMU or PCMA for an echo");
+            }
+            EngineKind::Echo => self.telephone_event_payload_type.or(Some(ECHO_EVENT_TYPE)),
+        };
+        if !PACKET_TIMES_MS.contains(&self.ptime_ms) {
+            return invalid("ptime_ms", &format!("must be one of {PACKET_TIMES_MS:?}"));
+        }
+        if codec.octets(self.ptime_ms.into()).is_none_or(|octets| octets > MAX_PAYLOAD) {
+            let detail = format!("makes packets of more than {MAX_PAYLOAD} octets of this codec");
+            return invalid("ptime_ms", &detail);
+        }
+        if telephone_event.is_some_and(|it| !DYNAMIC_TYPES.contains(&it)) {
+            return invalid("telephone_event_payload_type", "must be 96 to 127");
+        }
+        let payload_type = match (settled, self.payload_type) {
+            (Some(_), Some(_)) => return invalid("payload_type", "is for L16 alone"),
+            (Some(settled), None) => settled,
+            (None, typed) => typed.unwrap_or(*DYNAMIC_TYPES.start()),
+        };
+        if settled.is_none() && !DYNAMIC_TYPES.contains(&payload_type) {
+            return invalid("payload_type", "must be 96 to 127");
+        }
+        if telephone_event == Some(payload_type) {
+            return invalid("telephone_event_payload_type", "is the codec's payload type");
+        }
+        Ok(Voice { codec, payload_type, telephone_event })
     }
 }
 

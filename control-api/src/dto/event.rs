@@ -1,7 +1,7 @@
 //! EventBody: one event as the event stream tells it.
 
 use relay::switchboard::CallId;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::id;
@@ -27,6 +27,25 @@ pub const KINDS: [&str; 15] = [
     "secure_session.held",
     "secure_session.ended",
 ];
+
+/// Who is told.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum AudienceName {
+    /// Scripts and operators.
+    Staff,
+    /// The AI engine.
+    Engine,
+}
+
+impl From<AudienceName> for Audience {
+    fn from(name: AudienceName) -> Audience {
+        match name {
+            AudienceName::Staff => Audience::Staff,
+            AudienceName::Engine => Audience::Engine,
+        }
+    }
+}
 
 /// The data of one server-sent event, and the body of one webhook. A webhook has the headers
 /// `webhook-id`, `webhook-timestamp` and `webhook-signature`: `v1,` and the Base64 of HMAC-SHA-256,

@@ -6,6 +6,7 @@ pub mod call;
 pub mod capture;
 pub mod event;
 pub mod field;
+pub mod hearing;
 pub mod id;
 pub mod json;
 pub mod keys;

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use serde::Deserialize;
 
 use crate::config::ConfigError;
+use crate::dto::event::AudienceName;
 use crate::outbound::endpoint::{Endpoint, EndpointError, Host, Scheme};
 use crate::outbound::tls::TlsFiles;
 use crate::sinks::config::{NAME_RULE, first_bad_name};
@@ -26,21 +27,11 @@ pub struct RawWebhook {
     /// Files with the secrets that its deliveries are signed with.
     pub secret_files: Vec<PathBuf>,
     /// `staff` or `engine`.
-    pub audience: Option<RawAudience>,
+    pub audience: Option<AudienceName>,
     /// The events it is told of; all that its audience may hear if left out.
     pub events: Option<Vec<String>>,
     /// The authorities trusted.
     pub ca_file: Option<PathBuf>,
-}
-
-/// Who is told.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum RawAudience {
-    /// Scripts and operators.
-    Staff,
-    /// The AI engine.
-    Engine,
 }
 
 /// A webhook.
@@ -89,10 +80,8 @@ impl RawWebhook {
         if !(1..=MAX_SECRETS).contains(&self.secret_files.len()) {
             return Err(invalid(&"secret_files must name one file, or two while a secret changes"));
         }
-        let audience = match self.audience {
-            Some(RawAudience::Staff) => Audience::Staff,
-            Some(RawAudience::Engine) => Audience::Engine,
-            None => return Err(invalid(&"audience must be \"staff\" or \"engine\"")),
+        let Some(audience) = self.audience.map(Audience::from) else {
+            return Err(invalid(&"audience must be \"staff\" or \"engine\""));
         };
         let known = |event: &&String| !crate::dto::event::KINDS.contains(&event.as_str());
         if let Some(unknown) = self.events.iter().flatten().find(known) {
