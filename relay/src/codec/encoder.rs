@@ -7,13 +7,13 @@ use opus::{Application, Bitrate, Channels, Signal};
 
 use super::{Codec, NARROW};
 
-/// Bits a second of narrow voice, and of wider voice. Opus is past all that G.711 can carry at the
-/// first, and past what listeners tell from the original at the second (RFC 6716 section 2.1.1).
-const NARROW_BITS: i32 = 24_000;
-const WIDE_BITS: i32 = 32_000;
-/// How hard the encoder tries, 0 to 10: what more brings is not heard in voice that has been through
-/// G.711, and costs half as much again.
-const COMPLEXITY: i32 = 3;
+/// Bits a second of narrow voice, and of wider voice: where the part of Opus that is used (see
+/// [`opus_encoder`]) is past all that G.711 carries.
+const NARROW_BITS: i32 = 32_000;
+const WIDE_BITS: i32 = 48_000;
+/// How hard the encoder tries, 0 to 10: what more brings is not heard in voice that comes from a
+/// telephone or a speech synthesiser.
+const COMPLEXITY: i32 = 5;
 
 /// One stream's encoder.
 pub struct Encoder(Kind);
@@ -72,9 +72,11 @@ impl Encoder {
     }
 }
 
-/// Constant bit rate: how large a packet is must not tell what is said in it.
+/// The part of Opus that transforms (CELT) and not the one that predicts (SILK): it takes a fifth of
+/// the time and 4 ms less of delay, for a third more bits, which a call has. Constant bit rate: how
+/// large a packet is must not tell what is said in it.
 fn opus_encoder(rate: u32) -> opus::Result<opus::Encoder> {
-    let mut encoder = opus::Encoder::new(rate, Channels::Mono, Application::Voip)?;
+    let mut encoder = opus::Encoder::new(rate, Channels::Mono, Application::LowDelay)?;
     let bits = if rate == NARROW { NARROW_BITS } else { WIDE_BITS };
     encoder.set_bitrate(Bitrate::Bits(bits))?;
     encoder.set_vbr(false)?;
