@@ -176,7 +176,7 @@ pub(crate) async fn place(
     let OpenedCall { at, caller, engine } = opened.await.inspect_err(|_| {
         control.calls.forget(call);
     })?;
-    let answer = agreement.answer(caller);
+    let answer = agreement.answer(control.policy.outside(caller));
     let armed = armed.is_some();
     let ufrag = agreement.browser.map(|browser| browser.ours.ufrag);
     let text = Zeroizing::new(answer.text().to_owned());
@@ -301,7 +301,7 @@ pub async fn reoffer(
     let [local, _] = control.relay.local_media(at).await?;
     let media = caller_media(&control, &mut agreement, call.0.nat);
     control.relay.reoffer(at, Side::Caller, media).await?;
-    let answer = agreement.answer(local);
+    let answer = agreement.answer(control.policy.outside(local));
     let body = CallerAnswer { sdp: answer.text().to_owned() };
     *answered = Some(answer.into_previous());
     Ok(Answer::ok(&body)?.into_response())

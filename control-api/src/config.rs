@@ -106,6 +106,8 @@ pub struct RawHealth {
 pub struct RawMedia {
     /// One IPv4 and one IPv6 address at most.
     pub addresses: Option<Vec<String>>,
+    /// What callers are told in their place, where they see us behind NAT.
+    pub advertised: Option<Vec<String>>,
     /// First and last port.
     pub ports: Option<String>,
     /// Worker threads.
@@ -246,6 +248,8 @@ pub struct MediaConfig {
     pub v4: Option<Ipv4Addr>,
     /// Address for IPv6 peers.
     pub v6: Option<Ipv6Addr>,
+    /// What callers are told in their place; nothing if they are told them.
+    pub advertised: Vec<IpAddr>,
     /// First and last port.
     pub ports: RangeInclusive<u16>,
     /// Worker threads.
@@ -409,9 +413,10 @@ impl RawRecordings {
 impl RawMedia {
     fn resolve(self, cores: usize) -> Result<MediaConfig, ConfigError> {
         let (v4, v6) = match self.addresses {
-            Some(addresses) => media_addresses(&addresses)?,
-            None => media_addresses(&[DEFAULT_MEDIA.to_string()])?,
+            Some(addresses) => media_addresses("media.addresses", &addresses)?,
+            None => media_addresses("media.addresses", &[DEFAULT_MEDIA.to_string()])?,
         };
+        let advertised = advertised(self.advertised.as_deref(), (v4, v6))?;
         let workers = self.workers.unwrap_or(cores.clamp(1, MAX_WORKERS));
         if !(1..=MAX_WORKERS).contains(&workers) {
             let reason = format!("must be 1 to {MAX_WORKERS}");
@@ -426,6 +431,7 @@ impl RawMedia {
         Ok(MediaConfig {
             v4,
             v6,
+            advertised,
             ports: port_range(self.ports.as_deref().unwrap_or(DEFAULT_PORTS))?,
             workers,
             pin: self.pin.unwrap_or(true),
@@ -448,10 +454,12 @@ impl MediaConfig {
             preferred_law: None,
             srtp_only: self.srtp_only,
             certificate: None,
+            advertised: self.advertised.clone(),
             addresses: AddressPolicy {
                 loopback: own.iter().any(IpAddr::is_loopback),
                 own_media: own
                     .into_iter()
+                    .chain(self.advertised.iter().copied())
                     .map(|address| OwnMedia { address, ports: self.ports.clone() })
                     .collect(),
             },
@@ -481,8 +489,25 @@ fn listener(
     })
 }
 
-fn media_addresses(typed: &[String]) -> Result<(Option<Ipv4Addr>, Option<Ipv6Addr>), ConfigError> {
-    let member = "media.addresses";
+/// What callers are told; only of a family that there is media in.
+fn advertised(
+    typed: Option<&[String]>,
+    own: (Option<Ipv4Addr>, Option<Ipv6Addr>),
+) -> Result<Vec<IpAddr>, ConfigError> {
+    let Some(typed) = typed else { return Ok(Vec::new()) };
+    let member = "media.advertised";
+    let (v4, v6) = media_addresses(member, typed)?;
+    if (v4.is_some() && own.0.is_none()) || (v6.is_some() && own.1.is_none()) {
+        let reason = "must be of a family that media.addresses has, too".to_owned();
+        return Err(ConfigError::Invalid { member, reason });
+    }
+    Ok(v4.map(IpAddr::V4).into_iter().chain(v6.map(IpAddr::V6)).collect())
+}
+
+fn media_addresses(
+    member: &'static str,
+    typed: &[String],
+) -> Result<(Option<Ipv4Addr>, Option<Ipv6Addr>), ConfigError> {
     let invalid = |reason: &str| ConfigError::Invalid { member, reason: reason.to_owned() };
     let (mut v4, mut v6) = (None, None);
     for text in typed {
@@ -553,6 +578,14 @@ mod tests {
         let policy = config.media.policy();
         assert!(!policy.addresses.loopback);
         assert_eq!(policy.addresses.own_media.len(), 2);
+        let config =
+            resolve("media.addresses = ['10.0.0.7']\nmedia.advertised = ['192.0.2.1']").unwrap();
+        // Nor may media be sent to ourselves by way of the NAT.
+        assert_eq!(config.media.policy().addresses.own_media.len(), 2);
+        assert_eq!(
+            config.media.policy().advertised,
+            ["192.0.2.1".parse::<std::net::IpAddr>().unwrap()]
+        );
     }
 
     #[test]
@@ -574,6 +607,8 @@ mod tests {
             ("media.addresses = ['0.0.0.0']", "media.addresses"),
             ("media.addresses = ['192.0.2.1', '192.0.2.2']", "media.addresses"),
             ("media.addresses = []", "media.addresses"),
+            ("media.advertised = ['0.0.0.0']", "media.advertised"),
+            ("media.advertised = ['2001:db8::1']", "media.advertised"),
             ("media.ports = '20000-10000'", "media.ports"),
             ("media.ports = '80-90'", "media.ports"),
             ("media.workers = 0", "media.workers"),

@@ -74,6 +74,10 @@ struct ServeArgs {
     /// Address for media; give it twice for IPv4 and IPv6 [default: 127.0.0.1].
     #[arg(long, value_name = "IP")]
     media_ip: Vec<String>,
+    /// Public address to tell callers, behind a NAT that leaves ports as they are; twice for both
+    /// families.
+    #[arg(long, value_name = "IP")]
+    advertised_ip: Vec<String>,
     /// UDP ports for media [default: 10000-20000].
     #[arg(long, value_name = "FIRST-LAST")]
     ports: Option<String>,
@@ -332,6 +336,9 @@ impl ServeArgs {
         }
         if !self.media_ip.is_empty() {
             raw.media.addresses = Some(self.media_ip);
+        }
+        if !self.advertised_ip.is_empty() {
+            raw.media.advertised = Some(self.advertised_ip);
         }
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         raw.resolve(&state_dir(), cores)

@@ -14,6 +14,7 @@ import attacks
 import baresip
 import checks
 import detach
+import dtls
 import flips
 import gstreamer
 import hunt
@@ -58,6 +59,15 @@ def table(binary, sabotaged):
                 ),
                 "Chromium calls, keys and passes by WHIP in PCMU": lambda: whip.chromium(
                     binary, "audio/PCMU"
+                ),
+                "whip-whep calls, keys and passes, unchanged": lambda: whip.chromium(
+                    binary, "audio/opus", client="whip-whep"
+                ),
+                "Chromium calls, keys and passes by WHIP in G.722": lambda: whip.chromium(
+                    binary, "audio/G722"
+                ),
+                "DTLS: certificates and versions that others come with": lambda: dtls.versions(
+                    binary
                 ),
                 "baresip holds and resumes while secure": lambda: baresip.hold(binary),
                 "baresip hangs up in the middle": lambda: baresip.hang_up(binary),

@@ -1,17 +1,24 @@
 // A call from Chromium, in a page of another site than the relay's: driven by a line of JSON a step.
-// usage: node call.mjs CHROMIUM URL KEY CODEC, with playwright-core where NODE_PATH says; CODEC is a
-// MIME type (audio/opus, audio/PCMU ...)
+// usage: node call.mjs CHROMIUM URL KEY CODEC CLIENT, with playwright-core where NODE_PATH says
+//   CODEC   a MIME type (audio/opus, audio/PCMU ...)
+//   CLIENT  "page", a page's own lines, or "whip-whep", the library of that name, unchanged
 // in:  {"do": "dtmf", "keys": "12#"} | {"do": "stats"} | {"do": "end"}    out: {"was": ..., ...}
 import { createServer } from 'node:http';
 import { createRequire } from 'node:module';
 import { createInterface } from 'node:readline';
+import { readFileSync } from 'node:fs';
 
 const require = createRequire(`${process.env.NODE_PATH}/`);
 const { chromium } = require('playwright-core');
-const [executablePath, url, key, codec] = process.argv.slice(2);
+const [executablePath, url, key, codec, client] = process.argv.slice(2);
 const say = (fact) => console.log(JSON.stringify(fact));
 
-const site = createServer((_, answer) => answer.setHeader('content-type', 'text/html').end('<p>'));
+const library = readFileSync(`${process.env.NODE_PATH}/whip-whep/whip.js`);
+const site = createServer(({ url }, answer) => {
+  const isLibrary = url === '/whip.js';
+  answer.setHeader('content-type', isLibrary ? 'text/javascript' : 'text/html');
+  answer.end(isLibrary ? library : '<p>');
+});
 await new Promise((done) => site.listen(0, '127.0.0.1', done));
 const browser = await chromium.launch({
   executablePath,
@@ -25,7 +32,7 @@ const page = await browser.newPage();
 await page.goto(`http://127.0.0.1:${site.address().port}/`);
 
 // In the page: what a web developer would write.
-const place = async ([url, key, codec]) => {
+const place = async ([url, key, codec, client]) => {
   const peer = new RTCPeerConnection();
   const microphone = await navigator.mediaDevices.getUserMedia({ audio: true });
   const sender = peer.addTrack(microphone.getTracks()[0], microphone);
@@ -41,18 +48,30 @@ const place = async ([url, key, codec]) => {
       if (peer.connectionState === 'failed') failed(new Error('the connection has failed'));
     });
   });
-  await peer.setLocalDescription();
   const headers = { authorization: `Bearer ${key}`, 'content-type': 'application/sdp' };
+  const hear = async () => {
+    await Promise.all([connected, track]);
+    const audio = new Audio();
+    audio.srcObject = (await track).streams[0] ?? new MediaStream([(await track).track]);
+    await audio.play();
+    return audio;
+  };
+  if (client === 'whip-whep') {
+    const { WHIPClient } = await import('/whip.js');
+    const whip = new WHIPClient();
+    await whip.publish(peer, url, key);
+    globalThis.phone = { peer, sender, headers, audio: await hear(), call: whip.resourceURL.href };
+    globalThis.phone.stop = () => whip.stop();
+    return { call: globalThis.phone.call, canInsertDTMF: sender.dtmf.canInsertDTMF };
+  }
+  await peer.setLocalDescription();
   const offer = { method: 'POST', headers, body: peer.localDescription.sdp };
   const answer = await fetch(url, offer);
   if (!answer.ok) throw new Error(`${answer.status} ${await answer.text()}`);
   const call = new URL(answer.headers.get('location'), url).href;
   const session = answer.headers.get('etag');
   await peer.setRemoteDescription({ type: 'answer', sdp: await answer.text() });
-  await Promise.all([connected, track]);
-  const audio = new Audio();
-  audio.srcObject = (await track).streams[0] ?? new MediaStream([(await track).track]);
-  await audio.play();
+  const audio = await hear();
   // A client that trickles late: taken, and of no consequence.
   const fragment = 'a=end-of-candidates\r\n';
   const trickle = { ...headers, 'content-type': 'application/trickle-ice-sdpfrag', 'if-match': session };
@@ -82,13 +101,17 @@ const stats = async () => {
   return found;
 };
 const end = async () => {
-  const { peer, call, headers } = globalThis.phone;
+  const { peer, call, headers, stop } = globalThis.phone;
+  if (stop) {
+    await stop();
+    return (await fetch(call, { method: 'DELETE', headers })).status;
+  }
   const ended = await fetch(call, { method: 'DELETE', headers });
   peer.close();
   return ended.status;
 };
 
-say({ was: 'placed', ...(await page.evaluate(place, [url, key, codec])) });
+say({ was: 'placed', ...(await page.evaluate(place, [url, key, codec, client])) });
 for await (const line of createInterface({ input: process.stdin })) {
   const step = JSON.parse(line);
   if (step.do === 'dtmf') say({ was: 'dtmf', tones: await page.evaluate(dtmf, step.keys) });
