@@ -1,6 +1,6 @@
 """Runs scenarios against a built Sotto, each in a network namespace of its own.
 
-usage: run.py peers|attacks|canary SOTTO SABOTAGED [NAME...]
+usage: [TIMES=N] run.py peers|attacks|canary SOTTO SABOTAGED [NAME...]; each N times, once if not said
 """
 
 import concurrent.futures
@@ -148,7 +148,8 @@ def main(suite, binary, sabotaged, *names):
     arguments = (suite, binary, sabotaged)
 
     def wanted(scenarios):
-        return [one for one in scenarios if not names or any(name in one for name in names)]
+        found = [one for one in scenarios if not names or any(name in one for name in names)]
+        return found * int(os.environ.get("TIMES", "1"))
 
     with concurrent.futures.ThreadPoolExecutor(TOGETHER) as pool:
         passed = list(pool.map(lambda one: apart(arguments, one), wanted(beside)))
