@@ -341,3 +341,31 @@ fn another_codec_after_a_reoffer_is_as_good_and_stays_cut() {
     let (pcm, rate) = heard(&after[10..], Codec::G711(Law::Mu));
     assert!(share(&pcm, rate, 440.0) > 0.95);
 }
+
+#[test]
+fn whatever_a_caller_sends_is_played_or_refused() {
+    let mut random = StdRng::seed_from_u64(9);
+    for codec in [Codec::Opus, Codec::G722] {
+        let (mut line, mut voice) =
+            (line(codec, Codec::L16(SampleRate::SuperWide)), Voice::new(codec));
+        for number in 0..4000 {
+            let mut packet = voice.rtp(false, OTHER);
+            let len = random.random_range(0..1300);
+            packet.extend((0..len).map(|_| random.random::<u8>()));
+            match random.random_range(0..20) {
+                0 => voice.sequence = random.random(),
+                1 => voice.timestamp = random.random(),
+                2 => voice.sequence = voice.sequence.wrapping_sub(3),
+                _ => voice.timestamp = voice.timestamp.wrapping_add(codec.clock() / 50),
+            }
+            line.caller_sends(&packet);
+            line.pass(5 * MS * random.random_range(0..5));
+            match number % 1000 {
+                300 if !line.cut => line.enter(number),
+                600 if line.cut => line.cancel(),
+                _ => {}
+            }
+        }
+        assert!(line.to_engine().count() > 1000, "{codec:?}: a stream that goes on");
+    }
+}
