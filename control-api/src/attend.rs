@@ -11,6 +11,7 @@ use tracing::Instrument;
 use uuid::Uuid;
 
 use crate::Control;
+use crate::activity::Watched;
 use crate::calls::KEY_PATH;
 use crate::clock;
 use crate::problem::Problem;
@@ -24,13 +25,18 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 ///
 /// The request runs as a task of its own, so that a client who hangs up cannot leave a command
 /// half done, and a handler that panics is answered for.
-pub async fn attend(State(control): State<Arc<Control>>, request: Request, next: Next) -> Response {
+pub async fn attend(
+    State(control): State<Arc<Control>>,
+    mut request: Request,
+    next: Next,
+) -> Response {
     let id = request_id(request.headers());
     let started = clock::monotonic();
     let method = method_name(request.method());
     // The pattern, not the path: nothing that a client wrote goes into the log.
     let path = request.extensions().get::<MatchedPath>().cloned();
     let path = path.as_ref().map_or("unmatched", MatchedPath::as_str);
+    let watched = Watched::begin(method, path, &mut request);
     let span = tracing::info_span!("request", request_id = id, key = tracing::field::Empty);
     let task = tokio::spawn(next.run(request).instrument(span.clone()));
     let mut response = task.await.unwrap_or_else(|_| Problem::internal().into_response());
@@ -42,6 +48,9 @@ pub async fn attend(State(control): State<Arc<Control>>, request: Request, next:
         let took_us = clock::monotonic().saturating_duration_since(started).as_micros() as u64;
         let status = status.as_u16();
         span.in_scope(|| tracing::info!(method, path, status, took_us, "answered"));
+    }
+    if let Some(deed) = watched.and_then(|watched| watched.complete(&control.calls, &response)) {
+        control.activity.note(clock::now(), deed);
     }
     response
 }

@@ -1,7 +1,7 @@
 //! Permit: proof that a request's key allows its operation. Handlers can't be called without one.
 
 use std::marker::PhantomData;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use axum::extract::FromRequestParts;
 use axum::http::HeaderMap;
@@ -36,6 +36,8 @@ pub struct Recordings;
 pub struct SealedFetch;
 /// Needs [`Scope::Webhooks`].
 pub struct Webhooks;
+/// Needs [`Scope::Activity`].
+pub struct SeeActivity;
 /// Needs any valid key of a party to the call: what is told depends on its role.
 pub struct AnyKey;
 
@@ -66,8 +68,22 @@ impl Needs for SealedFetch {
 impl Needs for Webhooks {
     const ANY_OF: &'static [Scope] = &[Scope::Webhooks];
 }
+impl Needs for SeeActivity {
+    const ANY_OF: &'static [Scope] = &[Scope::Activity];
+}
 impl Needs for AnyKey {
     const ANY_OF: &'static [Scope] = &[Scope::SecureEnter, Scope::SecureRead];
+}
+
+/// Who was found to make a request, for whoever attends to it.
+#[derive(Clone, Default)]
+pub(crate) struct Witness(Arc<OnceLock<Principal>>);
+
+impl Witness {
+    /// The request's principal, if its key was asked for and is valid.
+    pub(crate) fn principal(&self) -> Option<&Principal> {
+        self.0.get()
+    }
 }
 
 /// Proof that the request's key has a scope that `N` asks for.
@@ -102,6 +118,10 @@ impl<N: Needs> FromRequestParts<Arc<Control>> for Permit<N> {
             ));
         };
         tracing::Span::current().record("key", principal.key.as_str());
+        if let Some(Witness(seen)) = parts.extensions.get() {
+            // One request has one key.
+            let _ = seen.set(principal.clone());
+        }
         if N::ANY_OF.iter().any(|&scope| principal.role.allows(scope)) {
             Ok(Permit { principal, needs: PhantomData })
         } else {

@@ -62,6 +62,8 @@ pub enum Scope {
     SealedFetch,
     /// See which webhooks wait or were given up, and send them again.
     Webhooks,
+    /// See what was done by which key.
+    Activity,
 }
 
 impl Role {
@@ -80,6 +82,7 @@ impl Role {
                 Scope::SecureCancel,
                 Scope::Recordings,
                 Scope::Webhooks,
+                Scope::Activity,
             ],
             Role::Script => &[Scope::Calls, Scope::HangUp, Scope::SecureEnter, Scope::SecureRead],
             Role::Engine => &[Scope::HangUp, Scope::SecureEnter],

@@ -17,6 +17,7 @@ use relay::{Gauges, HangUp, Relay};
 use tokio::sync::{Semaphore, watch};
 use utoipa::openapi::OpenApi;
 
+pub mod activity;
 pub mod attend;
 pub mod auth;
 pub mod calls;
@@ -24,6 +25,7 @@ pub mod captures;
 pub mod chance;
 pub mod clock;
 pub mod config;
+pub mod console;
 pub mod demo;
 pub mod dto;
 pub mod echo;
@@ -56,6 +58,7 @@ pub mod telling;
 pub mod webhooks;
 pub mod whip;
 
+use activity::{Activity, Alarm, Deed};
 use engines::EngineProfiles;
 use health::Metrics;
 use idempotency::Idempotency;
@@ -94,6 +97,8 @@ pub struct Control {
     pub idempotency: Idempotency,
     /// What the API counts.
     pub metrics: Metrics,
+    /// What was done, and alarms.
+    pub activity: Arc<Activity>,
     /// Room for event streams.
     pub streams: Arc<Semaphore>,
     /// Room for echo engines.
@@ -148,6 +153,8 @@ impl Control {
         let Parts { engines, secure, outward, models, .. } = parts;
         policy.certificate = identity.as_ref().map(|identity| identity.fingerprint().0);
         let Outward { sinks, webhooks } = outward;
+        let activity = Arc::new(Activity::default());
+        webhooks.report_to(&activity);
         Arc::new(Control {
             relay,
             gauges,
@@ -161,6 +168,7 @@ impl Control {
             webhooks,
             idempotency: Idempotency::default(),
             metrics: Metrics::default(),
+            activity,
             streams: Arc::new(Semaphore::new(event_stream::MAX_STREAMS)),
             echoes: Arc::new(Semaphore::new(echo::MAX_ENGINES)),
             models,
@@ -195,6 +203,9 @@ impl Control {
                 self.metrics.session_concluded(verdict);
             }
             let call = event.call;
+            if let Some(alarm) = Alarm::of(&event.kind) {
+                self.activity.note(clock::now(), (Some(call), Deed::Alarm(alarm)));
+            }
             self.calls.handle_event(clock::now(), event);
             if let Some(entry) = self.calls.find(call) {
                 self.webhooks.notice(&entry);
@@ -290,6 +301,7 @@ pub fn app(control: &Arc<Control>) -> Router {
     let (routes, _) = openapi::routes_and_contract();
     routes
         .route("/v1/openapi.json", get(openapi::serve))
+        .merge(console::routes())
         // Its contract is the Model Context Protocol.
         .route(mcp::PATH, post(mcp::serve))
         .fallback(async || Problem::new(Code::NotFound, "See /v1/openapi.json for what there is."))

@@ -1,5 +1,7 @@
 //! The composition root: arguments in, exit code out.
 
+use std::io::Write;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -255,6 +257,7 @@ async fn run(
             running.keys().display()
         );
     }
+    tell_console(running.address);
     loop {
         tokio::select! {
             asked = signals.next() => match asked {
@@ -280,6 +283,11 @@ async fn run(
     tracing::info!("stopping");
     running.stop().await;
     Ok(())
+}
+
+/// Where people look. A relay serves on if nobody reads what it prints.
+fn tell_console(address: SocketAddr) {
+    let _ = writeln!(std::io::stdout(), "Console: http://{address}/");
 }
 
 fn keys(args: KeysArgs) -> Result<(), StartError> {

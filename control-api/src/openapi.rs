@@ -11,8 +11,8 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::{
-    Control, calls, captures, echo, events, model_tokens, plans, recordings, secure_sessions,
-    sinks, webhooks, whip,
+    Control, activity, calls, captures, echo, events, model_tokens, plans, recordings,
+    secure_sessions, sinks, webhooks, whip,
 };
 
 const KEY_SCHEME: &str = "api_key";
@@ -37,6 +37,7 @@ pub fn routes_and_contract() -> (Router<Arc<Control>>, OpenApi) {
         .routes(routes!(webhooks::api::list))
         .routes(routes!(webhooks::api::replay))
         .routes(routes!(recordings::export, recordings::erase))
+        .routes(routes!(activity::list))
         .merge(browsers())
         .split_for_parts()
 }
@@ -78,8 +79,8 @@ fn frame() -> OpenApi {
                      model tokens and secure sessions, but for what follows. An engine's key hangs \
                      up, enters and reads secure sessions, and follows events. Operators alone \
                      cancel sessions (a script one that it drives field by field, between two \
-                     fields), export and erase recordings, and list and replay webhook \
-                     deliveries. A payment key fetches sealed data, and nothing else does. Any \
+                     fields), export and erase recordings, list and replay webhook \
+                     deliveries, and list what was done by which key. A payment key fetches sealed data, and nothing else does. Any \
                      other key gets 403, which names the roles that may.",
                 ))
                 .build(),

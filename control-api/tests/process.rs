@@ -182,7 +182,10 @@ fn case_16_a_restarted_relay_forwards_nothing_and_knows_no_session() {
         assert!(!holds(b"42424242") && !holds(b"sec_"), "{file:?}");
     }
 
-    let _second = start();
+    let mut second = start();
+    let mut console = String::new();
+    BufReader::new(second.0.stdout.as_mut().unwrap()).read_line(&mut console).unwrap();
+    assert_eq!(console, format!("Console: http://{control}/\n"), "all that a later start prints");
     let answer = wait_for_answer(&control, &token, &location);
     assert!(answer.starts_with("HTTP/1.1 404"), "{answer}");
     let port: u16 =

@@ -340,6 +340,9 @@ async fn an_engine_is_not_told_that_a_cut_is_held() {
     assert_eq!(script["result"], "pass", "the control: it is held, and those who may know do");
     assert_eq!(rig.get(Role::Engine, &path).await.json(), told);
     assert_eq!((&told["state"], &told["result"]), (&json!("collecting"), &Value::Null));
+    let alarms = rig.get(Role::Operator, "/v1/activity?kind=alarm").await.expect(200).json();
+    assert_eq!(alarms["data"][0]["event"], "secure_session.held", "operators are told that too");
+    rig.get(Role::Engine, "/v1/activity?kind=alarm").await.expect(403);
     rig.delete(Role::Script, &call).await.expect(204);
     let ended = wait_for(&rig, Role::Engine, &path, "ended").await;
     assert_eq!(ended["result"], "pass");

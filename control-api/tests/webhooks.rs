@@ -223,6 +223,13 @@ async fn what_is_given_up_is_listed_and_sent_again() {
     let down = of("down");
     assert_eq!((&down["failure"], &down["state"]), (&json!("status-503"), &json!("dead")));
     assert_eq!(of("gone")["failure"], "status-410");
+    let alarms = rig.get(Role::Operator, "/v1/activity?kind=alarm").await.expect(200).json();
+    for name in ["down", "gone"] {
+        let alarm = alarms["data"].as_array().unwrap().iter().find(|it| it["webhook"] == name);
+        let alarm = alarm.unwrap();
+        assert_eq!(alarm["event"], "webhook.given_up");
+        assert_eq!(alarm["call_id"], of(name)["call_id"]);
+    }
     let page = rig.get(Role::Operator, "/v1/webhook-deliveries?limit=1").await.expect(200).json();
     let cursor = page["next_cursor"].as_str().unwrap();
     assert_eq!(listed(&rig, &format!("?limit=1&cursor={cursor}")).await.len(), 1);

@@ -13,6 +13,7 @@ from pathlib import Path
 import attacks
 import baresip
 import checks
+import console
 import detach
 import dtls
 import flips
@@ -89,6 +90,10 @@ def table(binary, sabotaged):
                 "a flip takes less than 5 ms": lambda: flips.flip_latency(binary),
                 "50 sessions leak nothing": lambda: sessions.fifty_sessions(binary),
                 "50 sessions as frames leak nothing": frames(sessions.fifty_sessions, binary),
+                # A browser that looks at pages takes all the processor there is.
+                "a person at the console sees a payment through": lambda: console.pays(binary),
+                "a person without a mouse does so too": lambda: console.keyboard(binary),
+                "control: without masking the console shows it": lambda: console.control(sabotaged),
             },
         ),
         "attacks": (

@@ -96,6 +96,11 @@ class Sotto:
         """The key that the first start made."""
         return self._key
 
+    @property
+    def console_url(self):
+        """Where it says that its console is."""
+        return re.search(r"^Console: (http://\S+/)$", self._out.read_text(), re.M)[1]
+
     def files(self):
         """The octets of every file that it has written, its log aside."""
         folder = Path(self._state.name)

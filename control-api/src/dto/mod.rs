@@ -2,6 +2,7 @@
 //!
 //! Request types have no `Debug`: SDP and SRTP keys pass through them.
 
+pub mod activity;
 pub mod call;
 pub mod capture;
 pub mod event;
@@ -10,6 +11,7 @@ pub mod hearing;
 pub mod id;
 pub mod json;
 pub mod keys;
+pub mod leg;
 pub mod model;
 pub mod named_plan;
 pub mod plan;

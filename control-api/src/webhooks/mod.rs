@@ -10,7 +10,7 @@ use std::io;
 use std::net::IpAddr;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use axum::body::Bytes;
@@ -20,6 +20,7 @@ use rustls::ClientConfig;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::{JoinHandle, JoinSet, spawn_blocking};
 
+use crate::activity::{Activity, Alarm, Deed};
 use crate::clock::{self, Timestamp};
 use crate::dto::event::EventBody;
 use crate::dto::id;
@@ -137,6 +138,8 @@ pub struct Webhooks {
     queue: Mutex<Option<mpsc::Receiver<Delivery>>>,
     told: Mutex<HashMap<CallId, Told>>,
     counts: Counts,
+    /// Who is told of those that were given up.
+    activity: OnceLock<Arc<Activity>>,
 }
 
 impl Default for Webhooks {
@@ -185,9 +188,9 @@ impl Webhooks {
         schedule: Schedule,
     ) -> Webhooks {
         let (incoming, queue) = mpsc::channel(QUEUE);
-        let (told, counts) = Default::default();
+        let (told, counts, activity) = Default::default();
         let queue = Mutex::new(Some(queue));
-        Webhooks { webhooks, shelf, outbound, schedule, incoming, queue, told, counts }
+        Webhooks { webhooks, shelf, outbound, schedule, incoming, queue, told, counts, activity }
     }
 
     /// Takes in what is new in a call's story. It never waits: what finds no room is counted, and
@@ -311,6 +314,18 @@ impl Webhooks {
         }
     }
 
+    /// Whom to tell of deliveries that are given up, from now on.
+    pub fn report_to(&self, activity: &Arc<Activity>) {
+        // Webhooks that two control planes share tell the first.
+        let _ = self.activity.set(Arc::clone(activity));
+    }
+
+    fn report(&self, webhook: &Webhook, call: &str) {
+        let Some(activity) = self.activity.get() else { return };
+        let alarm = Alarm::WebhookGivenUp(webhook.config.name.as_str().into());
+        activity.note(clock::now(), (id::parse_call(call), Deed::Alarm(alarm)));
+    }
+
     /// Makes one attempt and notes how it went.
     async fn attempt(&self, webhook: &Webhook, id: DeliveryId, delivery: Delivery) {
         let Some(shelf) = self.shelf.clone() else { return };
@@ -325,6 +340,9 @@ impl Webhooks {
         let next = next.filter(|_| failure.may_pass());
         let counter = if next.is_some() { &self.counts.retried } else { &self.counts.dead };
         counter.fetch_add(1, Ordering::Relaxed);
+        if next.is_none() {
+            self.report(webhook, &delivery.call_id);
+        }
         let failure = failure.text();
         tracing::warn!(
             webhook = webhook.config.name,

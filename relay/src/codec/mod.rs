@@ -13,6 +13,8 @@ pub use decoder::{Decoder, Undecodable};
 pub use encoder::Encoder;
 pub use resample::Resampler;
 
+use std::fmt;
+
 use dtmf::g711::Law;
 
 /// Samples a second at which keys are heard, recordings are kept and prompts are spoken.
@@ -142,6 +144,16 @@ impl Codec {
             Codec::G722 => Some(WIDE),
             Codec::L16(rate) => Some(rate.hz()),
             Codec::Opus => None,
+        }
+    }
+}
+
+/// Its name, of L16 with its rate.
+impl fmt::Display for Codec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Codec::G711(_) | Codec::G722 | Codec::Opus => f.write_str(self.name()),
+            Codec::L16(rate) => write!(f, "{}/{}", self.name(), rate.hz()),
         }
     }
 }

@@ -20,7 +20,7 @@ use super::media::{LegMedia, SourceRule, SrtpKeys};
 use super::ntp_anchor::NtpAnchor;
 use super::reception::{Reception, mos_hundredths};
 use super::routing::{DropReason, Media};
-use super::snapshot::{LegCounts, LegSnapshot};
+use super::snapshot::{LegCounts, LegSnapshot, Transport};
 use super::transcoder::Listener;
 use super::transmit::{Extent, Transmit};
 use crate::codec::Codec;
@@ -345,6 +345,8 @@ impl Leg {
         let (lost, heard) = (self.reception.lost(), self.reception.packets());
         let (jitter, round_trip) = (self.reception.jitter(), self.reception.round_trip());
         LegSnapshot {
+            codec: self.media.codec,
+            transport: self.transport(),
             packets_received: heard,
             packets_sent: self.egress.sent().0,
             packets_lost: lost,
@@ -360,6 +362,14 @@ impl Leg {
     pub(super) fn address(&self, now: Instant, extent: Extent) -> Option<Transmit> {
         let to = self.access.target(now)?;
         Some(Transmit { port: self.ports.rtp(), to, range: extent.range() })
+    }
+
+    fn transport(&self) -> Transport {
+        match (&self.access, &self.outbound) {
+            (Access::Browser(_), _) => Transport::WebRtc,
+            (Access::Signalled(_), Some(_)) => Transport::Srtp,
+            (Access::Signalled(_), None) => Transport::Rtp,
+        }
     }
 
     fn in_cuts(&self) -> LegCounts {

@@ -56,7 +56,7 @@ pub use id::{CallId, LocalPort, PortPair, SessionId, Side, WorkerIndex};
 pub use media::{LegMedia, LookAhead, SourceRule, SrtpKeys};
 pub use ports::PortPool;
 pub use routing::{DropReason, EngineAudio, Media, Phase, Route, route};
-pub use snapshot::{CallSnapshot, LegCounts, LegSnapshot, SessionSnapshot};
+pub use snapshot::{CallSnapshot, LegCounts, LegSnapshot, SessionSnapshot, Transport};
 pub use transmit::Transmit;
 
 use crate::recording::Job;

@@ -8,6 +8,7 @@ use dtmf::{Step, Verdict};
 
 use super::id::SessionId;
 use super::routing::{DropReason, Phase};
+use crate::codec::Codec;
 
 /// One call at one instant.
 #[derive(Clone)]
@@ -41,9 +42,24 @@ pub struct SessionSnapshot {
     pub progress: u8,
 }
 
+/// How a leg's media travels.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Transport {
+    /// In clear.
+    Rtp,
+    /// Under keys that signalling has told.
+    Srtp,
+    /// As browsers do: to where ICE has proven, under keys of DTLS.
+    WebRtc,
+}
+
 /// One leg's counters and quality.
 #[derive(Clone, Debug)]
 pub struct LegSnapshot {
+    /// The codec.
+    pub codec: Codec,
+    /// How it travels.
+    pub transport: Transport,
     /// RTP packets accepted from the peer.
     pub packets_received: u64,
     /// RTP packets sent to the peer.
