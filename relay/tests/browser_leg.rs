@@ -447,6 +447,56 @@ fn a_spray_of_greetings_and_checks_takes_no_memory_and_harms_no_call() {
     assert_eq!(scene.speaks(0x55), [vec![0x55; FRAME]]);
 }
 
+/// What strangers and liars send: greetings, checks under another password, what is no media.
+fn attack(scene: &mut Scene, greeting: &[u8]) {
+    let wrong = IcePassword::new(&"wrong!".repeat(4));
+    let check = scene.browser.check(scene.ours, &wrong);
+    let voice = rtp(9, 0x66);
+    for from in [STRANGER, addr(40_002)] {
+        for datagram in [greeting, &check, &voice, &greeting[..20], &[0x16, 0xfe, 0xfd]] {
+            scene.arrives(CALLER_PORT, from, datagram);
+        }
+    }
+    // And in the browser's own name.
+    for datagram in [&check[..], &voice, &[0x17, 0xfe, 0xfd, 0, 1, 0, 0, 0, 0, 0, 1, 0, 1, 0]] {
+        scene.arrives(CALLER_PORT, BROWSER, datagram);
+    }
+}
+
+#[test]
+fn of_a_hundred_calls_under_attack_none_is_harmed() {
+    let (profile, now) = (SrtpProtectionProfile::Srtp_Aes128_Cm_Hmac_Sha1_80, Instant::now());
+    let mut other = Browser::new(now, certificate(), profile);
+    let greeting = other.dtls.poll_transmit().unwrap().message.to_vec();
+    let (mut good, mut strangers) = (0, 0);
+    for _ in 0..100 {
+        let mut scene = Scene::new();
+        let mut told = |scene: &mut Scene| {
+            let sent = std::mem::take(&mut scene.sent).into_iter();
+            let mut sent = sent.filter(|(_, to, _)| *to != BROWSER && *to != ENGINE);
+            strangers += sent.by_ref().map(|(.., octets)| octets.len()).sum::<usize>();
+        };
+        attack(&mut scene, &greeting);
+        told(&mut scene);
+        scene.proves();
+        attack(&mut scene, &greeting);
+        told(&mut scene);
+        scene.shakes_hands();
+        attack(&mut scene, &greeting);
+        told(&mut scene);
+        let is_heard = scene.speaks(0x55) == [vec![0x55; FRAME]];
+        scene.sent.clear();
+        scene.arrives(ENGINE_PORT, ENGINE, &rtp(1, 0x33));
+        let sent = scene.takes();
+        let heard: Vec<_> = sent.iter().filter_map(|(.., it)| scene.browser.heard(it)).collect();
+        good += usize::from(is_heard && heard == [vec![0x33; FRAME]]);
+    }
+    println!(
+        "figure: {good} of 100 calls under attack are as good, {strangers} octets to strangers"
+    );
+    assert_eq!((good, strangers), (100, 0));
+}
+
 /// One record in the browser's name that nobody has sealed.
 fn forged(kind: u8, epoch: u16, body: &[u8]) -> Vec<u8> {
     let [e0, e1] = epoch.to_be_bytes();
