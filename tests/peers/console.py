@@ -136,7 +136,7 @@ def shown(fact):
     checks.equal(session, ["started", *fields, "concluded", "ended"], "the timeline")
     told = [told for _, told in fact["timeline"] if told]
     checks.equal(told, ["a secure session is on", "it is over: pass"], "told beside it")
-    checks.equal(fact["codec"], ["PCMU · WebRTC", "PCMU · RTP"], "codecs")
+    checks.equal(fact["codec"], ["opus · WebRTC", "PCMU · RTP"], "codecs")
     done = {"entered a secure session", "placed a call from a browser"}
     checks.expect(done <= set(fact["activity"]), f"activity: {fact['activity']}")
     checks.equal(fact["roles"], ["operator", "script"], "roles of the two people")
