@@ -191,6 +191,8 @@ def chromium(binary, codec, client="page"):
         answer(engine)
         time.sleep(1.5)
         checks.equal(page.does("dtmf", keys="12#")["tones"], "12#", "keys of the open")
+        # A busy browser tells its page that they were sent before they are.
+        checks.wait_until(lambda: events(engine) == {1, 2, 11}, 5, "keys of the open at the engine")
         relay.request("POST", f"{path}/secure-session", sotto.PLAN, expected=(201,))
         cut = time.time()
         page.does("dtmf", keys=sotto.KEYS)
@@ -201,14 +203,18 @@ def chromium(binary, codec, client="page"):
         checks.equal(page.end(), 204, "status of the hang-up")
         engine.stop()
         checks.equal(result, "pass", "verdict")
-        keys = {one.payload[0] for one in engine.heard if one.payload_type == rtp.EVENT_TYPE}
-        checks.equal(keys, {1, 2, 11}, "keys at the engine: those of the open")
+        checks.equal(events(engine), {1, 2, 11}, "keys at the engine: those of the open")
         silent(engine, (cut, still_cut))
         checks.equal(found["dtls"], "FEFD", "DTLS 1.2")
         checks.expect(found["packetsReceived"] > 100, f"what the page heard: {found}")
         checks.expect(found["totalAudioEnergy"] > 0.1, f"what the page heard: {found}")
         checks.equal(found["codec"].lower(), codec.lower(), "codec of the call")
         checks.figure(f"Chromium: {found}")
+
+
+def events(engine):
+    """Codes of the key events that the engine has got."""
+    return {one.payload[0] for one in engine.heard if one.payload_type == rtp.EVENT_TYPE}
 
 
 def silent(engine, span):
