@@ -69,7 +69,7 @@ fn the_answer_is_all_that_a_browser_needs() {
         "a=group:BUNDLE 0",
         "m=audio 10000 UDP/TLS/RTP/SAVPF 111 110",
         "a=rtpmap:111 opus/48000/2",
-        "a=fmtp:111 minptime=10;useinbandfec=1",
+        "a=fmtp:111 minptime=10;useinbandfec=1;usedtx=0",
         "a=rtpmap:110 telephone-event/48000",
         "a=rtcp-mux",
         "a=mid:0",

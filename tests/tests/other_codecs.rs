@@ -11,7 +11,7 @@ use dtmf::{Digit, Verdict};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use relay::codec::{Codec, Decoder, Encoder, MAX_SAMPLES, NARROW, SampleRate};
-use relay::switchboard::{EventKind, LegMedia, Side};
+use relay::switchboard::{DropReason, EventKind, LegMedia, Side};
 use system_tests::line::{ENGINE_PORT, EVENT, Line, MS, Sent, Setup, address, leg, payload};
 use system_tests::world::card_plan;
 
@@ -368,4 +368,46 @@ fn whatever_a_caller_sends_is_played_or_refused() {
         }
         assert!(line.to_engine().count() > 1000, "{codec:?}: a stream that goes on");
     }
+}
+
+#[test]
+fn a_caller_of_long_packets_is_let_in_again() {
+    for packets_of in [20, 40, 60, 120] {
+        let (mut line, mut voice) =
+            (line(Codec::Opus, Codec::G711(Law::Mu)), Voice::new(Codec::Opus));
+        let samples = voice.rate as usize / 1000 * packets_of;
+        let mut say = |line: &mut Line| {
+            line.caller_sends(&voice.packet(&vec![0; samples]));
+            voice.timestamp = voice.timestamp.wrapping_add(48 * (packets_of as u32 - 20));
+            line.pass(packets_of as u32 * MS);
+        };
+        (0..10).for_each(|_| say(&mut line));
+        line.enter(1);
+        (0..10).for_each(|_| say(&mut line));
+        line.cancel();
+        for _ in 0..3000 / packets_of {
+            say(&mut line);
+        }
+        assert!(!line.cut, "packets of {packets_of} ms");
+    }
+}
+
+#[test]
+fn a_flood_is_not_decoded() {
+    let (mut line, mut voice) = (line(Codec::Opus, Codec::G711(Law::Mu)), Voice::new(Codec::Opus));
+    voice.say(&mut line, 50, &mut |_| 0);
+    let refused = |line: &mut Line| {
+        let caller = &line.snapshot().legs[Side::Caller.index()];
+        caller.drops[DropReason::NotAgreed.index()]
+    };
+    assert_eq!(refused(&mut line), 0, "control");
+    let samples = voice.rate as usize / 1000 * 120;
+    for _ in 0..1000 {
+        let packet = voice.packet(&vec![0; samples]);
+        line.caller_sends(&packet);
+    }
+    assert!(refused(&mut line) > 990);
+    line.pass(1000 * MS);
+    voice.say(&mut line, 50, &mut |_| 0);
+    assert!(refused(&mut line) < 1000, "afterwards all is well");
 }

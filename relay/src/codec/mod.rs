@@ -14,6 +14,7 @@ pub use encoder::Encoder;
 pub use resample::Resampler;
 
 use std::fmt;
+use std::time::Duration;
 
 use dtmf::g711::Law;
 
@@ -135,6 +136,12 @@ impl Codec {
             Codec::L16(_) => payload.len() as u32 / 2,
             Codec::Opus => opus::packet::get_nb_samples(payload, OPUS_CLOCK).unwrap_or(0) as u32,
         }
+    }
+
+    /// How long so many ticks of the RTP clock last.
+    #[must_use]
+    pub fn length(self, ticks: u32) -> Duration {
+        Duration::from_micros(u64::from(ticks) * 1000 / u64::from(self.clock() / 1000))
     }
 
     /// Samples a second of its own; Opus has none.

@@ -2,6 +2,8 @@
 
 use std::f64::consts::PI;
 
+use zeroize::Zeroize;
+
 /// Taps that one output sample is made of, where the rate grows; with a falling rate as many more.
 /// At 24 of them 3.4 of 4 kHz passes and what would fold into the lower half is 60 dB down.
 const TAPS: usize = 24;
@@ -80,6 +82,12 @@ impl Filter {
             self.place += self.down;
         }
         self.place -= self.up;
+    }
+}
+
+impl Drop for Filter {
+    fn drop(&mut self) {
+        self.history.zeroize();
     }
 }
 

@@ -233,6 +233,15 @@ impl<Io: MediaIo> Worker<Io> {
     fn run_timers(&mut self) {
         let now = self.clock.now();
         self.switchboard.handle_timeout(now);
+        let mut is_any = false;
+        while let Some(transmit) = self.switchboard.poll_engine_transmit(now, &mut self.buffer) {
+            self.send(&transmit);
+            is_any = true;
+        }
+        if is_any {
+            // They leave before the callers' are made.
+            self.io.flush();
+        }
         while let Some(transmit) = self.switchboard.poll_transmit(now, &mut self.buffer) {
             self.send(&transmit);
             // It may have been a part of a read-back.

@@ -334,23 +334,25 @@ impl Call {
         }
     }
 
-    /// Writes the next packet that is due and not caused by another one.
+    /// Writes the next packet to a party that is due and not caused by another one.
     pub(super) fn generate(
         &mut self,
         now: Instant,
         ntp: NtpAnchor,
+        side: Side,
         buffer: &mut [u8],
     ) -> Option<Transmit> {
         let [caller, engine] = &mut self.legs;
-        let mut session = self.routing.session();
-        // The engine's frame first: what is said takes longer to write than silence, and the first
-        // key stops it.
-        engine.generate(now, ntp, buffer, &mut |_| false).or_else(|| {
+        match side {
             // The caller alone is spoken to: what is said may be a read-back of what was keyed.
-            caller.generate(now, ntp, buffer, &mut |pcm| {
-                session.as_mut().is_some_and(|session| session.speak(pcm))
-            })
-        })
+            Side::Caller => {
+                let mut session = self.routing.session();
+                caller.generate(now, ntp, buffer, &mut |pcm| {
+                    session.as_mut().is_some_and(|session| session.speak(pcm))
+                })
+            }
+            Side::Engine => engine.generate(now, ntp, buffer, &mut |_| false),
+        }
     }
 
     /// The next part of the recording that can no longer be taken back.
@@ -470,6 +472,7 @@ impl Call {
             }
             for leg in &mut self.legs {
                 leg.egress().resume();
+                leg.egress().forget();
             }
             self.tell(outbox, EventKind::Reopened { session: id });
             if self.engine_gone {
@@ -602,7 +605,7 @@ mod tests {
     }
 
     #[test]
-    fn the_engines_frame_is_made_before_anything_is_said_to_the_caller() {
+    fn each_party_has_a_frame_of_its_own_at_the_same_moment() {
         let start = Instant::now();
         let mut call = call(start);
         let fields = [Field::new(FieldKind::ExpirationDate)];
@@ -613,9 +616,11 @@ mod tests {
         call.enter(start, request, &mut Outbox::default()).unwrap();
         let ntp = NtpAnchor::new(start, NtpTime::from_unix(Duration::ZERO));
         let buffer = &mut [0; 512];
-        let made = std::iter::from_fn(|| call.generate(start, ntp, buffer));
-        let ports: Vec<u16> = made.map(|transmit| transmit.port.0).collect();
-        assert_eq!(ports, [10002, 10000], "both are due at the same moment");
+        let ports = Side::ALL.map(|side| {
+            let made = std::iter::from_fn(|| call.generate(start, ntp, side, buffer));
+            made.map(|transmit| transmit.port.0).collect::<Vec<u16>>()
+        });
+        assert_eq!(ports, [[10000], [10002]], "both are due at the same moment");
     }
 
     /// A key goes down, by event.

@@ -7,7 +7,7 @@ use zeroize::Zeroize;
 
 use super::delay_line::DelayLine;
 use super::grid::Grid;
-use super::limits::{MAX_BACKLOG, MAX_FRAME};
+use super::limits::{GRID_STEP, MAX_BACKLOG, MAX_FRAME};
 use super::mouth::Mouth;
 use super::transcoder::{Frames, Listener, Transcoder, Unplayable};
 use crate::codec::Codec;
@@ -33,7 +33,7 @@ pub(super) struct EgressFormat {
 
 impl EgressFormat {
     /// Whether the other party's voice has to be decoded.
-    fn is_transcoded(self) -> bool {
+    pub(super) fn is_transcoded(self) -> bool {
         self.codec.transcodes(self.heard)
     }
 
@@ -100,8 +100,8 @@ pub(super) struct Egress {
     source: Source,
     /// What encodes, where that takes more than a table.
     mouth: Option<Box<Mouth>>,
-    /// The key event that is being passed on among frames of our own clock.
-    event: Option<EventRun>,
+    /// When the other party was last heard, where its audio leaves on our own clock.
+    heard_at: Option<Instant>,
     last_sent: Option<Instant>,
     packets: u64,
     octets: u64,
@@ -131,14 +131,6 @@ struct Follow {
     young: u8,
 }
 
-/// A key event of the other party, and when it began on our stream.
-#[derive(Clone, Copy)]
-struct EventRun {
-    ssrc: u32,
-    timestamp: u32,
-    ours: u32,
-}
-
 impl Egress {
     /// A stream that nothing fills yet. Its three numbers are random (RFC 3550 section 5.1).
     pub(super) fn new(format: EgressFormat, grid: Grid, random: &mut impl Rng) -> Egress {
@@ -150,7 +142,7 @@ impl Egress {
             grid,
             source: Source::Direct(None),
             mouth: None,
-            event: None,
+            heard_at: None,
             last_sent: None,
             packets: 0,
             octets: 0,
@@ -162,6 +154,11 @@ impl Egress {
         self.ssrc
     }
 
+    /// Whether this party and the other speak different codecs, of which one has to be decoded.
+    pub(super) fn is_transcoded(&self) -> bool {
+        self.format.is_transcoded()
+    }
+
     /// Packets and payload octets sent (for sender reports).
     pub(super) fn sent(&self) -> (u64, u64) {
         (self.packets, self.octets)
@@ -170,7 +167,7 @@ impl Egress {
     /// The timestamp that belongs to `now` (for sender reports).
     pub(super) fn timestamp_at(&self, now: Instant) -> u32 {
         let since = self.last_sent.map_or(Duration::ZERO, |at| now.saturating_duration_since(at));
-        let ticks = since.as_millis() as u32 * (self.format.codec.clock() / 1000);
+        let ticks = (since.as_millis() as u32).wrapping_mul(self.format.codec.clock() / 1000);
         self.timestamp.wrapping_sub(self.format.ticks()).wrapping_add(ticks)
     }
 
@@ -214,13 +211,15 @@ impl Egress {
             }
             Source::Paced { line, .. } => {
                 line.push(now, payload);
+                self.heard_at = Some(now);
                 Passage::Later
             }
             Source::Direct(_) | Source::Resuming { .. } if fits => {
                 self.follow(now, from, self.format.payload_type)
             }
             Source::Direct(_) | Source::Resuming { .. } | Source::Transcoded { .. } => {
-                self.pace(now, self.format.ptime);
+                let due = self.next_due(now + self.format.ptime / 2);
+                self.source = self.held(now, due, self.format.ptime);
                 self.pass_audio(now, from, payload, heard)
             }
         }
@@ -240,10 +239,12 @@ impl Egress {
             }
             Source::Transcoded { .. } => {}
             Source::Direct(_) | Source::Resuming { .. } | Source::Paced { .. } => {
-                self.pace(now, Duration::ZERO);
+                let due = self.next_due(now + self.format.ptime / 2);
+                self.source = self.held(now, due, Duration::ZERO);
             }
         }
         let Source::Transcoded { line, .. } = &mut self.source else { return Passage::Unwanted };
+        self.heard_at = Some(now);
         match line.push(now, from, payload, heard) {
             Ok(()) => Passage::Later,
             Err(Unplayable::Late) => Passage::Straggler,
@@ -262,7 +263,10 @@ impl Egress {
                 Passage::Straggler
             }
             Source::Paced { .. } => Passage::Unwanted,
-            Source::Transcoded { .. } => Passage::Now(self.event_header(from, payload_type)),
+            Source::Transcoded { ref mut line, .. } => {
+                let timestamp = line.begin_of(from, self.timestamp);
+                Passage::Now(self.event_header(from, timestamp, payload_type))
+            }
             Source::Direct(_) | Source::Resuming { .. } if self.format.is_transcoded() => {
                 self.pace(now, Duration::ZERO);
                 self.pass_event(now, from, payload_type)
@@ -282,11 +286,8 @@ impl Egress {
             let line = DelayLine::of_codes(now, self.format.narrow_len(), hold);
             return Source::Paced { due, line: Box::new(line) };
         }
-        match Transcoder::new(now, heard, self.format.frames(), hold) {
-            Some(line) => Source::Transcoded { due, line: Box::new(line) },
-            // Without memory for it nothing is passed on, and the next packet tries again.
-            None => Source::Resuming { due },
-        }
+        let line = Transcoder::new(now, heard, self.format.frames(), hold);
+        Source::Transcoded { due, line: Box::new(line) }
     }
 
     /// Withholds the other party: from the next frame on, silence of our own. What a delay line
@@ -294,11 +295,8 @@ impl Egress {
     pub(super) fn silence(&mut self, now: Instant) {
         let due = self.next_due(now);
         self.source = Source::Silent { due };
-        self.event = None;
         // What predicts the next sample from those before remembers those before.
-        if let Some(mouth) = &mut self.mouth {
-            mouth.forget();
-        }
+        self.forget();
     }
 
     /// As [`Egress::silence`], with frames due when those of the other stream are: both are then
@@ -316,6 +314,13 @@ impl Egress {
     pub(super) fn resume(&mut self) {
         if let Some(due) = self.due() {
             self.source = Source::Resuming { due };
+        }
+    }
+
+    /// Forgets what was said, as far as an encoder remembers it.
+    pub(super) fn forget(&mut self) {
+        if let Some(mouth) = &mut self.mouth {
+            mouth.forget();
         }
     }
 
@@ -340,6 +345,10 @@ impl Egress {
     ) -> Option<usize> {
         let due = self.due().filter(|&due| due <= now)?;
         let next = self.skip_backlog(now, due);
+        let next = match self.source {
+            Source::Paced { .. } | Source::Transcoded { .. } => self.kept_midway(next),
+            Source::Direct(_) | Source::Silent { .. } | Source::Resuming { .. } => next,
+        };
         self.set_due(next);
         let (header, room) = packet.split_first_chunk_mut()?;
         let filled = self.fill(now, room, speech);
@@ -464,16 +473,10 @@ impl Egress {
 
     /// A packet of a key event among frames of our own clock: all of one event carry the time of
     /// its beginning (RFC 4733 section 2.2).
-    fn event_header(&mut self, from: Position, payload_type: u8) -> Header {
-        let same = |run: &EventRun| (run.ssrc, run.timestamp) == (from.ssrc, from.timestamp);
-        let (ssrc, ours) = (from.ssrc, self.timestamp);
-        let run = self.event.filter(same);
-        let run = run.unwrap_or(EventRun { ssrc, timestamp: from.timestamp, ours });
-        self.event = Some(run);
+    fn event_header(&mut self, from: Position, timestamp: u32, payload_type: u8) -> Header {
         let sequence = self.sequence;
         self.sequence = self.sequence.wrapping_add(1);
-        let (marker, timestamp, ssrc) = (from.marker, run.ours, self.ssrc);
-        Header { marker, payload_type, sequence, timestamp, ssrc }
+        Header { marker: from.marker, payload_type, sequence, timestamp, ssrc: self.ssrc }
     }
 
     /// The next frame follows the last packet by half a frame time, or comes at once if that is past;
@@ -489,6 +492,22 @@ impl Egress {
                 let midway = self.last_sent.map(|at| at + self.format.ptime / 2);
                 self.grid.at_or_after(midway.map_or(now, |midway| now.max(midway)))
             }
+        }
+    }
+
+    /// By how much the next frame is sooner or later than a frame time, so that frames of our clock
+    /// stay midway between the other party's packets: the clocks drift, and a cut keeps the place
+    /// that it finds.
+    fn kept_midway(&self, next: Instant) -> Instant {
+        let Some(heard) = self.heard_at else { return next };
+        let ptime = self.format.ptime.as_nanos();
+        let place = next.saturating_duration_since(heard).as_nanos() % ptime;
+        if place < ptime / 4 {
+            next + GRID_STEP
+        } else if place > ptime * 3 / 4 {
+            next - GRID_STEP
+        } else {
+            next
         }
     }
 

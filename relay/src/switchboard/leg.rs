@@ -9,6 +9,7 @@ use dtmf::telephone_event::REPORT_LENGTH;
 use rand::{Rng, RngExt};
 
 use super::access::Access;
+use super::allowance::Allowance;
 use super::browser::{self, Signal};
 use super::cut_counts::CutCounts;
 use super::egress::{Egress, EgressFormat, Passage, Position, Speech};
@@ -52,6 +53,8 @@ pub(super) struct Leg {
     /// There is none before the first cut.
     cuts: Option<Box<CutCounts>>,
     last_heard: Instant,
+    /// Of what has to be decoded; most legs have nothing of it.
+    allowance: Option<Box<Allowance>>,
     rtcp_due: Instant,
     cname: [u8; 16],
 }
@@ -119,6 +122,7 @@ impl Leg {
             drops: [0; DropReason::ALL.len()],
             cuts: None,
             last_heard: now,
+            allowance: None,
             rtcp_due: now + RTCP_INTERVAL,
             cname,
             media,
@@ -405,6 +409,13 @@ impl Leg {
         let at = position(media, self.media.codec, &packet, &datagram[packet.payload.clone()]);
         self.last_heard = now;
         self.reception.hear(now, at, media);
+        if media == Media::Audio && self.egress.is_transcoded() {
+            let length = self.media.codec.length(at.samples);
+            let allowance = self.allowance.get_or_insert_with(|| Box::new(Allowance::new(now)));
+            if !allowance.spend(now, length) {
+                return Err(DropReason::NotAgreed);
+            }
+        }
         Ok(Heard::Rtp { media, at, payload: packet.payload })
     }
 

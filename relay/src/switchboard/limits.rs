@@ -58,6 +58,16 @@ pub const LOOK_AHEAD: Duration = Duration::from_millis(60);
 /// 400 ms for the whole way).
 pub const MAX_LOOK_AHEAD: Duration = Duration::from_millis(200);
 
+/// Audio of one party that is decoded at once: what a stall of the network brings in a burst.
+pub const DECODE_BURST: Duration = Duration::from_millis(400);
+
+/// How many times faster than it is spoken audio may be decoded over time: a sender's clock is never
+/// twice ours.
+pub const DECODE_PACE: u32 = 2;
+
+/// What a packet counts for that says it lasts less: the shortest frame of Opus.
+pub const DECODE_LEAST: Duration = Duration::from_micros(2500);
+
 /// Frames that wait before the first is played where one codec becomes another: with one the next
 /// would have to come on time.
 pub const PLAYOUT_START: usize = 2;
@@ -84,8 +94,11 @@ pub const DRAIN_QUIET_UNFINISHED: Duration = Duration::from_millis(2_000);
 pub const DRAIN_HEARD: Duration = Duration::from_millis(250);
 
 /// A pause between two packets of audio that is taken for a stall of the network, in which keys may
-/// be on their way: longer than the longest packet time with the jitter of a bad line.
+/// be on their way: longer than the usual packet times with the jitter of a bad line.
 pub const DRAIN_STALL: Duration = Duration::from_millis(100);
+
+/// Of packets that last longer than usual, what may come on top of their own time.
+pub const DRAIN_JITTER: Duration = Duration::from_millis(60);
 
 /// Mean amplitude of 16-bit audio above which a caller is taken to talk: about -33 dBm0, between
 /// the noise of a bad line and a quiet voice.

@@ -14,6 +14,7 @@ use rand::rngs::StdRng;
 use zeroize::Zeroize;
 
 mod access;
+mod allowance;
 mod announcer;
 mod browser;
 mod call;
@@ -91,6 +92,8 @@ pub struct Switchboard {
     by_port: Vec<Option<Target>>,
     timers: Timers,
     ready: VecDeque<usize>,
+    /// Those at the front of them whose engines have what was due to them.
+    engines_done: usize,
     outbox: Outbox,
     records: VecDeque<Job>,
     released: VecDeque<PortPair>,
@@ -120,6 +123,7 @@ impl Switchboard {
             free: Vec::new(),
             by_id: HashMap::new(),
             ready: VecDeque::new(),
+            engines_done: 0,
             outbox: Outbox::default(),
             records: VecDeque::new(),
             released: VecDeque::new(),
@@ -223,15 +227,36 @@ impl Switchboard {
         }
     }
 
-    /// Writes the next packet that is due into `buffer`.
+    /// Writes the next packet that is due to an engine into `buffer`.
+    ///
+    /// Engines come before all callers, of whatever call: what a caller is told takes longer to make
+    /// than silence, a key ends it, and no engine's frame may be later by that. Send what comes of
+    /// this before [`Switchboard::poll_transmit`] is asked.
+    pub fn poll_engine_transmit(&mut self, now: Instant, buffer: &mut [u8]) -> Option<Transmit> {
+        while let Some(&slot) = self.ready.get(self.engines_done) {
+            if let Some(call) = self.calls[slot].as_mut()
+                && let Some(transmit) = call.generate(now, self.ntp, Side::Engine, buffer)
+            {
+                return Some(transmit);
+            }
+            self.engines_done += 1;
+        }
+        None
+    }
+
+    /// Writes the next packet that is due into `buffer`: engines' first, then callers'.
     pub fn poll_transmit(&mut self, now: Instant, buffer: &mut [u8]) -> Option<Transmit> {
+        if let Some(transmit) = self.poll_engine_transmit(now, buffer) {
+            return Some(transmit);
+        }
         while let Some(&slot) = self.ready.front() {
             if let Some(call) = self.calls[slot].as_mut()
-                && let Some(transmit) = call.generate(now, self.ntp, buffer)
+                && let Some(transmit) = call.generate(now, self.ntp, Side::Caller, buffer)
             {
                 return Some(transmit);
             }
             self.ready.pop_front();
+            self.engines_done = self.engines_done.saturating_sub(1);
             self.settle(now, slot);
         }
         None
@@ -359,6 +384,8 @@ impl Switchboard {
         self.by_id.remove(&call.id());
         self.timers.set(slot, None);
         self.ready.retain(|&ready| ready != slot);
+        // Those who have theirs already are asked in vain.
+        self.engines_done = 0;
         self.free.push(slot);
         for pair in call.ports() {
             for port in [pair.rtp(), pair.rtcp()] {

@@ -11,13 +11,15 @@ use dtmf::{
     Accepted, CaptureError, Collector, Detector, Digit, Drive, FailReason, Progress, Step, Verdict,
 };
 use locked_page::Locked;
-use zeroize::Zeroize;
+use zeroize::Zeroizing;
 
 use super::announcer::Announcer;
 use super::command::SessionRequest;
 use super::egress::Position;
 use super::id::SessionId;
-use super::limits::{DRAIN_HEARD, DRAIN_QUIET, DRAIN_QUIET_UNFINISHED, DRAIN_STALL, FRAME_SAMPLES};
+use super::limits::{
+    DRAIN_HEARD, DRAIN_JITTER, DRAIN_QUIET, DRAIN_QUIET_UNFINISHED, DRAIN_STALL, FRAME_SAMPLES,
+};
 use super::routing::EngineAudio;
 use super::talk_gauge::TalkGauge;
 use crate::codec::{Codec, Decoder, MAX_PACKET_MS, NARROW, Undecodable};
@@ -57,6 +59,8 @@ struct Room {
     quiet_samples: u32,
     quiet_since: Instant,
     audio_at: Instant,
+    /// How long the last packet of audio lasts.
+    audio_length: Duration,
     /// What the caller says, decoded: written over packet by packet, and wiped with the page.
     pcm: [i16; FRAME_SAMPLES],
 }
@@ -98,6 +102,7 @@ impl SecureSession {
             quiet_samples: 0,
             quiet_since: now,
             audio_at: now,
+            audio_length: Duration::ZERO,
             pcm: [0; FRAME_SAMPLES],
         })?;
         Ok(SecureSession {
@@ -143,10 +148,11 @@ impl SecureSession {
         if !room.follows(now, codec, at) {
             return Ok(());
         }
+        let length = codec.length(at.samples);
         let mut is_talking = false;
         match codec.law() {
             Some(law) => {
-                room.note_arrival(now);
+                room.note_arrival(now, length);
                 for codes in payload.chunks(FRAME_SAMPLES) {
                     for (sample, &code) in room.pcm.iter_mut().zip(codes) {
                         *sample = law.decode(code);
@@ -155,15 +161,14 @@ impl SecureSession {
                 }
             }
             None => {
-                let mut pcm = [0; MAX_NARROW];
+                let mut pcm = Zeroizing::new([0; MAX_NARROW]);
                 let decoder = decoder_of(&mut self.decoder, codec).ok_or(Undecodable)?;
-                let count = decoder.decode(payload, &mut pcm)?;
-                room.note_arrival(now);
+                let count = decoder.decode(payload, &mut *pcm)?;
+                room.note_arrival(now, length);
                 for samples in pcm[..count].chunks(FRAME_SAMPLES) {
                     room.pcm[..samples.len()].copy_from_slice(samples);
                     is_talking |= room.listen(now, samples.len(), is_guided);
                 }
-                pcm.zeroize();
             }
         }
         room.note_quiet();
@@ -388,7 +393,7 @@ impl SecureSession {
         let room = &*self.room;
         now.saturating_duration_since(room.quiet_since) >= self.quiet_needed
             && Duration::from_micros(u64::from(room.quiet_samples) * 125) >= DRAIN_HEARD
-            && now.saturating_duration_since(room.audio_at) <= DRAIN_STALL
+            && now.saturating_duration_since(room.audio_at) <= room.stall()
     }
 }
 
@@ -477,11 +482,17 @@ impl Room {
 
     /// Restarts the count of quiet audio after a stall: what was said in it comes only now, in a
     /// burst that must be heard out.
-    fn note_arrival(&mut self, now: Instant) {
-        if now.saturating_duration_since(self.audio_at) > DRAIN_STALL {
+    fn note_arrival(&mut self, now: Instant, length: Duration) {
+        if now.saturating_duration_since(self.audio_at) > self.stall() {
             self.restart_quiet(now);
         }
         self.audio_at = now;
+        self.audio_length = length;
+    }
+
+    /// A pause that is longer than the packets of this caller are apart.
+    fn stall(&self) -> Duration {
+        DRAIN_STALL.max(self.audio_length + DRAIN_JITTER)
     }
 
     fn restart_quiet(&mut self, since: Instant) {

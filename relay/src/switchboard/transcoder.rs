@@ -33,7 +33,17 @@ pub(super) struct Transcoder {
     /// Samples a second that are decoded.
     rate: u32,
     newest: Option<Newest>,
+    /// The key event that is being passed on.
+    event: Option<EventRun>,
     playout: Playout,
+}
+
+/// A key event, and when it began on the stream that it is passed on to.
+#[derive(Clone, Copy)]
+struct EventRun {
+    ssrc: u32,
+    timestamp: u32,
+    ours: u32,
 }
 
 /// Why a packet is not heard.
@@ -78,23 +88,25 @@ impl Frames {
 }
 
 impl Transcoder {
-    /// From one codec to frames of another, each kept for `hold` at least. `None` without memory.
-    pub(super) fn new(now: Instant, from: Codec, to: Frames, hold: Duration) -> Option<Transcoder> {
+    /// From one codec to frames of another, each kept for `hold` at least.
+    pub(super) fn new(now: Instant, from: Codec, to: Frames, hold: Duration) -> Transcoder {
         let (rate, out) = (from.rate_beside(to.codec), to.codec.rate_beside(from));
         let guesses = match from {
             Codec::Opus => true,
             Codec::G711(_) | Codec::G722 | Codec::L16(_) => false,
         };
-        Some(Transcoder {
+        Transcoder {
             from,
-            decoder: Decoder::new(from, rate)?,
+            // Without memory the process ends, as everywhere: better than a delay that is not kept.
+            decoder: Decoder::new(from, rate).expect("memory for a decoder"),
             concealer: (!guesses).then(|| Concealer::new(rate)),
             resampler: Resampler::new(rate, out),
             narrowing: Resampler::new(rate, NARROW),
             rate,
             newest: None,
+            event: None,
             playout: Playout::new(now, out, to.samples(from), hold),
-        })
+        }
     }
 
     /// The least time a frame stays.
@@ -117,7 +129,9 @@ impl Transcoder {
             Place::Next => {}
             Place::AfterLoss(ticks) => self.recover(now, ticks, payload, &mut pcm),
         }
-        let decoded = self.decoder.decode(payload, &mut pcm);
+        // No packet is longer than this, whatever its octets would make.
+        let longest = (self.rate / 1000 * MAX_PACKET_MS) as usize;
+        let decoded = self.decoder.decode(payload, &mut pcm[..longest]);
         if let Ok(count) = decoded {
             self.newest = Some(Newest::of(at));
             let pcm = &mut pcm[..count];
@@ -134,6 +148,13 @@ impl Transcoder {
     /// Writes the next frame; `false` if there is nothing to be heard.
     pub(super) fn pop(&mut self, now: Instant, frame: &mut [i16]) -> bool {
         self.playout.pop(now, frame)
+    }
+
+    /// When the key event of a packet began on the other stream, which is at `now_there`.
+    pub(super) fn begin_of(&mut self, at: Position, now_there: u32) -> u32 {
+        let same = |run: &EventRun| (run.ssrc, run.timestamp) == (at.ssrc, at.timestamp);
+        let begun = EventRun { ssrc: at.ssrc, timestamp: at.timestamp, ours: now_there };
+        self.event.insert(self.event.filter(same).unwrap_or(begun)).ours
     }
 
     fn place(&self, at: Position) -> Place {
@@ -180,8 +201,10 @@ impl Transcoder {
         }
         let (mut narrow, mut count) = ([0; MAX_NARROW], 0);
         self.narrowing.push(pcm, &mut |sample| {
-            narrow[count] = sample;
-            count += 1;
+            if let Some(slot) = narrow.get_mut(count) {
+                *slot = sample;
+                count += 1;
+            }
         });
         heard(&narrow[..count]);
         narrow.zeroize();

@@ -133,7 +133,11 @@ impl Agreement {
         }
         if self.codec == Codec::Opus {
             // Copies of what may be lost, in the packets behind it (RFC 7587 section 6.1).
-            line(text, format_args!("a=fmtp:{} minptime=10;useinbandfec=1", self.payload_type));
+            line(
+                text,
+                format_args!("a=fmtp:{} minptime=10;useinbandfec=1;usedtx=0", self.payload_type),
+            );
+            line(text, format_args!("a=maxptime:60"));
         }
         if let Some(event) = self.telephone_event {
             // The sixteen keys (RFC 4733 section 3.2); no other event means anything to us.
