@@ -67,14 +67,17 @@ export async function ask(method, path, { body, type, headers, signal, keepalive
 export const read = async (path, options) => (await ask('GET', path, options)).json();
 
 /** The events of a path behind the one numbered `after`, until they end; a refusal is thrown. */
-export async function* follow(path, signal, after = 0) {
+export async function* follow(path, signal, after = 0, { lost, back } = {}) {
   let last = after || undefined;
   let pause = FIRST_PAUSE;
+  let isLost = false;
   while (!signal.aborted) {
     try {
       const headers = last === undefined ? {} : { 'last-event-id': last };
       const answer = await ask('GET', path, { headers, signal });
       if (answer.status === 204) return;
+      if (isLost) back?.();
+      isLost = false;
       for await (const event of events(answer.body)) {
         pause = FIRST_PAUSE;
         last = event.id ?? last;
@@ -87,6 +90,8 @@ export async function* follow(path, signal, after = 0) {
       const refused = error.status >= 400 && error.status < 500 && error.status !== 429;
       if (refused) throw error;
     }
+    if (!isLost) lost?.();
+    isLost = true;
     await sleep(pause, signal);
     pause = Math.min(2 * pause, LONGEST_PAUSE);
   }

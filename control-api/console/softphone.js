@@ -1,6 +1,6 @@
 // The softphone: one call by hand, seen from the caller's side, the script's and the engine's.
 
-import { Problem, follow, followWhileSeen } from './api.js';
+import { Problem, follow, followWhileSeen, read } from './api.js';
 import { announce, at, h, moment, span, write } from './dom.js';
 import { Hearing } from './hearing.js';
 import { Line } from './line.js';
@@ -34,6 +34,8 @@ class Phone {
   #keys = '';
   // Digits are shown while the call is open alone; from the moment a session is asked for, dots.
   #masked = false;
+  // Whether another may have entered a session without this page having heard of it.
+  #blind = false;
   #begun = 0;
   #timer;
 
@@ -86,6 +88,7 @@ class Phone {
     at('place').hidden = true;
     at('in-call').hidden = false;
     this.#keys = '';
+    this.#blind = false;
     this.#mask(false);
     this.#begun = Date.now();
     at('told').replaceChildren();
@@ -115,7 +118,8 @@ class Phone {
 
   async #events(call, signal) {
     try {
-      for await (const { type, data } of follow(`/v1/calls/${call}/events`, signal)) {
+      const watch = { lost: () => { this.#blind = true; }, back: () => this.#look(call, signal) };
+      for await (const { type, data } of follow(`/v1/calls/${call}/events`, signal, 0, watch)) {
         this.#session.hear(type, data.data ?? {});
         if (type === 'secure_session.started') {
           this.#mask(true);
@@ -127,6 +131,7 @@ class Phone {
         if (type === 'secure_session.held') this.#state(...STANDS.held);
         if (type === 'secure_session.ended') {
           this.#hearing.reopen();
+          this.#blind = false;
           this.#mask(false);
           this.#state('Open', 'open');
         }
@@ -179,6 +184,16 @@ class Phone {
     this.#press(event.key);
   }
 
+  // What was missed is on its way; until it is known that the call is open, keys stay dots.
+  async #look(call, signal) {
+    try {
+      const { state } = await read(`/v1/calls/${call}`, { signal });
+      this.#blind = state !== 'open' && state !== 'armed';
+    } catch {
+      // The stream breaks as well then, and looks again.
+    }
+  }
+
   #press(key) {
     if (!this.#line.sendsKeys) {
       this.#trouble('No key can be sent on this call yet.');
@@ -186,7 +201,7 @@ class Phone {
     }
     at('line-trouble').hidden = true;
     this.#line.press(key);
-    this.#keys = (this.#keys + (this.#masked ? '•' : key)).slice(-KEYS_SHOWN);
+    this.#keys = (this.#keys + (this.#masked || this.#blind ? '•' : key)).slice(-KEYS_SHOWN);
     at('keys').textContent = this.#keys;
     // By class and timer, and the same for each key.
     const button = at('pad').querySelector(`[data-key="${CSS.escape(key)}"]`);

@@ -3,18 +3,22 @@
 //! They hold no secret and need no key. What they show they ask the API for, with the key that a
 //! person gives them.
 
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use axum::Router;
-use axum::http::HeaderName;
 use axum::http::header::{
-    CONTENT_SECURITY_POLICY, CONTENT_TYPE, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
+    CONTENT_SECURITY_POLICY, CONTENT_TYPE, HOST, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
 };
+use axum::http::{HeaderMap, HeaderName};
 use axum::response::IntoResponse;
 use axum::routing::get;
 use include_dir::{Dir, File, include_dir};
 
 use crate::Control;
+use crate::problem::{Code, Problem};
+
+const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 
 static FILES: Dir<'static> = include_dir!("$CARGO_MANIFEST_DIR/console");
 
@@ -43,8 +47,36 @@ pub fn files() -> impl Iterator<Item = (String, &'static File<'static>)> {
 /// A route for each file.
 pub(crate) fn routes() -> Router<Arc<Control>> {
     files().fold(Router::new(), |routes, (path, file)| {
-        routes.route(&path, get(async move || serve(file)))
+        routes.route(
+            &path,
+            get(
+                async move |headers: HeaderMap| {
+                    if is_ours(&headers) { Ok(serve(file)) } else { Err(elsewhere()) }
+                },
+            ),
+        )
     })
+}
+
+/// Whether the page is asked for where the relay is. A name of anybody's may be made to lead to this
+/// machine, and what is typed into a page of that name is its owner's to read: so an address,
+/// `localhost`, or a proxy's name, whose TLS has shown that it is the proxy's. A browser that is led
+/// astray sends no such header.
+fn is_ours(headers: &HeaderMap) -> bool {
+    let text = |name: &HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
+    let host = text(&HOST).unwrap_or_default();
+    let is_address = host.parse::<SocketAddr>().is_ok()
+        || host.trim_matches(['[', ']']).parse::<IpAddr>().is_ok();
+    let name = host.rsplit_once(':').map_or(host, |(name, _)| name);
+    is_address
+        || name.eq_ignore_ascii_case("localhost")
+        || text(&FORWARDED_PROTO).is_some_and(|proto| proto.eq_ignore_ascii_case("https"))
+}
+
+fn elsewhere() -> Problem {
+    let detail = "Open the console by the relay's address, as localhost, or by a TLS proxy that sends \
+                  X-Forwarded-Proto: https.";
+    Problem::new(Code::NotFound, detail)
 }
 
 /// Pages are at the top, what they are made of is beside them.

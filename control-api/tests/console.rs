@@ -16,8 +16,38 @@ use serde_json::{Value, json};
 const MOST_OCTETS: usize = 200_000;
 
 async fn fetch(rig: &Rig, method: Method, path: &str) -> Answer {
-    let request = Request::builder().method(method).uri(path).body(Body::empty()).unwrap();
-    rig.send(request).await
+    fetch_at(rig, method, path, "127.0.0.1:8080", None).await
+}
+
+async fn fetch_at(
+    rig: &Rig,
+    method: Method,
+    path: &str,
+    host: &str,
+    proto: Option<&str>,
+) -> Answer {
+    let mut request = Request::builder().method(method).uri(path).header("host", host);
+    if let Some(proto) = proto {
+        request = request.header("x-forwarded-proto", proto);
+    }
+    rig.send(request.body(Body::empty()).unwrap()).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_name_that_somebody_has_led_here_gets_no_page() {
+    let rig = Rig::new("console-host");
+    for host in
+        ["127.0.0.1", "127.0.0.1:8080", "[::1]:8080", "[::1]", "localhost:8080", "LOCALHOST"]
+    {
+        fetch_at(&rig, Method::GET, "/", host, None).await.expect(200);
+    }
+    for host in
+        ["relay.example", "relay.example:8080", "127.0.0.1.example", "localhost.example", ""]
+    {
+        fetch_at(&rig, Method::GET, "/phone", host, None).await.expect(404);
+        fetch_at(&rig, Method::GET, "/phone", host, Some("http")).await.expect(404);
+    }
+    fetch_at(&rig, Method::GET, "/", "relay.example", Some("https")).await.expect(200);
 }
 
 /// A type for each file that a browser takes for what it is.
