@@ -14,10 +14,12 @@ from dataclasses import dataclass, field
 import checks
 import g711
 import keyer
+import party
 import rtp
 import scan
 import sotto
 import srtp
+import web_keyer
 
 # Published test numbers whose runs of digits are unlike anything else's.
 CARDS = (
@@ -45,8 +47,13 @@ SINKS = (
 )  # fmt: skip
 # What an engine may be told.
 ENGINE_EVENTS = [b"secure_session.started", b"secure_session.ended"]
-# Packets that were on their way at an edge of the window belong to either side of it.
-EDGE = 0.02
+# Packets that were on their way at an edge of the window belong to either side of it; a browser's
+# go through one process more.
+EDGE, BROWSER_EDGE = 0.02, 0.1
+# Sessions from this number on are a browser's. They key in each way and in both codecs, and half of
+# them a wrong card first.
+BROWSER = 1012
+BROWSERS = 8
 
 
 @dataclass
@@ -66,6 +73,11 @@ class Kind:
         turn = self.number // len(WAYS) // len(ENDINGS)
         self.ending = EARLY[(turn + self.number) % len(EARLY)] if ending == "early" else ending
         self.sink = SINKS[self.number % len(SINKS)]
+        # A browser's codec, if it is one: what it says has the keys of DTLS and no others.
+        self.web_codec = None
+        if self.number >= BROWSER:
+            self.web_codec = list(web_keyer.TYPES)[self.number // len(WAYS) % len(web_keyer.TYPES)]
+            self.caller_suite, self.caller_law = None, 0
         self.stays_open = self.number % 2 == 1
         self._draw()
 
@@ -82,6 +94,16 @@ class Kind:
         if self.ending in EARLY:
             # In the middle of the card number.
             self.keys = self.keys[:22] + ("**" if self.ending == "star" else "")
+
+    @property
+    def is_lossy(self):
+        """Whether the relay hears other samples than the caller has said."""
+        return self.web_codec == "OPUS"
+
+    @property
+    def edge(self):
+        """Seconds at an edge of the cut in which a packet of the caller's may be on its way."""
+        return BROWSER_EDGE if self.web_codec else EDGE
 
     @property
     def is_fetched(self):
@@ -132,7 +154,10 @@ class Session:
         self._keys = {role: keys[role] for role in listeners.ROLES}
         self._is_with_merchant = False
         kind, self._listeners, self._told = self.kind, listeners, []
-        self.caller = keyer.Keyer(number, kind.caller_law, kind.level, kind.twist)
+        if kind.web_codec:
+            self.caller = web_keyer.WebKeyer(number, kind.level, kind.twist, kind.web_codec)
+        else:
+            self.caller = keyer.Keyer(number, kind.caller_law, kind.level, kind.twist)
         self.engine = keyer.Engine(kind.engine_law)
         self.caller.prepare(kind.keys, kind.way)
 
@@ -141,7 +166,8 @@ class Session:
         self.call = call = self._open()
         opened = time.time()
         self._events = self._listeners.follow(call)
-        self.caller.target, self.engine.target = call.caller_port, call.engine_port
+        self.caller.connect(call)
+        self.engine.target = call.engine_port
         self.caller.start()
         self.engine.start()
         time.sleep(0.4)
@@ -211,18 +237,28 @@ class Session:
         channels = [g711.encode(channel) for channel in self.recorded]
         taped = [g711.transcode(payload, self.kind.caller_law, 0)
                  for _, payload in self._secret_frames()]  # fmt: skip
+        at_engine = sum(frame in heard for frame in secret)
+        recorded = sum(any(frame in channel for channel in channels) for frame in taped)
+        if self.kind.is_lossy:
+            # Its frames are not to be known again: each sound in the cut is one.
+            at_engine = sum(one.payload.count(silence) < len(one.payload) for one in during)
+            recorded = self._frames_not_silent(channels[0])
         return {
-            "caller's frames at the engine": sum(frame in heard for frame in secret),
+            "caller's frames at the engine": at_engine,
             "octets at the engine that are not silence": sum(
                 len(one.payload) - one.payload.count(silence) for one in during
             ),
             "key events at the engine": sum(one.payload_type != law for one in during),
-            "caller's frames in the recording": sum(
-                any(frame in channel for channel in channels) for frame in taped
-            ),
+            "caller's frames in the recording": recorded,
             "digits in engine packets": _of(number, canaries.find(whole)),
             "digits in events and answers": _of(number, canaries.find(told)),
         }
+
+    def _frames_not_silent(self, channel):
+        """By how many frames the recording's longest silence is shorter than the cut."""
+        longest = max(map(len, re.findall(rb"%c+" % g711.SILENCE[0], channel)), default=0)
+        cut = self.still_cut - self.cut - 2 * self.kind.edge
+        return max(0, int(cut / party.TICK) - longest // g711.FRAME)
 
     def _as_sent(self, payload):
         """The caller's frame in the engine's codec."""
@@ -234,20 +270,25 @@ class Session:
         return [
             (at, payload)
             for at, kind, payload in self.caller.sent
-            if self.cut <= at <= self.still_cut - EDGE and kind != rtp.EVENT_TYPE
+            if self.cut <= at <= self.still_cut - self.kind.edge and kind != rtp.EVENT_TYPE
         ]
 
     def _is_heard_when_open(self):
         """Whether the engine has the caller's voice from before the cut, and from after it."""
+        spans = (0, self.cut - 0.1), (self.still_cut + 0.2, self.stayed - 0.1)
+        return tuple(2 * heard >= sent > 0 for heard, sent in map(self._voice_within, spans))
+
+    def _voice_within(self, span):
+        """How many frames of the caller's the engine has heard of those sent between two times."""
+        sent = [payload for at, kind, payload in self.caller.sent
+                if span[0] < at < span[1] and kind != rtp.EVENT_TYPE]  # fmt: skip
+        if self.kind.is_lossy:
+            silence = g711.SILENCE[self.kind.engine_law]
+            sounds = [one for one in self.engine.heard if span[0] < one.at < span[1]
+                      and one.payload.count(silence) < len(one.payload)]  # fmt: skip
+            return len(sounds), len(sent)
         heard = {one.payload for one in self.engine.heard}
-        before = [at < self.cut - 0.1 for at, _, _ in self.caller.sent]
-        after = [self.still_cut + 0.2 < at < self.stayed - 0.1 for at, _, _ in self.caller.sent]
-        both = []
-        for wanted in (before, after):
-            sent = [one for one, is_wanted in zip(self.caller.sent, wanted, strict=True)
-                    if is_wanted and one[1] != rtp.EVENT_TYPE]  # fmt: skip
-            both.append(2 * sum(self._as_sent(one[2]) in heard for one in sent) >= len(sent) > 0)
-        return tuple(both)
+        return sum(self._as_sent(payload) in heard for payload in sent), len(sent)
 
     def _told_by_role(self):
         """By role, when and what its event stream told."""
@@ -263,16 +304,12 @@ class Session:
         return [*streams, *self._told]
 
     def _open(self):
-        offered, extra = sotto.offer(self.caller), {}
-        kind = self.kind
+        kind, extra, secured = self.kind, {}, ()
         if kind.caller_suite:
             key = srtp.new_key(kind.caller_suite)
             self.caller.sealer = srtp.Stream(kind.caller_suite, key, outbound=True)
             inline = base64.b64encode(key).decode()
-            line = f"a=crypto:1 {kind.caller_suite} inline:{inline}"
-            offered = sotto.offer(self.caller, "RTP/SAVP", line)
-        if kind.caller_law == 8:
-            offered = offered.replace(" 0 8 101", " 8 0 101")
+            secured = ("RTP/SAVP", f"a=crypto:1 {kind.caller_suite} inline:{inline}")
         if kind.engine_suite:
             ours, theirs = (srtp.new_key(kind.engine_suite) for _ in range(2))
             self.engine.opener = srtp.Stream(kind.engine_suite, ours, outbound=False)
@@ -284,6 +321,7 @@ class Session:
             }
         # While the line is open the engine may have key events; inside a session it may not.
         extra["telephone_event_payload_type"] = rtp.EVENT_TYPE
+        offered = self.caller.offer(*secured)
         return self.relay.open_call(
             offered, self.engine.address, kind.engine_law, engine_options=extra
         )
@@ -330,9 +368,9 @@ def _of(number, found):
     return sum(owner == number for owner, _ in found)
 
 
-def canaries_of(count):
-    """The canaries of so many sessions."""
-    return scan.Canaries({number: Kind(number).entries for number in range(count)})
+def canaries_of(numbers):
+    """The canaries of these sessions."""
+    return scan.Canaries({number: Kind(number).entries for number in numbers})
 
 
 def check(found, count):

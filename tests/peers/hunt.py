@@ -1,4 +1,4 @@
-"""Hunt: two hundred canary sessions, and a search of every sink that could hold what was keyed."""
+"""Hunt: canary sessions of telephones and browsers, and a search of every sink for their keys."""
 
 import multiprocessing
 import os
@@ -20,9 +20,11 @@ import party
 import scan
 import side_channel
 import sotto
+import web_keyer
 
 COUNT = 200
 PROCESSES, AT_ONCE = 2, 25  # of callers and engines, and sessions that each plays at a time
+BROWSERS_AT_ONCE = 2  # beside them
 START = 1.0  # seconds over which the sessions of a batch begin
 MIDDLE = 6.0  # seconds from the begin until memory is looked at for the first time
 REST = 1.0  # seconds from the end of the last session until memory is looked at
@@ -115,19 +117,28 @@ def play_all(relay, outside, count, look):
 
     `look` is called in the middle of each batch, while keys are pressed, and a moment after its end.
     """
-    keys, canaries = relay.keys(), canary.canaries_of(count)
+    batches = list(batches_of(count))
+    keys, canaries = relay.keys(), canary.canaries_of(sum(batches, []))
     found = []
-    for start in range(0, count, PROCESSES * AT_ONCE):
-        numbers = range(start, min(count, start + PROCESSES * AT_ONCE))
-        with Batch(relay, list(numbers), keys, canaries, outside) as batch:
+    for numbers in batches:
+        with Batch(relay, numbers, keys, canaries, outside) as batch:
             time.sleep(MIDDLE)
             look("while keying", canaries)
             batch.wait()
             time.sleep(REST)
             look("afterwards", canaries)
         found += batch.found
-    canary.check(found, count)
+    canary.check(found, len(sum(batches, [])))
     return found, canaries
+
+
+def batches_of(count):
+    """The numbers of telephones' sessions, batch by batch, and of browsers' beside them."""
+    browsers = list(range(canary.BROWSER, canary.BROWSER + canary.BROWSERS))
+    for start in range(0, count, PROCESSES * AT_ONCE):
+        telephones = range(start, min(count, start + PROCESSES * AT_ONCE))
+        yield [*browsers[:BROWSERS_AT_ONCE], *telephones]
+        del browsers[:BROWSERS_AT_ONCE]
 
 
 def sessions(binary, count=COUNT):
@@ -208,9 +219,11 @@ def report(found, left, planted, answers):
         f"{sum(one.kind.way == way for one in found)} by {way}" for way in canary.WAYS
     )
     srtp = sum(bool(one.kind.caller_suite and one.kind.engine_suite) for one in found)
+    web = sum(bool(one.kind.web_codec) for one in found)
     early = sum(one.kind.ending != "pass" for one in found)
     checks.figure(
-        f"figure: canary: {len(found)} sessions ({ways}; {srtp} with SRTP on both legs; {early} "
+        f"figure: canary: {len(found)} sessions ({ways}; {srtp} with SRTP on both legs; {web} "
+        f"browsers' in {' and '.join(web_keyer.TYPES)}; {early} "
         f"with a wrong entry, a cancel or a hang-up), {sum(one.secret for one in found)} octets "
         f"of the caller's audio behind the cut"
     )
@@ -287,10 +300,12 @@ def control(binary, count=COUNT):
         found, _ = play_all(relay, outside, count, lambda *_: None)
     sinks = {sink: sum(bool(one.hits[sink]) for one in found) for sink in found[0].hits}
     for sink, sessions in sinks.items():
-        checks.figure(f"figure: control: masking broken: hits in {sink} in {sessions} of {count}")
+        checks.figure(
+            f"figure: control: masking broken: hits in {sink} in {sessions} of {len(found)}"
+        )
     everywhere = ("caller's frames at the engine", "caller's frames in the recording",
                   "octets at the engine that are not silence")  # fmt: skip
-    checks.equal([sinks[sink] for sink in everywhere], [count] * 3, "sessions that leak")
+    checks.equal([sinks[sink] for sink in everywhere], [len(found)] * 3, "sessions that leak")
     events = [bool(one.hits["key events at the engine"]) for one in found
               if one.kind.way.startswith("event")]  # fmt: skip
     tones = [len(keys) >= scan.RUN for one, keys in zip(found, decoded(found), strict=True)

@@ -11,6 +11,7 @@ import time
 import g711
 import party
 import rtp
+import sotto
 
 FULL_SCALE = 22_300  # amplitude of a sine at 0 dBm0 (G.711: 3.17 dB below the largest)
 NOISE = 25  # dB that the line's noise lies below a tone
@@ -51,6 +52,15 @@ class Keyer(Sealed, party.Caller):
         self._level, self._twist = level, twist
         self._random = random.Random(f"pace {number}")
         self._ticks = collections.deque()
+
+    def offer(self, protocol="RTP/AVP", extra=""):
+        """What this caller offers, its own law first."""
+        offered = sotto.offer(self, protocol, extra)
+        return offered.replace(" 0 8 101", " 8 0 101") if self.payload_type == 8 else offered
+
+    def connect(self, call):
+        """Speaks to where the call's answer says."""
+        self.target = call.caller_port
 
     def prepare(self, keys, way):
         """What `press_all` will key, and the way to key it."""

@@ -111,9 +111,15 @@ def table(binary, sabotaged):
             {
                 "every form of a planted canary is found": scan.check_forms,
                 "keys by REST are not left at any stride": lambda: strides.one_session(binary),
-                "control: without masking 200 sessions are found": lambda: hunt.control(sabotaged),
+                "control: without masking telephones and browsers are found": lambda: hunt.control(
+                    sabotaged
+                ),
             },
-            {"200 canary sessions leave nothing": lambda: hunt.sessions(binary)},
+            {
+                "canary sessions of 200 telephones and 8 browsers leave nothing": lambda: hunt.sessions(
+                    binary
+                )
+            },
         ),
     }
 
