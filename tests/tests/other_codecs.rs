@@ -79,7 +79,9 @@ impl Voice {
             let mut packet = self.rtp(number == 1, EVENT);
             packet.extend([code, if is_end { 0x8a } else { 0x0a }, high, low]);
             line.caller_sends(&packet);
-            line.pass(if number < 5 { 20 * MS } else { 0 * MS });
+            if number < 5 {
+                line.pass(20 * MS);
+            }
         }
         self.timestamp = self.timestamp.wrapping_add(5 * step);
         line.pass(20 * MS);
@@ -192,8 +194,11 @@ struct Script {
     after: u64,
 }
 
+/// What was sent or kept, piece by piece.
+type Packets = Vec<Vec<u8>>;
+
 /// All that the engine is sent and the tape keeps of a call by that script: in the cut and after it.
-fn played(from: Codec, to: Codec, script: Script) -> (Vec<Vec<u8>>, Vec<Vec<u8>>, Vec<Vec<u8>>) {
+fn played(from: Codec, to: Codec, script: Script) -> (Packets, Packets, Packets) {
     let (mut line, mut voice) = (line(from, to), Voice::new(from));
     let noise = |seed| {
         let mut random = StdRng::seed_from_u64(seed);
