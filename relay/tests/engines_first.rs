@@ -1,6 +1,5 @@
 //! In a turn no engine's frame waits for what callers are told: of whatever call, engines come first.
 
-#![expect(clippy::unwrap_used, reason = "a test may")]
 #![expect(clippy::disallowed_methods, reason = "a test needs some instant to start from")]
 
 mod peer_leg;
