@@ -416,3 +416,41 @@ fn a_flood_is_not_decoded() {
     voice.say(&mut line, 50, &mut |_| 0);
     assert!(refused(&mut line) < 1000, "afterwards all is well");
 }
+
+#[test]
+fn keys_that_browsers_send_in_ways_of_their_own_count_once() {
+    // What Chromium sends of one key: by the wrong clock three ends alone, and long ones.
+    let ends_alone = |voice: &mut Voice, line: &mut Line, code: u8| {
+        for _ in 0..3 {
+            let mut packet = voice.rtp(true, EVENT);
+            packet.extend([code, 0x8a, 0x03, 0xc0]);
+            line.caller_sends(&packet);
+        }
+    };
+    let for_600_ms = |voice: &mut Voice, line: &mut Line, code: u8| {
+        for number in 1..=32u32 {
+            let ticks = (number.min(30) * 960) as u16;
+            let [high, low] = ticks.to_be_bytes();
+            let mut packet = voice.rtp(number == 1, EVENT);
+            packet.extend([code, if number < 30 { 0x0a } else { 0x8a }, high, low]);
+            line.caller_sends(&packet);
+            if number < 30 {
+                line.pass(20 * MS);
+            }
+        }
+        voice.timestamp = voice.timestamp.wrapping_add(30 * 960);
+    };
+    let ways: [&dyn Fn(&mut Voice, &mut Line, u8); 2] = [&ends_alone, &for_600_ms];
+    for (name, press) in ["three ends", "600 ms"].into_iter().zip(ways) {
+        let (mut line, mut voice) =
+            (line(Codec::Opus, Codec::G711(Law::Mu)), Voice::new(Codec::Opus));
+        voice.say(&mut line, 50, &mut |_| 0);
+        line.enter_with(1, card_plan());
+        voice.say(&mut line, 5, &mut |_| 0);
+        for key in b"4242424242424242#1228123" {
+            press(&mut voice, &mut line, Digit::from_ascii(*key).unwrap().event_code());
+            voice.say(&mut line, 5, &mut |_| 0);
+        }
+        assert_eq!(line.verdict(), Some(Verdict::Passed), "{name}");
+    }
+}

@@ -6,6 +6,9 @@
 //!
 //! usage: relay/benches/browser_peer/run [ROUNDS [SECONDS [CALLS [SLICES [sockets|packet|xdp]]]]]
 //!
+//! By rings relay and callers are in namespaces of their own, joined by a pair of links, whatever the
+//! contender; else both are on loopback.
+//!
 //! In each slice of a packet time a part of the callers speak: in one slice all at once, which costs
 //! fewest wake-ups; in as many as there are callers each alone, as callers do who know nothing of
 //! each other.
@@ -14,13 +17,14 @@
 
 mod handshake;
 mod load;
+mod place;
 mod signal;
 mod sotto;
 mod whole;
 
 use std::io::{BufRead, BufReader, Lines, Write};
 use std::net::UdpSocket;
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::process::{Child, ChildStdin, ChildStdout, Stdio};
 use std::time::Duration;
 
 use handshake::Identity;
@@ -120,7 +124,7 @@ fn median(values: impl Iterator<Item = f64>) -> f64 {
 /// One relay, from its start to its end.
 fn measure(contender: Contender, trial: &Trial<'_>) -> Figures {
     let Trial { time, calls, slices, way } = *trial;
-    let bind = || UdpSocket::bind("127.0.0.1:0").unwrap();
+    let bind = || UdpSocket::bind((place::FAR.ip(), 0)).unwrap();
     let ends = Ends { callers: bind(), engines: bind() };
     let ice = Ice { ufrag: "them".to_owned(), password: "t".repeat(24) };
     let identity = Identity::generate();
@@ -166,7 +170,7 @@ struct Process {
 
 impl Process {
     fn start(contender: Contender, way: &str) -> Process {
-        let mut child = Command::new(std::env::current_exe().unwrap())
+        let mut child = place::near(std::env::current_exe().unwrap())
             .args(["serve", contender.name(), way])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())

@@ -13,6 +13,7 @@ use relay::switchboard::{BrowserPeer, CallId, LegMedia, SourceRule};
 use relay::wire::stun::IcePassword;
 use relay::{CallRequest, RelayConfig, Started};
 
+use crate::place::NEAR;
 use crate::signal::{Answer, Contender, Ice, Offer, sdes};
 
 const PORTS: RangeInclusive<u16> = 20_000..=23_999;
@@ -29,14 +30,14 @@ impl Sotto {
     /// Starts it; its threads stay where this one is.
     pub fn start(contender: Contender, way: &str) -> Sotto {
         let config = RelayConfig {
-            media_v4: Some([127, 0, 0, 1].into()),
+            media_v4: Some(NEAR.v4()),
             media_v6: None,
             ports: PORTS,
             workers: 1,
             pin: false,
             io: IoMethod::ALL.into_iter().find(|one| one.as_str() == way).unwrap(),
-            // Where all peers are.
-            io_interfaces: vec!["lo".to_owned()],
+            // Where all peers are, if they are here.
+            io_interfaces: NEAR.ip().is_loopback().then(|| "lo".to_owned()).into_iter().collect(),
             media_timeout: Duration::from_secs(60),
             recordings: None,
             seed: [7; 32],

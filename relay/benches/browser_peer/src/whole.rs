@@ -22,6 +22,7 @@ use webrtc::peer_connection::{
     SettingEngineBuilder, register_default_interceptors,
 };
 
+use crate::place::NEAR;
 use crate::signal::{Answer, Ice, Offer};
 
 /// The relay.
@@ -59,7 +60,7 @@ impl PeerConnectionEventHandler for Listener {
 impl Whole {
     /// Answers a caller.
     pub async fn answer(&mut self, offer: &Offer) -> Answer {
-        let engine = Arc::new(UdpSocket::bind("127.0.0.1:0").await.unwrap());
+        let engine = Arc::new(UdpSocket::bind((NEAR.ip(), 0)).await.unwrap());
         engine.connect(offer.engine).await.unwrap();
         let (sender, mut gathered) = mpsc::unbounded_channel();
         let listener = Listener { engine: Arc::clone(&engine), gathered: sender };
@@ -94,7 +95,7 @@ async fn connection(listener: Listener) -> Box<dyn PeerConnection> {
         .with_setting_engine(settings)
         .with_interceptor_registry(registry)
         .with_handler(Arc::new(listener))
-        .with_udp_addrs(vec!["127.0.0.1:0".to_owned()])
+        .with_udp_addrs(vec![format!("{}:0", NEAR.ip())])
         .build();
     Box::new(built.await.unwrap())
 }
