@@ -417,6 +417,9 @@ fn a_flood_is_not_decoded() {
     assert!(refused(&mut line) < 1000, "afterwards all is well");
 }
 
+/// A way to send a key.
+type Press<'a> = dyn Fn(&mut Voice, &mut Line, u8) + 'a;
+
 #[test]
 fn keys_that_browsers_send_in_ways_of_their_own_count_once() {
     // What Chromium sends of one key: by the wrong clock three ends alone, and long ones.
@@ -440,8 +443,8 @@ fn keys_that_browsers_send_in_ways_of_their_own_count_once() {
         }
         voice.timestamp = voice.timestamp.wrapping_add(30 * 960);
     };
-    let ways: [&dyn Fn(&mut Voice, &mut Line, u8); 2] = [&ends_alone, &for_600_ms];
-    for (name, press) in ["three ends", "600 ms"].into_iter().zip(ways) {
+    let ways: [(&str, &Press<'_>); 2] = [("three ends", &ends_alone), ("600 ms", &for_600_ms)];
+    for (name, press) in ways {
         let (mut line, mut voice) =
             (line(Codec::Opus, Codec::G711(Law::Mu)), Voice::new(Codec::Opus));
         voice.say(&mut line, 50, &mut |_| 0);
