@@ -40,6 +40,20 @@ impl Law {
         }
     }
 
+    /// The code octets of linear values, as many as both have room for.
+    pub fn encode_all(self, linear: &[i16], codes: &mut [u8]) {
+        for (code, &linear) in codes.iter_mut().zip(linear) {
+            *code = self.encode(linear);
+        }
+    }
+
+    /// The linear values of code octets, as many as both have room for.
+    pub fn decode_all(self, codes: &[u8], linear: &mut [i16]) {
+        for (linear, &code) in linear.iter_mut().zip(codes) {
+            *linear = self.decode(code);
+        }
+    }
+
     /// The octet of digital silence: positive zero.
     #[must_use]
     pub const fn silence(self) -> u8 {

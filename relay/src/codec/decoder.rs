@@ -52,9 +52,7 @@ impl Decoder {
             Kind::G722(decoder) => decoder.decode_into(payload, pcm).map_err(|_| Undecodable),
             Kind::G711(law) => {
                 let pcm = pcm.get_mut(..payload.len()).ok_or(Undecodable)?;
-                for (sample, &code) in pcm.iter_mut().zip(payload) {
-                    *sample = law.decode(code);
-                }
+                law.decode_all(payload, pcm);
                 Ok(pcm.len())
             }
             Kind::L16 => {

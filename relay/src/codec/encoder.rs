@@ -60,9 +60,7 @@ impl Encoder {
             Kind::G722(encoder) => encoder.encode_into(pcm, payload).ok(),
             Kind::G711(law) => {
                 let payload = payload.get_mut(..pcm.len())?;
-                for (code, &sample) in payload.iter_mut().zip(pcm) {
-                    *code = law.encode(sample);
-                }
+                law.encode_all(pcm, payload);
                 Some(payload.len())
             }
             Kind::L16 => {

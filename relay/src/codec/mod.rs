@@ -29,6 +29,8 @@ const OPUS_CLOCK: u32 = 48_000;
 pub const MAX_PACKET_MS: u32 = 120;
 /// Fastest rate that voice is decoded to or encoded from.
 pub const MAX_RATE: u32 = 24_000;
+/// Samples of the longest packet at 8 kHz.
+pub const MAX_NARROW: usize = (NARROW / 1000 * MAX_PACKET_MS) as usize;
 /// Samples of the longest packet at the fastest rate.
 pub const MAX_SAMPLES: usize = (MAX_RATE / 1000 * MAX_PACKET_MS) as usize;
 

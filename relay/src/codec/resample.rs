@@ -50,6 +50,19 @@ impl Resampler {
         Resampler(Some(Box::new(Filter::new(up, down))))
     }
 
+    /// Takes in samples, writes what they become and says how many that are; what finds no room is
+    /// left out.
+    pub fn fill(&mut self, pcm: &[i16], out: &mut [i16]) -> usize {
+        let mut count = 0;
+        self.push(pcm, &mut |sample| {
+            if let Some(slot) = out.get_mut(count) {
+                *slot = sample;
+                count += 1;
+            }
+        });
+        count
+    }
+
     /// Takes in samples and hands on as many as they become.
     pub fn push(&mut self, pcm: &[i16], out: &mut impl FnMut(i16)) {
         match &mut self.0 {

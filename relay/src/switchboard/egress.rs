@@ -218,8 +218,7 @@ impl Egress {
                 self.follow(now, from, self.format.payload_type)
             }
             Source::Direct(_) | Source::Resuming { .. } | Source::Transcoded { .. } => {
-                let due = self.next_due(now + self.format.ptime / 2);
-                self.source = self.held(now, due, self.format.ptime);
+                self.pace_midway(now, self.format.ptime);
                 self.pass_audio(now, from, payload, heard)
             }
         }
@@ -239,8 +238,7 @@ impl Egress {
             }
             Source::Transcoded { .. } => {}
             Source::Direct(_) | Source::Resuming { .. } | Source::Paced { .. } => {
-                let due = self.next_due(now + self.format.ptime / 2);
-                self.source = self.held(now, due, Duration::ZERO);
+                self.pace_midway(now, Duration::ZERO);
             }
         }
         let Source::Transcoded { line, .. } = &mut self.source else { return Passage::Unwanted };
@@ -278,6 +276,11 @@ impl Egress {
     /// Fills the stream on our clock, with what has been held for so long.
     pub(super) fn pace(&mut self, now: Instant, hold: Duration) {
         self.source = self.held(now, self.next_due(now), hold);
+    }
+
+    /// The same, from half a frame time behind the packet that comes now.
+    fn pace_midway(&mut self, now: Instant, hold: Duration) {
+        self.source = self.held(now, self.next_due(now + self.format.ptime / 2), hold);
     }
 
     fn held(&self, now: Instant, due: Instant, hold: Duration) -> Source {
@@ -394,9 +397,7 @@ impl Egress {
             Some(law) => {
                 let frame = room.get_mut(..pcm.len())?;
                 if is_voiced {
-                    for (code, &sample) in frame.iter_mut().zip(&*pcm) {
-                        *code = law.encode(sample);
-                    }
+                    law.encode_all(pcm, frame);
                 } else {
                     frame.fill(law.silence());
                 }

@@ -43,11 +43,8 @@ impl Mouth {
         if self.rate == NARROW {
             return self.encoder.encode(pcm, payload);
         }
-        let (mut wide, mut count) = ([0; MAX_SAMPLES], 0);
-        self.widening.push(pcm, &mut |sample| {
-            wide[count] = sample;
-            count += 1;
-        });
+        let mut wide = [0; MAX_SAMPLES];
+        let count = self.widening.fill(pcm, &mut wide);
         let len = self.encoder.encode(&wide[..count], payload);
         wide.zeroize();
         len

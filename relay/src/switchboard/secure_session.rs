@@ -22,15 +22,12 @@ use super::limits::{
 };
 use super::routing::EngineAudio;
 use super::talk_gauge::TalkGauge;
-use crate::codec::{Codec, Decoder, MAX_PACKET_MS, NARROW, Undecodable};
+use crate::codec::{Codec, Decoder, MAX_NARROW, NARROW, Undecodable};
 use crate::prompts::{Cue, Phrase, Player, Voice};
 
 /// Longest hole in the audio that is told to the detector sample by sample; a longer one is as
 /// good as a new stream.
 const MAX_HOLE: u32 = 8000;
-
-/// Samples of the longest packet at 8 kHz.
-const MAX_NARROW: usize = (NARROW / 1000 * MAX_PACKET_MS) as usize;
 
 /// One secure session.
 pub(super) struct SecureSession {
@@ -154,9 +151,7 @@ impl SecureSession {
             Some(law) => {
                 room.note_arrival(now, length);
                 for codes in payload.chunks(FRAME_SAMPLES) {
-                    for (sample, &code) in room.pcm.iter_mut().zip(codes) {
-                        *sample = law.decode(code);
-                    }
+                    law.decode_all(codes, &mut room.pcm);
                     is_talking |= room.listen(now, codes.len(), is_guided);
                 }
             }

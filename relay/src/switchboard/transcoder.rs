@@ -6,15 +6,14 @@ use zeroize::Zeroize;
 
 use super::egress::Position;
 use super::playout::Playout;
-use crate::codec::{Codec, Concealer, Decoder, MAX_PACKET_MS, MAX_SAMPLES, NARROW, Resampler};
+use crate::codec::{
+    Codec, Concealer, Decoder, MAX_NARROW, MAX_PACKET_MS, MAX_SAMPLES, NARROW, Resampler,
+};
 use crate::wire::rtp::sequence_newer;
 
 /// A packet that is older than the newest by less than this came late; one that is older by more
 /// belongs to a stream that has begun anew (RFC 3550 appendix A.1 allows 100).
 const MAX_MISORDER: u16 = 100;
-
-/// Samples of the longest packet at 8 kHz.
-const MAX_NARROW: usize = (NARROW / 1000 * MAX_PACKET_MS) as usize;
 
 /// What it is told that one packet said, at 8 kHz.
 pub(super) type Listener<'a> = dyn FnMut(&[i16]) + 'a;
@@ -199,13 +198,8 @@ impl Transcoder {
         if self.rate == NARROW {
             return heard(pcm);
         }
-        let (mut narrow, mut count) = ([0; MAX_NARROW], 0);
-        self.narrowing.push(pcm, &mut |sample| {
-            if let Some(slot) = narrow.get_mut(count) {
-                *slot = sample;
-                count += 1;
-            }
-        });
+        let mut narrow = [0; MAX_NARROW];
+        let count = self.narrowing.fill(pcm, &mut narrow);
         heard(&narrow[..count]);
         narrow.zeroize();
     }

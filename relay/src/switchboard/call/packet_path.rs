@@ -271,9 +271,7 @@ fn lay_samples(tape: &mut Tape, now: Instant, side: Side, place: u32, pcm: &[i16
     let mut codes = [0; MAX_FRAME];
     for (part, samples) in (0..).zip(pcm.chunks(MAX_FRAME)) {
         let codes = &mut codes[..samples.len()];
-        for (code, &sample) in codes.iter_mut().zip(samples) {
-            *code = Law::Mu.encode(sample);
-        }
+        Law::Mu.encode_all(samples, codes);
         tape.lay(now, side, place.wrapping_add(part * MAX_FRAME as u32), Law::Mu, codes);
     }
     codes.zeroize();
