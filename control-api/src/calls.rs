@@ -172,7 +172,14 @@ pub(crate) async fn place(
     let echo = seat.map(|seat| seat.engine(&engine)).transpose()?;
     let call = id::new_call();
     let entry = control.calls.expect(CallEntry::new(call, clock::now(), record, nat, profile));
-    let opened = control.relay.open_call(MediaRequest { call, caller, engine, armed, record });
+    let opened = control.relay.open_call(MediaRequest {
+        call,
+        caller,
+        engine,
+        armed,
+        record,
+        links: [None, None],
+    });
     let OpenedCall { at, caller, engine } = opened.await.inspect_err(|_| {
         control.calls.forget(call);
     })?;

@@ -323,7 +323,8 @@ impl From<Refusal> for Problem {
             | Refusal::NoPort
             | Refusal::BindFailed
             | Refusal::Busy
-            | Refusal::NoRecording => Code::NoCapacity,
+            | Refusal::NoRecording
+            | Refusal::NotSettled => Code::NoCapacity,
             Refusal::Stopping => Code::Stopping,
             Refusal::DuplicateCall => Code::Internal,
         };
@@ -334,6 +335,7 @@ impl From<Refusal> for Problem {
             Refusal::NoAddressFamily => ": give --media-ip a second time",
             Refusal::NoRecording => ": the disk refused, or recordings are off",
             Refusal::Full | Refusal::Busy => ": try again later",
+            Refusal::NotSettled => ": end the call, or cancel the session as an operator",
             Refusal::UnknownCall
             | Refusal::Capture(_)
             | Refusal::NoSession

@@ -170,7 +170,8 @@ fn open_calls(started: &Started, calls: usize, peers: [SocketAddr; 2]) -> Vec<So
     let opened = (0..calls).map(|number| {
         let [caller, engine] = peers.map(leg);
         let call = CallId(number as u128 + 1);
-        let request = CallRequest { call, caller, engine, armed: None, record: false };
+        let request =
+            CallRequest { call, caller, engine, armed: None, record: false, links: [None, None] };
         wait_for(started.relay.open_call(request)).unwrap()
     });
     opened.flat_map(|call| [call.caller.rtp, call.engine.rtp]).collect()

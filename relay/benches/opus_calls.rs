@@ -154,7 +154,8 @@ fn open_calls(started: &Started, calls: usize, peers: [SocketAddr; 2]) -> Vec<So
         let caller = leg(peers[0], Codec::Opus, OPUS);
         let engine = leg(peers[1], Codec::G711(Law::Mu), 0);
         let call = CallId(number as u128 + 1);
-        let request = CallRequest { call, caller, engine, armed: None, record: false };
+        let request =
+            CallRequest { call, caller, engine, armed: None, record: false, links: [None, None] };
         wait_for(started.relay.open_call(request)).unwrap()
     });
     opened.flat_map(|call| [call.caller.rtp, call.engine.rtp]).collect()

@@ -10,6 +10,7 @@ use tokio::sync::oneshot;
 use zeroize::Zeroize;
 
 use super::clock::Clock;
+use super::link::{CutLine, NearEnd, NotSettled};
 use super::waker::Waker;
 use crate::switchboard::{
     CallId, CallSnapshot, Command, CutReceipt, LegMedia, LocalMedia, LookAhead, Refusal, Reply,
@@ -98,6 +99,9 @@ pub(super) enum Answer {
     Opened(OpenedCall),
     Local([LocalMedia; 2]),
     Obeyed(Reply),
+    /// The cut is in force on the worker; where the engine is behind a link, it is not yet in force
+    /// there.
+    Cut(CutReceipt, CutLine),
 }
 
 /// A call to be opened; the relay finds the ports.
@@ -112,6 +116,10 @@ pub struct CallRequest {
     pub armed: Option<LookAhead>,
     /// Keep a recording.
     pub record: bool,
+    /// Of legs whose peers are in this process, by [`Side::index`]; each is then at [`LINK_PEER`].
+    ///
+    /// [`LINK_PEER`]: super::link::LINK_PEER
+    pub links: [Option<NearEnd>; 2],
 }
 
 /// A call that can carry media: all its ports are bound.
@@ -161,7 +169,9 @@ impl Relay {
         let worker = WorkerIndex(turn % self.shared.doors.len());
         match self.ask(worker, Ask::Open(Box::new(request))).await? {
             Answer::Opened(opened) => Ok(opened),
-            Answer::Local(_) | Answer::Obeyed(_) => unreachable!("open is answered with opened"),
+            Answer::Local(_) | Answer::Obeyed(_) | Answer::Cut(..) => {
+                unreachable!("open is answered with opened")
+            }
         }
     }
 
@@ -175,7 +185,9 @@ impl Relay {
     pub async fn local_media(&self, at: CallAt) -> Result<[LocalMedia; 2], Refusal> {
         match self.ask(at.worker, Ask::Local { call: at.call }).await? {
             Answer::Local(local) => Ok(local),
-            Answer::Opened(_) | Answer::Obeyed(_) => unreachable!("local is answered with local"),
+            Answer::Opened(_) | Answer::Obeyed(_) | Answer::Cut(..) => {
+                unreachable!("local is answered with local")
+            }
         }
     }
 
@@ -196,11 +208,16 @@ impl Relay {
         request: SessionRequest,
     ) -> Result<CutReceipt, Refusal> {
         let request = Box::new(request);
-        match self.obey(at, Command::Enter { call: at.call, request }).await? {
-            Reply::Secured(receipt) => Ok(receipt),
-            Reply::Done | Reply::HeldBack | Reply::Snapshot(_) => {
-                unreachable!("enter is answered with a receipt")
+        let enter = Ask::Obey(Command::Enter { call: at.call, request });
+        match self.ask(at.worker, enter).await? {
+            Answer::Obeyed(Reply::Secured(receipt)) => Ok(receipt),
+            Answer::Cut(receipt, line) => {
+                line.in_force().await.map_err(|NotSettled| Refusal::NotSettled)?;
+                Ok(receipt)
             }
+            Answer::Obeyed(Reply::Done | Reply::HeldBack | Reply::Snapshot(_))
+            | Answer::Opened(_)
+            | Answer::Local(_) => unreachable!("enter is answered with a receipt"),
         }
     }
 
@@ -267,7 +284,9 @@ impl Relay {
     async fn obey(&self, at: CallAt, command: Command) -> Result<Reply, Refusal> {
         match self.ask(at.worker, Ask::Obey(command)).await? {
             Answer::Obeyed(reply) => Ok(reply),
-            Answer::Opened(_) | Answer::Local(_) => unreachable!("a command is answered as one"),
+            Answer::Opened(_) | Answer::Local(_) | Answer::Cut(..) => {
+                unreachable!("a command is answered as one")
+            }
         }
     }
 

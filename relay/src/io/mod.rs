@@ -17,6 +17,7 @@ mod frame_socket;
 mod gauges;
 mod handle;
 mod kernel_tables;
+mod link;
 mod media_io;
 mod media_links;
 mod method;
@@ -35,6 +36,7 @@ pub use clock::Clock;
 pub use frame_socket::{FrameSocket, Steering, XdpSteering};
 pub use gauges::{FLIP_BUCKETS_US, Gauges};
 pub use handle::{CallAt, CallRequest, HangUp, OpenedCall, Relay, WeakRelay};
+pub use link::{LINK_PEER, Link, NearEnd, link};
 pub use media_io::{IoCounts, MediaIo, Received};
 pub use method::IoMethod;
 pub use packet::{PacketRings, PacketSteering};
@@ -49,6 +51,7 @@ use crate::switchboard::limits::{BUFFER, COMMAND_QUEUE, DELIVERY_QUEUE, EVENT_QU
 use crate::switchboard::{Delivery, Event, PortPool, Switchboard, SwitchboardConfig, WorkerIndex};
 use crate::wire::ntp::NtpTime;
 use handle::Door;
+use link::Links;
 use worker::{Effort, MediaAddresses, Worker};
 
 /// How a relay is set up.
@@ -265,7 +268,8 @@ impl Agency<'_> {
     ) -> std::io::Result<(Door, JoinHandle<()>)> {
         let (config, clock) = (self.config, self.clock.clone());
         let (requests_in, requests) = sync_channel(COMMAND_QUEUE);
-        let door = Door { requests: requests_in, waker: io.waker() };
+        let waker = io.waker();
+        let door = Door { requests: requests_in, waker: waker.clone() };
         let switchboard = Switchboard::new(SwitchboardConfig {
             ports: ports.clone(),
             media_timeout: config.media_timeout,
@@ -277,6 +281,7 @@ impl Agency<'_> {
             index: WorkerIndex(index),
             io,
             switchboard,
+            links: Links::new(PortPool::links(&ports), waker),
             pool: PortPool::new(ports, self.random.random()),
             addresses: MediaAddresses { v4: config.media_v4, v6: config.media_v6 },
             effort: Effort::new(clock.now()),

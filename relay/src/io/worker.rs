@@ -12,12 +12,13 @@ use zeroize::Zeroize;
 use super::clock::Clock;
 use super::gauges::Gauges;
 use super::handle::{Answer, Ask, CallAt, CallRequest, OpenedCall, Request};
-use super::media_io::MediaIo;
+use super::link::{CutLine, LINK_PEER, Links, NearEnd};
+use super::media_io::{MediaIo, Received};
 use crate::recording::{Job, RecordQueue};
 use crate::switchboard::limits::{BIND_ATTEMPTS, BUFFER, COMMANDS_PER_TURN, PACKETS_PER_TURN};
 use crate::switchboard::{
-    CallId, Command, Delivery, Event, LocalMedia, OpenCall, PortPair, PortPool, Refusal,
-    Switchboard, Transmit, WorkerIndex,
+    CallId, Command, Delivery, Event, LegMedia, LocalMedia, OpenCall, PortPair, PortPool, Refusal,
+    Reply, Side, Switchboard, Transmit, WorkerIndex,
 };
 
 /// The addresses media is received on, one a family.
@@ -43,6 +44,7 @@ pub(super) struct Worker<Io> {
     pub(super) io: Io,
     pub(super) switchboard: Switchboard,
     pub(super) pool: PortPool,
+    pub(super) links: Links,
     pub(super) addresses: MediaAddresses,
     pub(super) clock: Clock,
     pub(super) requests: Receiver<Request>,
@@ -109,6 +111,7 @@ impl<Io: MediaIo> Worker<Io> {
                 break;
             }
             self.relay_packets();
+            self.hear_links();
             // Priority 3: timers and what they send.
             self.run_timers();
             self.io.flush();
@@ -134,8 +137,11 @@ impl<Io: MediaIo> Worker<Io> {
     /// Obeys a request and replies after its effect.
     fn answer(&mut self, Request { ask, asked, reply }: Request) {
         let now = self.clock.now();
-        let is_flip = matches!(ask, Ask::Obey(Command::Enter { .. }));
-        let answer = match ask {
+        let flip = match &ask {
+            Ask::Obey(Command::Enter { call, .. }) => Some(*call),
+            Ask::Open(_) | Ask::Local { .. } | Ask::Key { .. } | Ask::Obey(_) => None,
+        };
+        let mut answer = match ask {
             Ask::Open(request) => self.open(now, *request).map(Answer::Opened),
             Ask::Local { call } => self.local(call).map(Answer::Local),
             Ask::Key { call, key } => {
@@ -144,10 +150,13 @@ impl<Io: MediaIo> Worker<Io> {
             }
             Ask::Obey(command) => self.switchboard.handle_command(now, command).map(Answer::Obeyed),
         };
-        if is_flip && answer.is_ok() {
+        if let (Some(call), Ok(Answer::Obeyed(Reply::Secured(receipt)))) = (flip, &answer) {
             // The last packet from before the cut may still lie here.
             self.buffer.zeroize();
             self.gauges.flip(self.clock.now().saturating_duration_since(asked));
+            if let Some(line) = self.cut_link(call) {
+                answer = Ok(Answer::Cut(*receipt, line));
+            }
         }
         self.tell();
         // Whoever asked may have gone away; the effect stands all the same.
@@ -155,15 +164,17 @@ impl<Io: MediaIo> Worker<Io> {
     }
 
     fn open(&mut self, now: Instant, request: CallRequest) -> Result<OpenedCall, Refusal> {
-        let CallRequest { call, caller, engine, armed, record } = request;
+        let CallRequest { call, caller, engine, armed, record, links } = request;
+        let [caller_link, engine_link] = links;
         if record && self.recorder.as_ref().is_none_or(RecordQueue::has_disk_failed) {
             return Err(Refusal::NoRecording);
         }
-        let caller_at = self.addresses.facing(caller.remote_rtp).ok_or(Refusal::NoAddressFamily)?;
-        let engine_at = self.addresses.facing(engine.remote_rtp).ok_or(Refusal::NoAddressFamily)?;
-        let caller_ports = self.bind(now, caller_at)?;
-        let engine_ports =
-            self.bind(now, engine_at).inspect_err(|_| self.release(now, caller_ports))?;
+        let caller_at = self.ours(&caller, caller_link.is_some())?;
+        let engine_at = self.ours(&engine, engine_link.is_some())?;
+        let caller_ports = self.take(now, caller_at, caller_link)?;
+        let engine_ports = self
+            .take(now, engine_at, engine_link)
+            .inspect_err(|_| self.release(now, caller_ports))?;
         let (caller_local, engine_local) = (
             local_media(caller_at, caller_ports, caller.rtcp_mux),
             local_media(engine_at, engine_ports, engine.rtcp_mux),
@@ -176,6 +187,34 @@ impl<Io: MediaIo> Worker<Io> {
         }
         let at = CallAt { call, worker: self.index };
         Ok(OpenedCall { at, caller: caller_local, engine: engine_local })
+    }
+
+    /// Our address on a leg; a link has none.
+    fn ours(&self, media: &LegMedia, is_linked: bool) -> Result<IpAddr, Refusal> {
+        if is_linked {
+            return Ok(LINK_PEER.ip());
+        }
+        self.addresses.facing(media.remote_rtp).ok_or(Refusal::NoAddressFamily)
+    }
+
+    /// Takes a free pair: of ports, or of numbers for a link.
+    fn take(
+        &mut self,
+        now: Instant,
+        address: IpAddr,
+        link: Option<NearEnd>,
+    ) -> Result<PortPair, Refusal> {
+        match link {
+            Some(link) => self.links.bind(now, link).ok_or(Refusal::NoPort),
+            None => self.bind(now, address),
+        }
+    }
+
+    /// Empties the link of the engine, where it is behind one: of what was for it before the cut.
+    fn cut_link(&self, call: CallId) -> Option<CutLine> {
+        let legs = self.switchboard.legs(call)?;
+        let (ports, _, _) = legs[Side::Engine.index()];
+        self.links.cut(ports)
     }
 
     /// Binds a free pair. Other programs may hold ports of the range: those are rested and passed.
@@ -200,7 +239,11 @@ impl<Io: MediaIo> Worker<Io> {
         let legs = self.switchboard.legs(call).ok_or(Refusal::UnknownCall)?;
         let mut local = [None; 2];
         for (place, (ports, peer, mux)) in local.iter_mut().zip(legs) {
-            *place = self.addresses.facing(peer).map(|at| local_media(at, ports, mux));
+            let ours = match self.links.has(ports.rtp()) {
+                true => Some(LINK_PEER.ip()),
+                false => self.addresses.facing(peer),
+            };
+            *place = ours.map(|at| local_media(at, ports, mux));
         }
         match local {
             [Some(caller), Some(engine)] => Ok([caller, engine]),
@@ -209,6 +252,9 @@ impl<Io: MediaIo> Worker<Io> {
     }
 
     fn release(&mut self, now: Instant, pair: PortPair) {
+        if self.links.release(now, pair) {
+            return;
+        }
         self.io.release(pair);
         self.pool.give_back(now, pair);
     }
@@ -217,16 +263,28 @@ impl<Io: MediaIo> Worker<Io> {
         let now = self.clock.now();
         for _ in 0..PACKETS_PER_TURN {
             let Some(received) = self.io.receive(&mut self.buffer) else { break };
-            let transmit = self.switchboard.handle_packet(
-                now,
-                received.port,
-                received.from,
-                &mut self.buffer,
-                received.len,
-            );
-            if let Some(transmit) = transmit {
-                self.send(&transmit);
-            }
+            self.handle(now, received);
+        }
+    }
+
+    /// As [`Worker::relay_packets`], of peers in this process.
+    fn hear_links(&mut self) {
+        if !self.links.is_waiting() {
+            return;
+        }
+        let now = self.clock.now();
+        for _ in 0..PACKETS_PER_TURN {
+            let Some(received) = self.links.receive(&mut self.buffer) else { return };
+            self.handle(now, received);
+            self.buffer[..received.len].zeroize();
+        }
+        self.links.wake_again();
+    }
+
+    fn handle(&mut self, now: Instant, Received { port, from, len }: Received) {
+        let transmit = self.switchboard.handle_packet(now, port, from, &mut self.buffer, len);
+        if let Some(transmit) = transmit {
+            self.send(&transmit);
         }
     }
 
@@ -251,7 +309,9 @@ impl<Io: MediaIo> Worker<Io> {
 
     fn send(&mut self, Transmit { port, to, range }: &Transmit) {
         let datagram = &self.buffer[range.clone()];
-        if !self.io.send(*port, *to, datagram) {
+        let is_sent =
+            self.links.send(*port, datagram).unwrap_or_else(|| self.io.send(*port, *to, datagram));
+        if !is_sent {
             self.switchboard.handle_unsent(*port);
         }
     }

@@ -211,6 +211,10 @@ pub enum Refusal {
     /// The worker is gone.
     #[error("the relay is stopping")]
     Stopping,
+    /// The call is cut, but the connection to its engine could not be made to let go of what it was
+    /// sending.
+    #[error("the call is cut, but its engine's connection does not let go of what was before")]
+    NotSettled,
     /// The recording could not be started.
     #[error("the recording cannot be started")]
     NoRecording,

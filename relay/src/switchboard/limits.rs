@@ -36,6 +36,21 @@ pub const RECORD_QUEUE: usize = 4096;
 /// Calls one worker will hold: both legs use a port pair, and the range has 5,000 pairs.
 pub const MAX_CALLS: usize = 5000;
 
+/// Links one worker will hold: legs whose peers are behind a WebSocket or an AudioSocket. Each takes
+/// a task, and costs a few times what a leg on the network costs, so a core is full long before.
+pub const MAX_LINKS: usize = 2048;
+
+/// Longest datagram of a link: 20 ms of L16 at 24 kHz behind a fixed header, or 60 ms of G.711.
+pub const LINK_DATAGRAM: usize = 972;
+
+/// Datagrams that wait in one direction of a link (320 ms of voice): what a stall of the runtime
+/// delays; what a slow peer delays more is lost, as on any line.
+pub const LINK_FRAMES: usize = 16;
+
+/// How long a flip waits for what the far end of a link is sending. An engine that has not taken a
+/// frame by then is five frames behind, and loses its connection rather than the caller the cut.
+pub const LINK_SETTLE: Duration = Duration::from_millis(100);
+
 /// Time one generated frame lasts.
 pub const FRAME: Duration = Duration::from_millis(20);
 

@@ -85,6 +85,8 @@ pub struct SwitchboardConfig {
 /// All calls of one worker.
 pub struct Switchboard {
     config: SwitchboardConfig,
+    /// What legs have for ports whose peers are in this process.
+    links: RangeInclusive<u16>,
     ntp: NtpAnchor,
     calls: Vec<Option<Call>>,
     free: Vec<usize>,
@@ -112,13 +114,15 @@ struct Target {
 impl Switchboard {
     /// A switchboard without calls.
     pub fn new(config: SwitchboardConfig) -> Switchboard {
-        let ports = config.ports.clone().count();
+        let links = PortPool::links(&config.ports);
+        let ports = config.ports.clone().count() + links.clone().count();
         Switchboard {
             random: StdRng::from_seed(config.seed),
             by_port: vec![None; ports],
             ntp: NtpAnchor::new(config.ntp_anchor.0, config.ntp_anchor.1),
             timers: Timers::new(config.ntp_anchor.0),
             config,
+            links,
             calls: Vec::new(),
             free: Vec::new(),
             by_id: HashMap::new(),
@@ -411,7 +415,11 @@ impl Switchboard {
     }
 
     fn port_index(&self, port: LocalPort) -> Option<usize> {
-        let range = &self.config.ports;
-        range.contains(&port.0).then(|| usize::from(port.0 - range.start()))
+        let ports = &self.config.ports;
+        if ports.contains(&port.0) {
+            return Some(usize::from(port.0 - ports.start()));
+        }
+        let place = usize::from(port.0.checked_sub(*self.links.start())?);
+        self.links.contains(&port.0).then_some(ports.clone().count() + place)
     }
 }

@@ -5,7 +5,7 @@ use std::ops::RangeInclusive;
 use std::time::Instant;
 
 use super::id::PortPair;
-use super::limits::PORT_QUARANTINE;
+use super::limits::{MAX_LINKS, PORT_QUARANTINE};
 
 /// Pairs of one worker: handed out from a random start, rested after use.
 pub struct PortPool {
@@ -34,6 +34,18 @@ impl PortPool {
         let edge = |n: usize| low + 2 * (pairs * n as u32 / workers as u32);
         let (from, to) = (edge(index), edge(index + 1));
         if from == to { RangeInclusive::new(1, 0) } else { from as u16..=(to - 1) as u16 }
+    }
+
+    /// Numbers for links, which take no port: as many pairs as there may be, on that side of the
+    /// worker's own `slice` where there is more room.
+    pub fn links(slice: &RangeInclusive<u16>) -> RangeInclusive<u16> {
+        let above = (u32::from(*slice.end()) + 1).next_multiple_of(2);
+        let (from, room) = match (u32::from(*slice.start()), 0x1_0000 - above) {
+            (below, room) if below >= room => (0, below),
+            (_, room) => (above, room),
+        };
+        let count = room.min(2 * MAX_LINKS as u32) & !1;
+        if count == 0 { RangeInclusive::new(1, 0) } else { from as u16..=(from + count - 1) as u16 }
     }
 
     /// Takes a free pair.
@@ -78,6 +90,17 @@ mod tests {
             }
         }
         assert_eq!(seen.len(), 5000);
+    }
+
+    #[test]
+    fn links_have_numbers_that_no_port_of_the_worker_has() {
+        for (first, last) in [(10000, 14999), (1024, 65535), (1024, 30001), (2, 65535)] {
+            let links = PortPool::links(&(first..=last));
+            assert!(links.clone().all(|link| !(first..=last).contains(&link)), "{first}-{last}");
+            assert!(links.clone().count() <= 2 * MAX_LINKS && !links.is_empty());
+            assert!(links.start().is_multiple_of(2) && !links.end().is_multiple_of(2));
+        }
+        assert!(PortPool::links(&(0..=65535)).is_empty());
     }
 
     #[test]

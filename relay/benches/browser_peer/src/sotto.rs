@@ -59,7 +59,7 @@ impl Sotto {
         };
         let engine = leg(offer.engine, SourceRule::Signalled);
         let call = CallId(self.calls);
-        let request = CallRequest { call, caller, engine, armed: None, record: false };
+        let request = CallRequest { call, caller, engine, armed: None, record: false, links: [None, None] };
         let opened = self.started.relay.open_call(request).await.unwrap();
         Answer { relay: opened.caller.rtp, ice: ours }
     }
