@@ -44,6 +44,12 @@ impl Secret {
     }
 }
 
+impl From<Vec<u8>> for Secret {
+    fn from(secret: Vec<u8>) -> Secret {
+        Secret(secret.into())
+    }
+}
+
 /// Lower-case hexadecimal.
 pub(crate) fn hex(octets: &[u8]) -> String {
     let digit = |value: u8| char::from_digit(value.into(), 16).unwrap_or('0');

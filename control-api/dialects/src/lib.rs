@@ -9,12 +9,20 @@
 
 mod act;
 mod encoding;
+mod handshake;
 mod introduction;
+mod kind;
+mod options;
+#[cfg(test)]
+mod testing;
 pub mod twilio;
 
 pub use act::{Act, Effects, Fault, Message, Notice, Reached, Verdict};
 pub use encoding::Encoding;
+pub use handshake::Handshake;
 pub use introduction::{Introduction, Secret};
+pub use kind::{Kind, Transport};
+pub use options::{Model, Options, Turns};
 
 use dtmf::Digit;
 
