@@ -189,7 +189,8 @@ impl Watched {
         let principal = self.witness.principal()?.clone();
         let location = response.headers().get(header::LOCATION);
         let opened = location.and_then(|location| call_in(location.to_str().ok()?));
-        let call = self.call.or(opened).filter(|&call| calls.find(call).is_some());
+        let call =
+            self.call.or(self.witness.call()).or(opened).filter(|&call| calls.find(call).is_some());
         let deed = Deed::Request {
             key: principal.key,
             role: principal.role,

@@ -7,6 +7,7 @@ use axum::extract::FromRequestParts;
 use axum::http::HeaderMap;
 use axum::http::header::AUTHORIZATION;
 use axum::http::request::Parts;
+use relay::switchboard::CallId;
 
 use crate::Control;
 use crate::keys::{Principal, Role, Scope};
@@ -75,14 +76,35 @@ impl Needs for AnyKey {
     const ANY_OF: &'static [Scope] = &[Scope::SecureEnter, Scope::SecureRead];
 }
 
-/// Who was found to make a request, for whoever attends to it.
+/// Who was found to make a request, and about which call, for whoever attends to it.
 #[derive(Clone, Default)]
-pub(crate) struct Witness(Arc<OnceLock<Principal>>);
+pub(crate) struct Witness(Arc<Seen>);
+
+#[derive(Default)]
+struct Seen {
+    principal: OnceLock<Principal>,
+    call: OnceLock<CallId>,
+}
 
 impl Witness {
     /// The request's principal, if its key was asked for and is valid.
     pub(crate) fn principal(&self) -> Option<&Principal> {
-        self.0.get()
+        self.0.principal.get()
+    }
+
+    /// The call that the request was found to name.
+    pub(crate) fn call(&self) -> Option<CallId> {
+        self.0.call.get().copied()
+    }
+
+    /// The request has a valid key; one request has one.
+    pub(crate) fn saw_principal(&self, principal: &Principal) {
+        let _ = self.0.principal.set(principal.clone());
+    }
+
+    /// The request names a call; one request names one.
+    pub(crate) fn saw_call(&self, call: CallId) {
+        let _ = self.0.call.set(call);
     }
 }
 
@@ -118,9 +140,8 @@ impl<N: Needs> FromRequestParts<Arc<Control>> for Permit<N> {
             ));
         };
         tracing::Span::current().record("key", principal.key.as_str());
-        if let Some(Witness(seen)) = parts.extensions.get() {
-            // One request has one key.
-            let _ = seen.set(principal.clone());
+        if let Some(witness) = parts.extensions.get::<Witness>() {
+            witness.saw_principal(&principal);
         }
         if N::ANY_OF.iter().any(|&scope| principal.role.allows(scope)) {
             Ok(Permit { principal, needs: PhantomData })

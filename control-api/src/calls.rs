@@ -23,7 +23,7 @@ use utoipa::IntoParams;
 use zeroize::Zeroizing;
 
 use crate::Control;
-use crate::auth::{Calls, HangUpCalls, Permit};
+use crate::auth::{Calls, HangUpCalls, Permit, Witness};
 use crate::chance;
 use crate::clock;
 use crate::dto::call::{
@@ -34,8 +34,9 @@ use crate::dto::id;
 use crate::dto::json::JsonBytes;
 use crate::echo::Seat;
 use crate::engines::EngineProfile;
+use crate::external_id::{ExternalId, PATH_PREFIX};
 use crate::idempotency::{Answer, Posted};
-use crate::index::CallEntry;
+use crate::index::{CallEntry, ExternalIdInUse};
 use crate::keys::Scope;
 use crate::problem::{Code, Problem, ProblemBody};
 
@@ -69,15 +70,29 @@ impl FromRequestParts<Arc<Control>> for CallPath {
         parts: &mut Parts,
         control: &Arc<Control>,
     ) -> Result<Self, Problem> {
-        let id = call_id(parts).await?;
+        let id = call_id(parts, control).await?;
         control.calls.find(id).map(CallPath).ok_or_else(no_such_call)
     }
 }
 
-/// The call's id in a path, whether there is such a call or not.
-pub async fn call_id(parts: &mut Parts) -> Result<CallId, Problem> {
+/// The id of the call that a path names, by its id, whether there is such a call or not, or by its
+/// external id.
+pub async fn call_id(parts: &mut Parts, control: &Control) -> Result<CallId, Problem> {
     let text = Path::<String>::from_request_parts(parts, &()).await.map_err(|_| no_such_call())?;
-    id::parse_call(&text).ok_or_else(no_such_call)
+    let id = match text.strip_prefix(PATH_PREFIX) {
+        Some(external_id) => ExternalId::parse(external_id).and_then(|it| control.calls.id_of(&it)),
+        None => id::parse_call(&text),
+    };
+    let id = id.ok_or_else(no_such_call)?;
+    if let Some(witness) = parts.extensions.get::<Witness>() {
+        witness.saw_call(id);
+    }
+    Ok(id)
+}
+
+fn in_use(_: ExternalIdInUse) -> Problem {
+    let detail = "Another call that lives has this external_id: end it, or use another.";
+    Problem::new(Code::ExternalIdInUse, detail).at("/external_id", "is in use")
 }
 
 fn no_such_call() -> Problem {
@@ -171,15 +186,9 @@ pub(crate) async fn place(
     let caller = caller_media(control, &mut agreement, nat);
     let echo = seat.map(|seat| seat.engine(&engine)).transpose()?;
     let call = id::new_call();
-    let entry = control.calls.expect(CallEntry::new(call, clock::now(), record, nat, profile));
-    let opened = control.relay.open_call(MediaRequest {
-        call,
-        caller,
-        engine,
-        armed,
-        record,
-        links: [None, None],
-    });
+    let entry = CallEntry::new(call, clock::now(), record, nat, profile);
+    let entry = control.calls.expect(entry.called(request.external_id)).map_err(in_use)?;
+    let opened = control.relay.open_call(MediaRequest { call, caller, engine, armed, record, links: [None, None] });
     let OpenedCall { at, caller, engine } = opened.await.inspect_err(|_| {
         control.calls.forget(call);
     })?;
@@ -193,6 +202,9 @@ pub(crate) async fn place(
         echo.begin(engine.rtp, &entry, control.stopping());
     }
     tracing::info!(call = id::call(call), armed, record, "call opened");
+    if let Some(external_id) = &entry.external_id {
+        tracing::debug!(call = id::call(call), external_id = external_id.as_str(), "call named");
+    }
     Ok(Placed { entry, armed, answer: text, engine, ufrag })
 }
 
@@ -205,6 +217,8 @@ pub struct ListQuery {
     limit: Option<usize>,
     /// The `next_cursor` of the page before.
     cursor: Option<String>,
+    /// Only calls of this external id: of those that live there is one at most.
+    external_id: Option<ExternalId>,
 }
 
 /// Lists calls, newest first; those that are over are listed until they are forgotten.
@@ -220,7 +234,10 @@ pub async fn list(
     query: Result<Query<ListQuery>, QueryRejection>,
 ) -> Result<Json<CallPage>, Problem> {
     let malformed = || {
-        let detail = format!("Send limit (1 to {MAX_PAGE}) and cursor (a next_cursor) or neither.");
+        let detail = format!(
+            "Send limit (1 to {MAX_PAGE}), cursor (a next_cursor) and external_id (1 to 128 visible \
+             ASCII characters), or none of them."
+        );
         Problem::new(Code::MalformedParameter, detail)
     };
     let Query(query) = query.map_err(|_| malformed())?;
@@ -229,7 +246,7 @@ pub async fn list(
         return Err(malformed());
     }
     let cursor = query.cursor.map(|cursor| id::parse_call(&cursor).ok_or_else(malformed));
-    let mut calls = control.calls.page(cursor.transpose()?, limit + 1);
+    let mut calls = control.calls.page(cursor.transpose()?, query.external_id.as_ref(), limit + 1);
     let more = calls.len() > limit;
     calls.truncate(limit);
     let last = calls.last().filter(|_| more);

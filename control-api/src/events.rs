@@ -99,7 +99,7 @@ impl Source for Listener {
     }
 
     fn event(&self, told: Told) -> Result<Event, axum::Error> {
-        let body = EventBody::new(self.entry.id, told, self.audience);
+        let body = EventBody::new(&self.entry, told, self.audience);
         Event::default().event(body.kind).json_data(body)
     }
 

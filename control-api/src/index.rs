@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use dashmap::DashMap;
+use dashmap::mapref::entry::Entry;
 use relay::CallAt;
 use relay::switchboard::{CallId, CallSnapshot, DropReason, Event, SessionId};
 use relay::wire::sdp::PreviousAnswer;
@@ -12,6 +13,7 @@ use relay::wire::sdp::PreviousAnswer;
 use crate::clock::Timestamp;
 use crate::echo::hearing::Hearing;
 use crate::engines::EngineProfile;
+use crate::external_id::ExternalId;
 use crate::model_tokens::ModelTokens;
 use crate::sinks::SinkOrder;
 use crate::story::Story;
@@ -29,6 +31,8 @@ pub struct CallEntry {
     pub id: CallId,
     /// When it was asked for.
     pub created_at: Timestamp,
+    /// What its integrator calls it.
+    pub external_id: Option<ExternalId>,
     /// Whether a recording is kept.
     pub recorded: bool,
     /// The caller is behind NAT: its address is learned from its packets.
@@ -63,6 +67,7 @@ impl CallEntry {
         CallEntry {
             id,
             created_at,
+            external_id: None,
             recorded,
             nat,
             profile: Mutex::new(profile),
@@ -74,6 +79,12 @@ impl CallEntry {
             at: OnceLock::new(),
             seen: Mutex::new(None),
         }
+    }
+
+    /// The same call, named by its integrator.
+    #[must_use]
+    pub fn called(self, external_id: Option<ExternalId>) -> CallEntry {
+        CallEntry { external_id, ..self }
     }
 
     /// What is to become of what a session will accept, if anything is. Each session has its own: one
@@ -156,28 +167,70 @@ impl CallEntry {
     }
 }
 
+/// A live call has this external id already.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ExternalIdInUse;
+
 /// Every call the control plane knows: those that live, and the last [`MAX_ENDED`] that don't.
 #[derive(Default)]
 pub struct CallIndex {
     calls: DashMap<CallId, Arc<CallEntry>>,
+    /// The last call of each external id. It holds no id that `calls` does not; of the two locks
+    /// this one is taken first.
+    named: DashMap<ExternalId, CallId>,
     ended: Mutex<VecDeque<CallId>>,
     drops: [AtomicU64; DropReason::ALL.len()],
 }
 
 impl CallIndex {
     /// Makes room for a call that is about to be opened: its first events may come before the
-    /// answer to its opening.
-    #[must_use]
-    pub fn expect(&self, entry: CallEntry) -> Arc<CallEntry> {
+    /// answer to its opening. Of two calls that are to be opened under one external id the first
+    /// has it.
+    ///
+    /// # Errors
+    /// If a live call has its external id.
+    pub fn expect(&self, entry: CallEntry) -> Result<Arc<CallEntry>, ExternalIdInUse> {
         let entry = Arc::new(entry);
-        let before = self.calls.insert(entry.id, Arc::clone(&entry));
-        assert!(before.is_none(), "call ids are used once");
-        entry
+        let Some(external_id) = entry.external_id.clone() else {
+            self.insert(&entry);
+            return Ok(entry);
+        };
+        match self.named.entry(external_id) {
+            Entry::Occupied(named) if self.lives(*named.get()) => return Err(ExternalIdInUse),
+            Entry::Occupied(mut named) => {
+                self.insert(&entry);
+                named.insert(entry.id);
+            }
+            Entry::Vacant(named) => {
+                self.insert(&entry);
+                named.insert(entry.id);
+            }
+        }
+        Ok(entry)
     }
 
-    /// Forgets a call that could not be opened.
+    fn insert(&self, entry: &Arc<CallEntry>) {
+        let before = self.calls.insert(entry.id, Arc::clone(entry));
+        assert!(before.is_none(), "call ids are used once");
+    }
+
+    fn lives(&self, id: CallId) -> bool {
+        self.calls.get(&id).is_some_and(|entry| !entry.story.is_closed())
+    }
+
+    /// Forgets a call that could not be opened, or is long over.
     pub fn forget(&self, id: CallId) {
-        self.calls.remove(&id);
+        let Some((_, entry)) = self.calls.remove(&id) else { return };
+        if let Some(external_id) = &entry.external_id {
+            // A later call may have the name by now.
+            self.named.remove_if(external_id, |_, named| *named == id);
+        }
+    }
+
+    /// The last call of that external id: the one that lives, or else one that is remembered.
+    #[must_use]
+    pub fn id_of(&self, external_id: &ExternalId) -> Option<CallId> {
+        self.named.get(external_id).map(|named| *named)
     }
 
     /// The call of that id, if it was ever open and is still remembered.
@@ -187,13 +240,20 @@ impl CallIndex {
         entry.filter(|entry| entry.at().is_some())
     }
 
-    /// Up to `limit` calls older than `before`, newest first.
+    /// Up to `limit` calls older than `before`, newest first; of one external id if that is asked
+    /// for.
     #[must_use]
-    pub fn page(&self, before: Option<CallId>, limit: usize) -> Vec<Arc<CallEntry>> {
+    pub fn page(
+        &self,
+        before: Option<CallId>,
+        external_id: Option<&ExternalId>,
+        limit: usize,
+    ) -> Vec<Arc<CallEntry>> {
         let mut calls: Vec<Arc<CallEntry>> = self
             .calls
             .iter()
             .filter(|entry| before.is_none_or(|before| entry.id < before) && entry.at().is_some())
+            .filter(|entry| external_id.is_none() || entry.external_id.as_ref() == external_id)
             .map(|entry| Arc::clone(&entry))
             .collect();
         calls.sort_unstable_by_key(|entry| std::cmp::Reverse(entry.id));
@@ -245,7 +305,7 @@ impl CallIndex {
         if ended.len() > MAX_ENDED
             && let Some(oldest) = ended.pop_front()
         {
-            self.calls.remove(&oldest);
+            self.forget(oldest);
         }
     }
 }

@@ -32,6 +32,7 @@ pub mod echo;
 pub mod engines;
 pub mod event_stream;
 pub mod events;
+pub mod external_id;
 pub mod health;
 pub mod idempotency;
 pub mod index;

@@ -170,7 +170,7 @@ impl FromRequestParts<Arc<Control>> for ModelPermit {
         parts: &mut Parts,
         control: &Arc<Control>,
     ) -> Result<Self, Problem> {
-        let call = calls::call_id(parts).await.ok();
+        let call = calls::call_id(parts, control).await.ok();
         let entry = call.and_then(|call| control.calls.find(call));
         let entry = entry.filter(|entry| !entry.story.is_closed());
         let verified = auth::bearer(&parts.headers).zip(entry).and_then(|(token, entry)| {

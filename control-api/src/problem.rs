@@ -64,6 +64,8 @@ pub enum Code {
     CallIsCut,
     /// The call is over.
     CallEnded,
+    /// Another live call has the external id.
+    ExternalIdInUse,
     /// A request with the same idempotency key is in flight.
     IdempotencyKeyInUse,
     /// The sealed data has been given out.
@@ -92,7 +94,7 @@ pub enum Code {
 
 impl Code {
     /// Every code, for the documentation and its tests.
-    pub const ALL: [Code; 34] = [
+    pub const ALL: [Code; 35] = [
         Code::MalformedBody,
         Code::MalformedSdp,
         Code::MalformedParameter,
@@ -115,6 +117,7 @@ impl Code {
         Code::CaptureRefused,
         Code::CallIsCut,
         Code::CallEnded,
+        Code::ExternalIdInUse,
         Code::IdempotencyKeyInUse,
         Code::SealedDataFetched,
         Code::SealedDataExpired,
@@ -173,6 +176,9 @@ impl Code {
             }
             Code::CallIsCut => (409, "call-is-cut", "The call is cut"),
             Code::CallEnded => (409, "call-ended", "The call is over"),
+            Code::ExternalIdInUse => {
+                (409, "external-id-in-use", "A live call has this external id")
+            }
             Code::IdempotencyKeyInUse => {
                 (409, "idempotency-key-in-use", "A request with this key is in flight")
             }

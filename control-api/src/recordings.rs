@@ -123,7 +123,7 @@ async fn recording_of(
     control: &Control,
     request: Request,
 ) -> Result<(&Recordings, CallId), Problem> {
-    let call = calls::call_id(&mut request.into_parts().0).await?;
+    let call = calls::call_id(&mut request.into_parts().0, control).await?;
     let recordings = control.recordings.as_ref().ok_or_else(not_recorded)?;
     if let Ok(flushed) = recordings.queue.flush() {
         let _ = flushed.await;

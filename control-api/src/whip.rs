@@ -22,6 +22,7 @@ use crate::calls::{self, CallPath};
 use crate::dto::call::{CallRequest, CallerRequest, EngineRequest};
 use crate::dto::id;
 use crate::dto::text::{SdpBytes, SdpFragment};
+use crate::external_id::ExternalId;
 use crate::problem::{Code, Problem, ProblemBody};
 
 /// Which engine a browser is to talk to.
@@ -37,6 +38,9 @@ pub struct WhipQuery {
     profile: Option<String>,
     /// Keep a recording; `true` unless said otherwise, where the relay has a place for it.
     record: Option<bool>,
+    /// What you call this call: 1 to 128 visible ASCII characters; of the calls that live one has
+    /// it.
+    external_id: Option<ExternalId>,
 }
 
 /// An engine as a query names it.
@@ -85,9 +89,10 @@ pub async fn place(
     query: Result<Query<WhipQuery>, QueryRejection>,
     offer: SdpBytes,
 ) -> Result<Response, Problem> {
-    let Query(WhipQuery { engine, profile, record }) = query.map_err(|_| {
+    let Query(WhipQuery { engine, profile, record, external_id }) = query.map_err(|_| {
         let detail =
-            "Send engine (address:port or echo), and profile and record if they are wanted.";
+            "Send engine (address:port or echo), and profile, record and external_id (1 to 128 \
+             visible ASCII characters) if they are wanted.";
         Problem::new(Code::MalformedParameter, detail)
     })?;
     let engine = match engine {
@@ -95,7 +100,8 @@ pub async fn place(
         WhipEngine::At(address) => EngineRequest::rtp(address, ENGINE_EVENT_TYPE, profile),
     };
     let caller = CallerRequest { sdp: offer.into_secret()?, nat: false };
-    let request = CallRequest { caller, engine, armed: false, look_ahead_ms: None, record };
+    let (armed, look_ahead_ms) = (false, None);
+    let request = CallRequest { caller, engine, armed, look_ahead_ms, record, external_id };
     let is_browser = |agreement: &Agreement| match &agreement.browser {
         Some(_) => Ok(()),
         None => Err(not_a_browser()),

@@ -21,6 +21,7 @@ use super::leg::LegsView;
 use super::secure_session::SessionView;
 use crate::clock::Timestamp;
 use crate::engines::{DtmfToEngine, EngineProfile};
+use crate::external_id::ExternalId;
 use crate::index::CallEntry;
 use crate::keys::Role;
 use crate::problem::{Code, Problem};
@@ -52,6 +53,9 @@ pub struct CallRequest {
     pub look_ahead_ms: Option<u16>,
     /// Keep a recording; `true` unless said otherwise, where the relay has a place for it.
     pub record: Option<bool>,
+    /// What you call this call: a SIP Call-ID, or any key of yours. Of the calls that live one has
+    /// it. `ext:` and this, percent-encoded, stands for the call's id in any path.
+    pub external_id: Option<ExternalId>,
 }
 
 /// The caller's leg.
@@ -481,6 +485,9 @@ impl CallOpened {
 #[derive(Serialize, ToSchema)]
 pub struct CallSummary {
     id: String,
+    /// What its integrator calls it; absent if it has no such name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    external_id: Option<ExternalId>,
     /// `open`, `armed`, `secure`, `draining`, `held` or `closed`.
     state: &'static str,
     /// When it was opened, UTC.
@@ -494,6 +501,7 @@ impl CallSummary {
     pub fn of(entry: &CallEntry) -> CallSummary {
         CallSummary {
             id: id::call(entry.id),
+            external_id: entry.external_id.clone(),
             state: entry.story.state(),
             created_at: entry.created_at,
         }

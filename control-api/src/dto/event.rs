@@ -1,12 +1,13 @@
 //! EventBody: one event as the event stream tells it.
 
-use relay::switchboard::CallId;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::id;
 use super::secure_session::ResultName;
 use crate::clock::Timestamp;
+use crate::external_id::ExternalId;
+use crate::index::CallEntry;
 use crate::story::{Audience, Tale, Told};
 
 /// The types of events.
@@ -57,6 +58,9 @@ pub struct EventBody {
     pub kind: &'static str,
     /// The call.
     call_id: String,
+    /// What its integrator calls the call; absent if it has no such name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    external_id: Option<ExternalId>,
     /// The event's number on this call, from 1, as the key's role counts; the same as its id.
     sequence: u64,
     /// When it happened, UTC, in whole seconds: no event tells the time of a key press.
@@ -89,14 +93,15 @@ pub struct EventData {
 }
 
 impl EventBody {
-    /// What `audience` is told.
+    /// What `audience` is told of a call.
     #[must_use]
-    pub fn new(call: CallId, told: Told, audience: Audience) -> EventBody {
+    pub fn new(call: &CallEntry, told: Told, audience: Audience) -> EventBody {
         let (kind, data) = words(told.tale, audience);
         debug_assert!(KINDS.contains(&kind), "{kind} can't be asked for in a webhook's events");
         EventBody {
             kind,
-            call_id: id::call(call),
+            call_id: id::call(call.id),
+            external_id: call.external_id.clone(),
             sequence: told.sequence,
             occurred_at: told.at,
             data,

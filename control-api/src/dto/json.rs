@@ -11,6 +11,7 @@ use serde_json::error::Category;
 use serde_path_to_error::Segment;
 use zeroize::Zeroize;
 
+use crate::external_id;
 use crate::problem::{Code, Problem};
 
 /// Longest body read, in octets: an offer of the longest size, escaped, and a plan.
@@ -142,6 +143,7 @@ fn kind_of(error: &serde_json::Error) -> String {
         return format!("a member that must be there is missing: {member}");
     }
     let kinds = [
+        (external_id::RULE, external_id::RULE),
         ("unknown field", "a member that is not known"),
         ("duplicate field", "a member that stands twice"),
         ("unknown variant", "a word that is not one of those allowed"),

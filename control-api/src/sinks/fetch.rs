@@ -33,7 +33,7 @@ pub async fn fetch(
     request: Request,
 ) -> Result<Json<SealedView>, Problem> {
     // Sealed data may outlive what is remembered of its call.
-    let call = calls::call_id(&mut request.into_parts().0).await?;
+    let call = calls::call_id(&mut request.into_parts().0, &control).await?;
     let sealed = control.sinks.sealed().take(clock::monotonic(), call).map_err(|gone| match gone {
         Gone::Never => Problem::new(
             Code::SealedDataNotFound,

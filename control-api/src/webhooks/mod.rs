@@ -220,7 +220,7 @@ impl Webhooks {
             match entry.story.next(audience, *place) {
                 Next::Told(next) => {
                     *place = next.sequence;
-                    self.tell(entry.id, &EventBody::new(entry.id, next, audience), audience);
+                    self.tell(entry.id, &EventBody::new(entry, next, audience), audience);
                 }
                 Next::Lost(oldest) => *place = oldest - 1,
                 Next::Wait => return false,
