@@ -1,6 +1,7 @@
 //! Acts: what an engine's messages ask for, and what is sent to it.
 
 use dtmf::Digit;
+use serde_json::{Value, json};
 
 /// A message, of either side. It can't be printed: it may hold a key of an open call, or what is said.
 #[derive(Clone, PartialEq, Eq)]
@@ -76,6 +77,30 @@ pub enum Notice {
     NotCollected,
 }
 
+impl Notice {
+    /// What is said of a secure session, in the dialects that have no message of their own for it;
+    /// none of what is no such thing.
+    pub(crate) fn secure(self) -> Option<Value> {
+        match self {
+            Notice::SecureStarted => Some(json!({"state": "started"})),
+            Notice::SecureEnded(verdict) => {
+                Some(json!({"state": "ended", "result": verdict.name()}))
+            }
+            Notice::NotCollected => None,
+        }
+    }
+}
+
+impl Verdict {
+    /// `pass` or `fail`.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Verdict::Pass => "pass",
+            Verdict::Fail => "fail",
+        }
+    }
+}
+
 /// Why a connection can't go on.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum Fault {
@@ -88,6 +113,9 @@ pub enum Fault {
     /// Audio that is no base64, or of half a sample.
     #[error("audio can't be decoded")]
     BadAudio,
+    /// Audio of another rate than the connection's: nothing is resampled.
+    #[error("audio is of another rate than the connection's")]
+    WrongRate,
     /// A name that is longer than [`crate::MAX_MARK`].
     #[error("a mark's name is too long")]
     LongMark,

@@ -10,17 +10,3 @@ pub struct Handshake {
     /// Names, in lower case, and their values.
     pub headers: Vec<(&'static str, Secret)>,
 }
-
-impl Handshake {
-    /// One header: a scheme's name and a secret behind it.
-    pub(crate) fn authorized(scheme: &str, secret: &Secret) -> Handshake {
-        let value = [scheme.as_bytes(), b" ", secret.reveal()].concat();
-        Handshake { headers: vec![("authorization", value.into())], ..Handshake::default() }
-    }
-
-    /// One header that is no secret.
-    pub(crate) fn with(name: &'static str, value: &str) -> Handshake {
-        let value = Secret::new(value.as_bytes());
-        Handshake { headers: vec![(name, value)], ..Handshake::default() }
-    }
-}

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
 use crate::Encoding;
@@ -27,6 +28,29 @@ pub struct Introduction {
     pub tells_secure: bool,
 }
 
+impl Introduction {
+    /// What the script has, and who calls whom where it is known.
+    pub(crate) fn parameters_and_numbers(&self) -> BTreeMap<String, String> {
+        let mut parameters = self.parameters.clone();
+        for (name, value) in [("from_number", &self.from), ("to_number", &self.to)] {
+            if !value.is_empty() {
+                parameters.entry(name.to_owned()).or_insert_with(|| value.clone());
+            }
+        }
+        parameters
+    }
+}
+
+/// An object with parameters beside what it has. A parameter never takes the place of that.
+pub(crate) fn flatten(mut object: Value, parameters: &BTreeMap<String, String>) -> Value {
+    for (name, value) in parameters {
+        if object.get(name).is_none() {
+            object[name.as_str()] = json!(value);
+        }
+    }
+    object
+}
+
 /// A secret that signs what is sent to an engine. It can't be printed.
 pub struct Secret(Zeroizing<Vec<u8>>);
 
@@ -48,6 +72,12 @@ impl From<Vec<u8>> for Secret {
     fn from(secret: Vec<u8>) -> Secret {
         Secret(secret.into())
     }
+}
+
+/// An id as a UUID is written (RFC 9562 section 4): lower case, four hyphens.
+pub(crate) fn uuid(id: [u8; 16]) -> String {
+    let parts = [&id[..4], &id[4..6], &id[6..8], &id[8..10], &id[10..]];
+    parts.map(hex).join("-")
 }
 
 /// Lower-case hexadecimal.

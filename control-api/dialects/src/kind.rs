@@ -1,5 +1,7 @@
 //! Kind: which dialect an engine speaks, and all that follows from it.
 
+use crate::audiosocket::AudioSocket;
+use crate::jambonz::{self, Jambonz};
 use crate::twilio::{self, Twilio};
 use crate::{Dialect, Encoding, Handshake, Introduction, Options, Secret};
 
@@ -8,6 +10,10 @@ use crate::{Dialect, Encoding, Handshake, Introduction, Options, Secret};
 pub enum Kind {
     /// Twilio Media Streams.
     Twilio,
+    /// jambonz `listen`, FreeSWITCH with drachtio's `mod_audio_fork`.
+    Jambonz,
+    /// Asterisk's AudioSocket.
+    AudioSocket,
 }
 
 /// What a kind's messages travel by.
@@ -15,7 +21,8 @@ pub enum Kind {
 pub enum Transport {
     /// A WebSocket that we dial, `ws` or `wss`.
     WebSocket,
-    /// A TCP connection that we dial; its octets are frames.
+    /// A TCP connection that we dial; its octets are frames
+    /// ([`crate::audiosocket::Deframer`]).
     Tcp,
 }
 
@@ -28,9 +35,12 @@ const TWILIO: &[Encoding] = &[
     Encoding::L16(24_000),
 ];
 
+/// Samples, at the rates that a call may have here.
+const SAMPLES: &[Encoding] = &[Encoding::L16(8000), Encoding::L16(16_000), Encoding::L16(24_000)];
+
 impl Kind {
     /// Every kind.
-    pub const ALL: [Kind; 1] = [Kind::Twilio];
+    pub const ALL: [Kind; 3] = [Kind::Twilio, Kind::Jambonz, Kind::AudioSocket];
 
     /// The kind of that name, as [`Kind::name`] writes it.
     #[must_use]
@@ -43,6 +53,8 @@ impl Kind {
     pub const fn name(self) -> &'static str {
         match self {
             Kind::Twilio => "twilio",
+            Kind::Jambonz => "jambonz",
+            Kind::AudioSocket => "audiosocket",
         }
     }
 
@@ -50,7 +62,8 @@ impl Kind {
     #[must_use]
     pub const fn transport(self) -> Transport {
         match self {
-            Kind::Twilio => Transport::WebSocket,
+            Kind::Twilio | Kind::Jambonz => Transport::WebSocket,
+            Kind::AudioSocket => Transport::Tcp,
         }
     }
 
@@ -59,6 +72,7 @@ impl Kind {
     pub const fn encodings(self) -> &'static [Encoding] {
         match self {
             Kind::Twilio => TWILIO,
+            Kind::Jambonz | Kind::AudioSocket => SAMPLES,
         }
     }
 
@@ -68,13 +82,28 @@ impl Kind {
         self.encodings()[0]
     }
 
-    /// What the request for a WebSocket says, to this URL. `secret` is what this kind proves itself
-    /// by: Twilio signs the URL with it.
+    /// What the request for a WebSocket says, to this URL. `secret` is what we prove ourselves by:
+    /// Twilio signs the URL with it; a kind that has nothing of the sort sends it as a bearer token
+    /// (RFC 6750 section 2.1), for an engine behind a gate of its own.
     #[must_use]
     pub fn handshake(self, url: &str, secret: Option<&Secret>) -> Handshake {
-        let Some(secret) = secret else { return Handshake::default() };
+        let headers = secret.and_then(|secret| self.proof(url, secret)).into_iter().collect();
+        let subprotocols = match self {
+            Kind::Jambonz => jambonz::SUBPROTOCOLS,
+            Kind::Twilio | Kind::AudioSocket => &[],
+        };
+        Handshake { subprotocols, headers }
+    }
+
+    fn proof(self, url: &str, secret: &Secret) -> Option<(&'static str, Secret)> {
         match self {
-            Kind::Twilio => Handshake::with("x-twilio-signature", &twilio::signature(secret, url)),
+            Kind::Twilio => {
+                let signature = twilio::signature(secret, url);
+                Some(("x-twilio-signature", Secret::new(signature.as_bytes())))
+            }
+            Kind::Jambonz => Some(authorization("Bearer", secret)),
+            // It has no request.
+            Kind::AudioSocket => None,
         }
     }
 
@@ -85,14 +114,20 @@ impl Kind {
         introduction: Introduction,
         options: &Options,
     ) -> Option<Box<dyn Dialect>> {
-        let _ = options;
         if !self.encodings().contains(&introduction.encoding) {
             return None;
         }
         Some(match self {
             Kind::Twilio => Box::new(Twilio::new(introduction)),
+            Kind::Jambonz => Box::new(Jambonz::new(introduction, options.keys)),
+            Kind::AudioSocket => Box::new(AudioSocket::new(introduction, options.keys)),
         })
     }
+}
+
+/// A scheme's name and the secret behind it.
+fn authorization(scheme: &str, secret: &Secret) -> (&'static str, Secret) {
+    ("authorization", [scheme.as_bytes(), b" ", secret.reveal()].concat().into())
 }
 
 #[cfg(test)]
@@ -126,6 +161,10 @@ mod tests {
         let handshake = |kind: Kind| kind.handshake("wss://e/m", Some(&Secret::new(b"12345")));
         let [(name, value)] = &handshake(Kind::Twilio).headers[..] else { panic!("one header") };
         assert_eq!((*name, value.reveal().len()), ("x-twilio-signature", 28));
+        let jambonz = handshake(Kind::Jambonz);
+        assert_eq!(jambonz.subprotocols, ["audio.drachtio.org", "audio.jambonz.org"]);
+        let [("authorization", value)] = &jambonz.headers[..] else { panic!("one header") };
+        assert_eq!(value.reveal(), b"Bearer 12345");
         for kind in Kind::ALL {
             assert!(kind.handshake("wss://e/m", None).headers.is_empty());
         }

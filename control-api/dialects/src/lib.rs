@@ -8,11 +8,14 @@
 //! it is silence, and no key.
 
 mod act;
+pub mod audiosocket;
 mod encoding;
 mod handshake;
 mod introduction;
+pub mod jambonz;
 mod kind;
 mod options;
+mod payload;
 #[cfg(test)]
 mod testing;
 pub mod twilio;

@@ -14,7 +14,7 @@ use serde_json::json;
 use crate::introduction::hex;
 use crate::{
     Act, Dialect, Effects, Encoding, Fault, Introduction, MAX_MARK, Message, Notice, Reached,
-    Secret, Verdict,
+    Secret, payload,
 };
 
 /// Length of a frame, which `timestamp` counts.
@@ -137,7 +137,7 @@ impl Dialect for Twilio {
             "accountSid": self.ids.account,
             "callSid": self.ids.call,
             "tracks": ["inbound"],
-            "customParameters": self.parameters(),
+            "customParameters": self.introduction.parameters_and_numbers(),
             "mediaFormat": {
                 "encoding": encoding,
                 "sampleRate": self.introduction.encoding.rate(),
@@ -153,7 +153,7 @@ impl Dialect for Twilio {
             track: "inbound",
             chunk: self.chunk.to_string(),
             timestamp: ((self.chunk - 1) * FRAME_MS).to_string(),
-            payload: BASE64_STANDARD.encode(frame),
+            payload: payload::encode(frame),
         };
         let sequence = self.number();
         let message = MediaOut { event: "media", sequence, stream: &self.ids.stream, media };
@@ -175,16 +175,9 @@ impl Dialect for Twilio {
     }
 
     fn notice(&mut self, notice: Notice, effects: &mut Effects) {
-        if !self.introduction.tells_secure {
-            return;
+        if let Some(secure) = notice.secure().filter(|_| self.introduction.tells_secure) {
+            self.say(json!({"event": "secure", "secure": secure}), effects);
         }
-        let secure = match notice {
-            Notice::SecureStarted => json!({"state": "started"}),
-            Notice::SecureEnded(Verdict::Pass) => json!({"state": "ended", "result": "pass"}),
-            Notice::SecureEnded(Verdict::Fail) => json!({"state": "ended", "result": "fail"}),
-            Notice::NotCollected => return,
-        };
-        self.say(json!({"event": "secure", "secure": secure}), effects);
     }
 
     fn end(&mut self, effects: &mut Effects) {
@@ -193,12 +186,9 @@ impl Dialect for Twilio {
     }
 
     fn hear(&mut self, message: &Message, effects: &mut Effects) -> Result<(), Fault> {
-        let Message::Text(text) = message else { return Err(Fault::WrongKind) };
-        let heard = serde_json::from_str(text).map_err(|_| Fault::Malformed)?;
-        effects.acts.extend(match heard {
+        effects.acts.extend(match payload::json(message)? {
             Heard::Media { media } => {
-                let octets = BASE64_STANDARD.decode(media.payload).map_err(|_| Fault::BadAudio)?;
-                Some(Act::Play(octets))
+                Some(Act::Play(payload::decode(&media.payload, self.introduction.encoding)?))
             }
             Heard::Mark { mark } if mark.name.len() > MAX_MARK => return Err(Fault::LongMark),
             Heard::Mark { mark } => Some(Act::Mark(mark.name)),
@@ -206,21 +196,6 @@ impl Dialect for Twilio {
             Heard::Other => None,
         });
         Ok(())
-    }
-}
-
-impl Twilio {
-    /// The script's own, and who calls whom where it is known.
-    fn parameters(&self) -> serde_json::Value {
-        let mut parameters = self.introduction.parameters.clone();
-        for (name, value) in
-            [("from_number", &self.introduction.from), ("to_number", &self.introduction.to)]
-        {
-            if !value.is_empty() {
-                parameters.entry(name.to_owned()).or_insert_with(|| value.clone());
-            }
-        }
-        json!(parameters)
     }
 }
 
