@@ -2,6 +2,7 @@
 
 use crate::audiosocket::AudioSocket;
 use crate::jambonz::{self, Jambonz};
+use crate::openai::OpenAi;
 use crate::twilio::{self, Twilio};
 use crate::{Dialect, Encoding, Handshake, Introduction, Options, Secret};
 
@@ -14,6 +15,8 @@ pub enum Kind {
     Jambonz,
     /// Asterisk's AudioSocket.
     AudioSocket,
+    /// OpenAI Realtime.
+    OpenAi,
 }
 
 /// What a kind's messages travel by.
@@ -38,9 +41,12 @@ const TWILIO: &[Encoding] = &[
 /// Samples, at the rates that a call may have here.
 const SAMPLES: &[Encoding] = &[Encoding::L16(8000), Encoding::L16(16_000), Encoding::L16(24_000)];
 
+/// What OpenAI's models may have.
+const MODEL: &[Encoding] = &[Encoding::Pcmu, Encoding::Pcma, Encoding::L16(24_000)];
+
 impl Kind {
     /// Every kind.
-    pub const ALL: [Kind; 3] = [Kind::Twilio, Kind::Jambonz, Kind::AudioSocket];
+    pub const ALL: [Kind; 4] = [Kind::Twilio, Kind::Jambonz, Kind::AudioSocket, Kind::OpenAi];
 
     /// The kind of that name, as [`Kind::name`] writes it.
     #[must_use]
@@ -55,6 +61,7 @@ impl Kind {
             Kind::Twilio => "twilio",
             Kind::Jambonz => "jambonz",
             Kind::AudioSocket => "audiosocket",
+            Kind::OpenAi => "openai",
         }
     }
 
@@ -62,7 +69,7 @@ impl Kind {
     #[must_use]
     pub const fn transport(self) -> Transport {
         match self {
-            Kind::Twilio | Kind::Jambonz => Transport::WebSocket,
+            Kind::Twilio | Kind::Jambonz | Kind::OpenAi => Transport::WebSocket,
             Kind::AudioSocket => Transport::Tcp,
         }
     }
@@ -73,6 +80,7 @@ impl Kind {
         match self {
             Kind::Twilio => TWILIO,
             Kind::Jambonz | Kind::AudioSocket => SAMPLES,
+            Kind::OpenAi => MODEL,
         }
     }
 
@@ -90,7 +98,7 @@ impl Kind {
         let headers = secret.and_then(|secret| self.proof(url, secret)).into_iter().collect();
         let subprotocols = match self {
             Kind::Jambonz => jambonz::SUBPROTOCOLS,
-            Kind::Twilio | Kind::AudioSocket => &[],
+            Kind::Twilio | Kind::AudioSocket | Kind::OpenAi => &[],
         };
         Handshake { subprotocols, headers }
     }
@@ -101,7 +109,7 @@ impl Kind {
                 let signature = twilio::signature(secret, url);
                 Some(("x-twilio-signature", Secret::new(signature.as_bytes())))
             }
-            Kind::Jambonz => Some(authorization("Bearer", secret)),
+            Kind::Jambonz | Kind::OpenAi => Some(authorization("Bearer", secret)),
             // It has no request.
             Kind::AudioSocket => None,
         }
@@ -121,6 +129,9 @@ impl Kind {
             Kind::Twilio => Box::new(Twilio::new(introduction)),
             Kind::Jambonz => Box::new(Jambonz::new(introduction, options.keys)),
             Kind::AudioSocket => Box::new(AudioSocket::new(introduction, options.keys)),
+            Kind::OpenAi => {
+                Box::new(OpenAi::new(introduction, options.model.clone(), options.keys))
+            }
         })
     }
 }

@@ -14,6 +14,7 @@ mod handshake;
 mod introduction;
 pub mod jambonz;
 mod kind;
+pub mod openai;
 mod options;
 mod payload;
 #[cfg(test)]
