@@ -27,13 +27,14 @@ use crate::auth::{Calls, HangUpCalls, Permit, Witness};
 use crate::chance;
 use crate::clock;
 use crate::dto::call::{
-    ArmRequest, CallOpened, CallPage, CallRequest, CallSummary, CallView, CallerAnswer,
-    EngineAnswer, EnginePlace, EngineRequest, KeyRequest, ReofferRequest, look_ahead,
+    ArmRequest, CallOpened, CallPage, CallRequest, CallSummary, CallView, CallerAnswer, KeyRequest,
+    ReofferRequest, look_ahead,
 };
+use crate::dto::engine::{EngineAnswer, EnginePlace, EngineRequest};
 use crate::dto::id;
 use crate::dto::json::JsonBytes;
-use crate::echo::Seat;
-use crate::engines::EngineProfile;
+use crate::engine_leg::{self, EngineLeg};
+use crate::engines::Known;
 use crate::external_id::{ExternalId, PATH_PREFIX};
 use crate::idempotency::{Answer, Posted};
 use crate::index::{CallEntry, ExternalIdInUse};
@@ -121,7 +122,7 @@ pub async fn open(
     posted.once(&control, &permit, body.octets(), work).await
 }
 
-async fn open_call(control: &Control, request: CallRequest) -> Result<Answer, Problem> {
+async fn open_call(control: &Arc<Control>, request: CallRequest) -> Result<Answer, Problem> {
     let Placed { entry, armed, answer, engine, .. } = place(control, request, |_| Ok(())).await?;
     let opened = CallOpened::new(&entry, armed, &answer, engine);
     Answer::created(&format!("/v1/calls/{}", id::call(entry.id)), &opened)
@@ -156,7 +157,7 @@ impl Placed {
 
 /// Opens a call, if `admit` has nothing against what is agreed with the caller.
 pub(crate) async fn place(
-    control: &Control,
+    control: &Arc<Control>,
     request: CallRequest,
     admit: impl FnOnce(&Agreement) -> Result<(), Problem>,
 ) -> Result<Placed, Problem> {
@@ -164,17 +165,9 @@ pub(crate) async fn place(
     admit(&agreement)?;
     reachable(control, "/caller/sdp", agreement.remote_rtp)?;
     let nat = request.caller.nat;
-    let profile = engine_profile(control, request.engine.profile.as_deref(), "/engine/profile")?;
-    let (address, seat) = match request.engine.place("/engine")? {
-        EnginePlace::At(address) => (address, None),
-        EnginePlace::Echo => {
-            let seat = Seat::take(&control.echoes, &control.policy.addresses).await?;
-            (seat.address(), Some(seat))
-        }
-    };
-    let addresses = &control.policy.addresses;
-    let engine = request.engine.into_media(address, addresses, profile, "/engine")?;
-    reachable(control, "/engine/address", engine.remote_rtp)?;
+    let call = id::new_call();
+    let EngineLeg { media: engine, profile, link, party } =
+        engine_leg::prepare(control, request.engine).await?;
     let armed = request.armed.then(|| look_ahead(request.look_ahead_ms)).transpose()?;
     let record = request.record.unwrap_or(control.recordings.is_some());
     if record && control.recordings.is_none() {
@@ -184,11 +177,16 @@ pub(crate) async fn place(
         ));
     }
     let caller = caller_media(control, &mut agreement, nat);
-    let echo = seat.map(|seat| seat.engine(&engine)).transpose()?;
-    let call = id::new_call();
     let entry = CallEntry::new(call, clock::now(), record, nat, profile);
     let entry = control.calls.expect(entry.called(request.external_id)).map_err(in_use)?;
-    let opened = control.relay.open_call(MediaRequest { call, caller, engine, armed, record, links: [None, None] });
+    let opened = control.relay.open_call(MediaRequest {
+        call,
+        caller,
+        engine,
+        armed,
+        record,
+        links: [None, link],
+    });
     let OpenedCall { at, caller, engine } = opened.await.inspect_err(|_| {
         control.calls.forget(call);
     })?;
@@ -198,9 +196,7 @@ pub(crate) async fn place(
     let text = Zeroizing::new(answer.text().to_owned());
     *entry.answered.lock().await = Some(answer.into_previous());
     entry.opened(at);
-    if let Some(echo) = echo {
-        echo.begin(engine.rtp, &entry, control.stopping());
-    }
+    party.begin(control, &entry, engine.rtp);
     tracing::info!(call = id::call(call), armed, record, "call opened");
     if let Some(external_id) = &entry.external_id {
         tracing::debug!(call = id::call(call), external_id = external_id.as_str(), "call named");
@@ -348,15 +344,18 @@ pub async fn move_engine(
     body: JsonBytes,
 ) -> Result<Json<EngineAnswer>, Problem> {
     let at = call.live()?;
-    let request: EngineRequest = body.read()?;
-    let profile = match request.profile.as_deref() {
-        Some(name) => engine_profile(&control, Some(name), "/profile")?,
-        None => call.0.profile(),
+    let mut request: EngineRequest = body.read()?;
+    let known = match request.profile.as_deref() {
+        Some(name) => engine_leg::known(&control, Some(name), "/profile")?,
+        None => Known { profile: call.0.profile(), leg: None },
     };
-    let EnginePlace::At(address) = request.place("")? else {
-        let detail = "a call has an echo from its opening or not at all: open another call";
-        return Err(Problem::invalid("/type", detail));
+    if call.0.links()[Side::Engine.index()].is_some() {
+        return Err(Problem::invalid("/type", engine_leg::FOR_GOOD));
+    }
+    let EnginePlace::At(address) = request.place("", known.leg.as_ref())? else {
+        return Err(Problem::invalid("/type", engine_leg::FOR_GOOD));
     };
+    let profile = known.profile;
     let media = request.into_media(address, &control.policy.addresses, profile, "")?;
     reachable(&control, "/address", media.remote_rtp)?;
     control.relay.reoffer(at, Side::Engine, media).await?;
@@ -424,16 +423,6 @@ pub async fn key(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// The profile of that name, which `pointer` points at.
-fn engine_profile(
-    control: &Control,
-    name: Option<&str>,
-    pointer: &'static str,
-) -> Result<EngineProfile, Problem> {
-    let detail = "no profile of this name is configured: see [engines] in the configuration file";
-    control.engines.find(name).ok_or_else(|| Problem::invalid(pointer, detail))
-}
-
 /// What the offer and our policy have in common; `pointer` is where the offer stands in the body.
 fn agree(
     control: &Control,
@@ -451,7 +440,11 @@ fn agree(
 
 /// Refuses a peer that our media address of its family, being loopback, can't reach. An unspecified
 /// address is a caller on hold.
-fn reachable(control: &Control, pointer: &'static str, peer: SocketAddr) -> Result<(), Problem> {
+pub(crate) fn reachable(
+    control: &Control,
+    pointer: &'static str,
+    peer: SocketAddr,
+) -> Result<(), Problem> {
     let mut ours = control.policy.addresses.own_media.iter().map(|own| own.address);
     let ours = ours.find(|own| own.is_ipv4() == peer.is_ipv4());
     let unreachable = !peer.ip().is_loopback() && !peer.ip().is_unspecified();

@@ -19,7 +19,7 @@ use serde_json::Value;
 
 use crate::mcp::BaseUrl;
 
-use crate::engines::{EngineProfile, EngineProfiles};
+use crate::engines::{EngineProfiles, RawEngine};
 use crate::outbound::AddressRules;
 use crate::sinks::config::{RawOutbound, RawSinks, SinksConfig};
 use crate::webhooks::config::{RawWebhook, WebhookConfig};
@@ -55,7 +55,7 @@ pub struct RawConfig {
     /// Recordings.
     pub recordings: RawRecordings,
     /// What is known of each kind of engine, by name.
-    pub engines: BTreeMap<String, EngineProfile>,
+    pub engines: BTreeMap<String, RawEngine>,
     /// Outgoing requests.
     pub outbound: RawOutbound,
     /// Where what was keyed is delivered to.

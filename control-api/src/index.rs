@@ -1,16 +1,17 @@
 //! CallIndex: every call the control plane knows, by id.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use dashmap::DashMap;
 use dashmap::mapref::entry::Entry;
 use relay::CallAt;
-use relay::switchboard::{CallId, CallSnapshot, DropReason, Event, SessionId};
+use relay::switchboard::{CallId, CallSnapshot, DropReason, Event, SessionId, Side};
 use relay::wire::sdp::PreviousAnswer;
 
 use crate::clock::Timestamp;
+use crate::dto::leg::TransportName;
 use crate::echo::hearing::Hearing;
 use crate::engines::EngineProfile;
 use crate::external_id::ExternalId;
@@ -50,6 +51,10 @@ pub struct CallEntry {
     orders: Mutex<VecDeque<(SessionId, SinkOrder)>>,
     /// What its engine hears, where that is an echo.
     hearing: Mutex<Option<Arc<Hearing>>>,
+    /// How its legs are connected to that are not RTP, by [`Side::index`].
+    links: [OnceLock<TransportName>; 2],
+    /// Whether the secure session that was entered last lets the engine be heard.
+    engine_audible: AtomicBool,
     at: OnceLock<CallAt>,
     seen: Mutex<Option<CallSnapshot>>,
 }
@@ -76,6 +81,8 @@ impl CallEntry {
             models: ModelTokens::default(),
             orders: Mutex::default(),
             hearing: Mutex::default(),
+            links: [OnceLock::new(), OnceLock::new()],
+            engine_audible: AtomicBool::new(false),
             at: OnceLock::new(),
             seen: Mutex::new(None),
         }
@@ -120,6 +127,29 @@ impl CallEntry {
     /// The call has another engine.
     pub fn is_now(&self, profile: EngineProfile) {
         *self.profile.lock().unwrap_or_else(PoisonError::into_inner) = profile;
+    }
+
+    /// How the call's legs are connected to that are not RTP, by [`Side::index`].
+    #[must_use]
+    pub fn links(&self) -> [Option<TransportName>; 2] {
+        [0, 1].map(|side| self.links[side].get().copied())
+    }
+
+    /// A leg of the call is behind a connection of this kind.
+    pub fn is_linked_by(&self, side: Side, transport: TransportName) {
+        // A leg is of this kind from the call's opening, or never.
+        let _ = self.links[side.index()].set(transport);
+    }
+
+    /// Whether the secure session that was entered last lets the engine be heard.
+    #[must_use]
+    pub fn lets_engine_through(&self) -> bool {
+        self.engine_audible.load(Ordering::Relaxed)
+    }
+
+    /// A secure session is about to be entered that lets the engine be heard, or does not.
+    pub fn let_engine_through(&self, audible: bool) {
+        self.engine_audible.store(audible, Ordering::Relaxed);
     }
 
     /// What the call's engine hears, where that is an echo.

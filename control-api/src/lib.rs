@@ -29,6 +29,7 @@ pub mod console;
 pub mod demo;
 pub mod dto;
 pub mod echo;
+pub mod engine_leg;
 pub mod engines;
 pub mod event_stream;
 pub mod events;
@@ -37,6 +38,7 @@ pub mod health;
 pub mod idempotency;
 pub mod index;
 pub mod keys;
+pub mod linked;
 pub mod mcp;
 pub mod model_tokens;
 pub mod openapi;
@@ -104,6 +106,8 @@ pub struct Control {
     pub streams: Arc<Semaphore>,
     /// Room for echo engines.
     pub echoes: Arc<Semaphore>,
+    /// How engines are reached that are behind a connection.
+    pub linked: linked::Outgoing,
     /// What models may do, and where.
     pub models: Models,
     /// The API's contract.
@@ -144,6 +148,8 @@ pub struct Outward {
     pub sinks: Arc<Sinks>,
     /// Who is told of events by HTTP.
     pub webhooks: Arc<Webhooks>,
+    /// How engines are reached that are behind a connection.
+    pub linked: linked::Outgoing,
 }
 
 impl Control {
@@ -153,7 +159,7 @@ impl Control {
         let Parts { relay, gauges, mut policy, identity, recordings, keys, .. } = parts;
         let Parts { engines, secure, outward, models, .. } = parts;
         policy.certificate = identity.as_ref().map(|identity| identity.fingerprint().0);
-        let Outward { sinks, webhooks } = outward;
+        let Outward { sinks, webhooks, linked } = outward;
         let activity = Arc::new(Activity::default());
         webhooks.report_to(&activity);
         Arc::new(Control {
@@ -171,6 +177,7 @@ impl Control {
             metrics: Metrics::default(),
             activity,
             streams: Arc::new(Semaphore::new(event_stream::MAX_STREAMS)),
+            linked,
             echoes: Arc::new(Semaphore::new(echo::MAX_ENGINES)),
             models,
             contract: openapi::routes_and_contract().1,

@@ -112,6 +112,13 @@ impl Plans {
         self.names().find(|known| known.as_str() == name).cloned()
     }
 
+    /// The plan's name, if there is only one.
+    #[must_use]
+    pub fn only(&self) -> Option<PlanName> {
+        let mut names = self.names();
+        names.next().filter(|_| names.next().is_none()).cloned()
+    }
+
     /// All names, in order.
     pub fn names(&self) -> impl Iterator<Item = &PlanName> {
         self.written.keys()

@@ -88,13 +88,15 @@ pub enum Code {
     Internal,
     /// No call, port, memory or queue space is free.
     NoCapacity,
+    /// The engine could not be connected to.
+    EngineUnreachable,
     /// The relay is stopping.
     Stopping,
 }
 
 impl Code {
     /// Every code, for the documentation and its tests.
-    pub const ALL: [Code; 35] = [
+    pub const ALL: [Code; 36] = [
         Code::MalformedBody,
         Code::MalformedSdp,
         Code::MalformedParameter,
@@ -129,6 +131,7 @@ impl Code {
         Code::TooManyStreams,
         Code::Internal,
         Code::NoCapacity,
+        Code::EngineUnreachable,
         Code::Stopping,
     ];
 
@@ -200,6 +203,9 @@ impl Code {
             Code::TooManyStreams => (429, "too-many-streams", "Too many event streams are open"),
             Code::Internal => (500, "internal", "The relay failed to do this"),
             Code::NoCapacity => (503, "no-capacity", "The relay has no room for this now"),
+            Code::EngineUnreachable => {
+                (502, "engine-unreachable", "The engine could not be connected to")
+            }
             Code::Stopping => (503, "stopping", "The relay is stopping"),
         }
     }

@@ -6,7 +6,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
-use relay::switchboard::SessionRequest;
+use relay::switchboard::{EngineAudio, SessionRequest};
 
 use crate::Control;
 use crate::auth::{AnyKey, Permit, SecureEnd, SecureEnter};
@@ -65,6 +65,23 @@ fn plan_of(control: &Control, body: &JsonBytes) -> Result<PlanRequest, Problem> 
     }
 }
 
+/// Enters a session with the plan of a name, for an engine's model. Without a name it is the only
+/// plan there is.
+pub(crate) async fn enter_named(
+    control: &Control,
+    call: Arc<CallEntry>,
+    plan: Option<&str>,
+) -> Result<(), Problem> {
+    let plans = &control.models.plans;
+    let known = match plan {
+        Some(name) => plans.find(name),
+        None => plans.only(),
+    };
+    let known =
+        known.ok_or_else(|| Problem::invalid("/plan", "is no plan of the configuration"))?;
+    enter_session(control, &CallPath(call), plans.request(&known)?).await.map(drop)
+}
+
 /// Enters a session with a plan that was sent or named; the answer is for REST.
 pub(crate) async fn enter_session(
     control: &Control,
@@ -77,6 +94,7 @@ pub(crate) async fn enter_session(
         PlanContext { today: clock::now().day(), secure: &control.secure, sinks: &control.sinks };
     let SessionOrder { plan, engine_audio, announcer, sink } = request.into_order(&context)?;
     let warning = SilenceWarning::of(plan.deadline(), call.0.profile().silence_budget());
+    call.0.let_engine_through(engine_audio == EngineAudio::Pass);
     let request = SessionRequest { session, plan, engine_audio, announcer };
     // Before the cut, since what is accepted may be handed over before the receipt is read here.
     call.0.order(session, sink);

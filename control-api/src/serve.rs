@@ -30,7 +30,7 @@ use crate::sinks::{Sinks, SinksError};
 use crate::webhooks::delivery::Schedule;
 use crate::webhooks::{Webhooks, WebhooksError};
 use crate::{
-    Control, Outward, Parts, app, chance, clock, echo, health, prompts, retention, server,
+    Control, Outward, Parts, app, chance, clock, echo, health, linked, prompts, retention, server,
 };
 
 /// Exit code for a configuration that can't work (`EX_CONFIG` of sysexits.h).
@@ -259,6 +259,7 @@ impl Running {
             let _ = task.await;
         }
         echo::all_gone(&control.echoes).await;
+        control.linked.all_gone().await;
         if let Some(recordings) = &control.recordings
             && let Ok(flushed) = recordings.queue.flush()
         {
@@ -310,8 +311,9 @@ fn open_outward(config: &Config) -> Result<Outward, StartError> {
     let sinks = Sinks::open(config.sinks.clone(), outbound.clone())?;
     let directory = config.state_dir.join("webhooks");
     let schedule = Schedule::default();
+    let linked = linked::Outgoing::new(outbound.clone());
     let webhooks = Webhooks::open(config.webhooks.clone(), &directory, outbound, schedule)?;
-    Ok(Outward { sinks: Arc::new(sinks), webhooks: Arc::new(webhooks) })
+    Ok(Outward { sinks: Arc::new(sinks), webhooks: Arc::new(webhooks), linked })
 }
 
 /// What holds for every secure session.

@@ -25,6 +25,6 @@ pub mod switchboard;
 pub mod wire;
 
 pub use io::{
-    CallAt, CallRequest, Gauges, HangUp, IoMethod, OpenedCall, Relay, RelayConfig, StartError,
-    Started, start,
+    CallAt, CallRequest, Gauges, HangUp, IoMethod, LINK_PEER, Link, NearEnd, OpenedCall, Relay,
+    RelayConfig, StartError, Started, link, start,
 };

@@ -22,6 +22,10 @@ pub enum TransportName {
     Srtp,
     /// As browsers do: DTLS-SRTP to where ICE has proven.
     WebRtc,
+    /// By a WebSocket that the relay has opened.
+    WebSocket,
+    /// By Asterisk's AudioSocket.
+    AudioSocket,
 }
 
 impl TransportName {
@@ -84,13 +88,14 @@ pub struct DropsView {
 impl LegsView {
     /// What `role` is told of a call's legs.
     #[must_use]
-    pub fn of(seen: &CallSnapshot, role: Role) -> LegsView {
-        let [caller, engine] = &seen.legs;
+    pub fn of(seen: &CallSnapshot, role: Role, links: [Option<TransportName>; 2]) -> LegsView {
         let is_cut = seen.phase.is_cut();
-        LegsView {
-            caller: LegView::of(caller, role, is_cut),
-            engine: LegView::of(engine, role, is_cut),
-        }
+        let [caller, engine] = [0, 1].map(|side| {
+            let mut view = LegView::of(&seen.legs[side], role, is_cut);
+            view.transport = links[side].unwrap_or(view.transport);
+            view
+        });
+        LegsView { caller, engine }
     }
 }
 

@@ -5,6 +5,7 @@
 pub mod activity;
 pub mod call;
 pub mod capture;
+pub mod engine;
 pub mod event;
 pub mod field;
 pub mod hearing;

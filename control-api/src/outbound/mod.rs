@@ -14,6 +14,6 @@ pub mod tls;
 
 pub use address::AddressRules;
 pub use endpoint::Endpoint;
-pub use post::{Answer, ConnectError, Connection, Outbound, SendError};
+pub use post::{Answer, ConnectError, Connection, Outbound, SendError, Stream};
 pub use resolve::{Resolve, SystemResolver};
 pub use secret_file::FileSecret;

@@ -55,7 +55,10 @@ pub enum ConnectError {
     #[error("the host has a {} address, which outbound.allow does not open", .0.as_str())]
     Forbidden(Special),
     /// In clear to another host than this one.
-    #[error("plain http goes to an opened loopback address only")]
+    #[error(
+        "in clear, requests go to a loopback address only, and media to an address that \
+         outbound.allow opens"
+    )]
     InClear,
     /// No address answers.
     #[error("the host does not answer")]
@@ -94,9 +97,21 @@ pub struct Connection {
     host: HeaderValue,
 }
 
-enum Stream {
+/// A connection to an endpoint, for what is not a POST.
+pub enum Stream {
+    /// By TLS, to a server that is trusted.
     Tls(Box<TlsStream<TcpStream>>),
+    /// In clear.
     Clear(TcpStream),
+}
+
+/// Where a connection may go in clear.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum InClear {
+    /// To this host: for what carries data that was keyed, or words about it.
+    Here,
+    /// To any address that the configuration opens: for media, which goes in clear as RTP does too.
+    Opened,
 }
 
 impl ConnectError {
@@ -164,21 +179,47 @@ impl Outbound {
         let uri = endpoint.target.parse().map_err(|_| ConnectError::Unresolved)?;
         let host = HeaderValue::from_str(&endpoint.host_header());
         let host = host.map_err(|_| ConnectError::Unresolved)?;
-        let addresses = self.addresses(endpoint).await?;
+        let stream = self.reach(endpoint, tls, InClear::Here).await?;
+        Ok(Connection { stream, uri, host })
+    }
+
+    /// Connects to an engine, for media; in clear also to other machines, where the configuration
+    /// opens their addresses.
+    ///
+    /// # Errors
+    /// [`ConnectError`]; the caller sets the time limit.
+    pub async fn connect_media(
+        &self,
+        endpoint: &Endpoint,
+        tls: Option<&Arc<ClientConfig>>,
+    ) -> Result<Stream, ConnectError> {
+        self.reach(endpoint, tls, InClear::Opened).await
+    }
+
+    async fn reach(
+        &self,
+        endpoint: &Endpoint,
+        tls: Option<&Arc<ClientConfig>>,
+        in_clear: InClear,
+    ) -> Result<Stream, ConnectError> {
+        let addresses = self.addresses(endpoint, in_clear).await?;
         let tcp = reach(&addresses, endpoint.port).await?;
-        let stream = match endpoint.scheme {
+        Ok(match endpoint.scheme {
             Scheme::Http => Stream::Clear(tcp),
             Scheme::Https => {
                 let tls = tls.ok_or(ConnectError::Untrusted)?;
                 Stream::Tls(Box::new(shake_hands(endpoint, tls, tcp).await?))
             }
-        };
-        Ok(Connection { stream, uri, host })
+        })
     }
 
     /// The endpoint's addresses, each of which may be connected to. One that may not be spoils
     /// them all: a name with such an address is not what the configuration meant.
-    async fn addresses(&self, endpoint: &Endpoint) -> Result<Vec<IpAddr>, ConnectError> {
+    async fn addresses(
+        &self,
+        endpoint: &Endpoint,
+        in_clear: InClear,
+    ) -> Result<Vec<IpAddr>, ConnectError> {
         let addresses = match &endpoint.host {
             Host::Ip(ip) => vec![*ip],
             Host::Name(name) => {
@@ -187,8 +228,11 @@ impl Outbound {
         };
         for ip in &addresses {
             self.rules.check(*ip).map_err(ConnectError::Forbidden)?;
-            let here = ip.to_canonical().is_loopback() && self.rules.is_opened(*ip);
-            if endpoint.scheme == Scheme::Http && !here {
+            let may_be = match in_clear {
+                InClear::Here => ip.to_canonical().is_loopback() && self.rules.is_opened(*ip),
+                InClear::Opened => self.rules.is_opened(*ip),
+            };
+            if endpoint.scheme == Scheme::Http && !may_be {
                 return Err(ConnectError::InClear);
             }
         }

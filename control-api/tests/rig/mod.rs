@@ -21,7 +21,7 @@ use control_api::chance;
 use control_api::clock;
 use control_api::config::{MediaConfig, RawConfig};
 use control_api::dto::plan::{PlanContext, PlanRequest};
-use control_api::engines::{DtmfToEngine, EngineProfile, EngineProfiles};
+use control_api::engines::{DtmfToEngine, EngineProfiles, RawEngine};
 use control_api::keys::{KeyFile, Role};
 use control_api::mcp::Models;
 use control_api::plans::Plans;
@@ -77,10 +77,10 @@ impl Answer {
 }
 
 /// One profile of an engine that is easily worried.
-fn engines() -> BTreeMap<String, EngineProfile> {
+fn engines() -> BTreeMap<String, RawEngine> {
     let dtmf_to_engine = DtmfToEngine::Block;
-    let profile = EngineProfile { dtmf_to_engine, silence_budget_s: Some(45) };
-    BTreeMap::from([("nervous".to_owned(), profile)])
+    let engine = RawEngine { dtmf_to_engine, silence_budget_s: Some(45), ..RawEngine::default() };
+    BTreeMap::from([("nervous".to_owned(), engine)])
 }
 
 /// Recordings under a key of the test's own.

@@ -198,6 +198,21 @@ impl Link {
         true
     }
 
+    /// Waits for so long, or until the call is over. What comes meanwhile is lost, since there is
+    /// nobody to have it.
+    pub async fn wait_for_end(&mut self, time: std::time::Duration) {
+        self.let_go();
+        self.shared.broken.store(false, Ordering::SeqCst);
+        let draining = async {
+            while !self.is_over() {
+                self.settle();
+                self.shared.outward.purge();
+                self.shared.far.notified().await;
+            }
+        };
+        let _ = tokio::time::timeout(time, draining).await;
+    }
+
     /// Whether the call is over.
     #[must_use]
     pub fn is_over(&self) -> bool {
