@@ -3,6 +3,7 @@
 use crate::audiosocket::AudioSocket;
 use crate::jambonz::{self, Jambonz};
 use crate::openai::OpenAi;
+use crate::telnyx::Telnyx;
 use crate::twilio::{self, Twilio};
 use crate::{Dialect, Encoding, Handshake, Introduction, Options, Secret};
 
@@ -17,6 +18,8 @@ pub enum Kind {
     AudioSocket,
     /// OpenAI Realtime.
     OpenAi,
+    /// Telnyx media streaming.
+    Telnyx,
 }
 
 /// What a kind's messages travel by.
@@ -44,9 +47,13 @@ const SAMPLES: &[Encoding] = &[Encoding::L16(8000), Encoding::L16(16_000), Encod
 /// What OpenAI's models may have.
 const MODEL: &[Encoding] = &[Encoding::Pcmu, Encoding::Pcma, Encoding::L16(24_000)];
 
+/// G.711 alone.
+const G711: &[Encoding] = &[Encoding::Pcmu, Encoding::Pcma];
+
 impl Kind {
     /// Every kind.
-    pub const ALL: [Kind; 4] = [Kind::Twilio, Kind::Jambonz, Kind::AudioSocket, Kind::OpenAi];
+    pub const ALL: [Kind; 5] =
+        [Kind::Twilio, Kind::Jambonz, Kind::AudioSocket, Kind::OpenAi, Kind::Telnyx];
 
     /// The kind of that name, as [`Kind::name`] writes it.
     #[must_use]
@@ -62,6 +69,7 @@ impl Kind {
             Kind::Jambonz => "jambonz",
             Kind::AudioSocket => "audiosocket",
             Kind::OpenAi => "openai",
+            Kind::Telnyx => "telnyx",
         }
     }
 
@@ -69,7 +77,7 @@ impl Kind {
     #[must_use]
     pub const fn transport(self) -> Transport {
         match self {
-            Kind::Twilio | Kind::Jambonz | Kind::OpenAi => Transport::WebSocket,
+            Kind::Twilio | Kind::Jambonz | Kind::Telnyx | Kind::OpenAi => Transport::WebSocket,
             Kind::AudioSocket => Transport::Tcp,
         }
     }
@@ -81,6 +89,7 @@ impl Kind {
             Kind::Twilio => TWILIO,
             Kind::Jambonz | Kind::AudioSocket => SAMPLES,
             Kind::OpenAi => MODEL,
+            Kind::Telnyx => G711,
         }
     }
 
@@ -98,7 +107,7 @@ impl Kind {
         let headers = secret.and_then(|secret| self.proof(url, secret)).into_iter().collect();
         let subprotocols = match self {
             Kind::Jambonz => jambonz::SUBPROTOCOLS,
-            Kind::Twilio | Kind::AudioSocket | Kind::OpenAi => &[],
+            Kind::Twilio | Kind::AudioSocket | Kind::OpenAi | Kind::Telnyx => &[],
         };
         Handshake { subprotocols, headers }
     }
@@ -109,7 +118,7 @@ impl Kind {
                 let signature = twilio::signature(secret, url);
                 Some(("x-twilio-signature", Secret::new(signature.as_bytes())))
             }
-            Kind::Jambonz | Kind::OpenAi => Some(authorization("Bearer", secret)),
+            Kind::Jambonz | Kind::OpenAi | Kind::Telnyx => Some(authorization("Bearer", secret)),
             // It has no request.
             Kind::AudioSocket => None,
         }
@@ -129,6 +138,7 @@ impl Kind {
             Kind::Twilio => Box::new(Twilio::new(introduction)),
             Kind::Jambonz => Box::new(Jambonz::new(introduction, options.keys)),
             Kind::AudioSocket => Box::new(AudioSocket::new(introduction, options.keys)),
+            Kind::Telnyx => Box::new(Telnyx::new(introduction)),
             Kind::OpenAi => {
                 Box::new(OpenAi::new(introduction, options.model.clone(), options.keys))
             }

@@ -17,6 +17,7 @@ mod kind;
 pub mod openai;
 mod options;
 mod payload;
+pub mod telnyx;
 #[cfg(test)]
 mod testing;
 pub mod twilio;
