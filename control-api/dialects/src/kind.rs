@@ -1,8 +1,10 @@
 //! Kind: which dialect an engine speaks, and all that follows from it.
 
 use crate::audiosocket::AudioSocket;
+use crate::exotel::Exotel;
 use crate::jambonz::{self, Jambonz};
 use crate::openai::OpenAi;
+use crate::plivo::Plivo;
 use crate::telnyx::Telnyx;
 use crate::twilio::{self, Twilio};
 use crate::{Dialect, Encoding, Handshake, Introduction, Options, Secret};
@@ -12,14 +14,18 @@ use crate::{Dialect, Encoding, Handshake, Introduction, Options, Secret};
 pub enum Kind {
     /// Twilio Media Streams.
     Twilio,
+    /// Telnyx media streaming.
+    Telnyx,
+    /// Plivo audio streaming.
+    Plivo,
+    /// Exotel AgentStream.
+    Exotel,
     /// jambonz `listen`, FreeSWITCH with drachtio's `mod_audio_fork`.
     Jambonz,
     /// Asterisk's AudioSocket.
     AudioSocket,
     /// OpenAI Realtime.
     OpenAi,
-    /// Telnyx media streaming.
-    Telnyx,
 }
 
 /// What a kind's messages travel by.
@@ -32,28 +38,72 @@ pub enum Transport {
     Tcp,
 }
 
-/// What a Twilio-shaped engine may have: Twilio's own first, which its cousins added to.
-const TWILIO: &[Encoding] = &[
-    Encoding::Pcmu,
-    Encoding::Pcma,
-    Encoding::L16(8000),
-    Encoding::L16(16_000),
-    Encoding::L16(24_000),
-];
+/// How we prove who we are.
+#[derive(Clone, Copy)]
+enum Proof {
+    /// A token behind a scheme's name; `Bearer` is RFC 6750 section 2.1.
+    Token(&'static str),
+    /// Twilio's signature of the URL.
+    Signature,
+    /// There is no request to say it in.
+    Nothing,
+}
 
-/// Samples, at the rates that a call may have here.
-const SAMPLES: &[Encoding] = &[Encoding::L16(8000), Encoding::L16(16_000), Encoding::L16(24_000)];
+/// What is fixed about a kind.
+struct Facts {
+    name: &'static str,
+    transport: Transport,
+    encodings: &'static [Encoding],
+    subprotocols: &'static [&'static str],
+    proof: Proof,
+}
 
-/// What OpenAI's models may have.
-const MODEL: &[Encoding] = &[Encoding::Pcmu, Encoding::Pcma, Encoding::L16(24_000)];
+const PCMU: Encoding = Encoding::Pcmu;
+const PCMA: Encoding = Encoding::Pcma;
+const L8: Encoding = Encoding::L16(8000);
+const L16: Encoding = Encoding::L16(16_000);
+const L24: Encoding = Encoding::L16(24_000);
 
-/// G.711 alone.
-const G711: &[Encoding] = &[Encoding::Pcmu, Encoding::Pcma];
+/// A WebSocket without a subprotocol, to an engine behind a gate that wants a bearer token.
+const fn websocket(name: &'static str, encodings: &'static [Encoding]) -> Facts {
+    let transport = Transport::WebSocket;
+    Facts { name, transport, encodings, subprotocols: &[], proof: Proof::Token("Bearer") }
+}
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Kind; 5] =
-        [Kind::Twilio, Kind::Jambonz, Kind::AudioSocket, Kind::OpenAi, Kind::Telnyx];
+    pub const ALL: [Kind; 7] = [
+        Kind::Twilio,
+        Kind::Telnyx,
+        Kind::Plivo,
+        Kind::Exotel,
+        Kind::Jambonz,
+        Kind::AudioSocket,
+        Kind::OpenAi,
+    ];
+
+    const fn facts(self) -> Facts {
+        match self {
+            // Twilio has the first alone; its cousins added the others.
+            Kind::Twilio => Facts {
+                proof: Proof::Signature,
+                ..websocket("twilio", &[PCMU, PCMA, L8, L16, L24])
+            },
+            Kind::Telnyx => websocket("telnyx", &[PCMU, PCMA]),
+            Kind::Plivo => websocket("plivo", &[PCMU, L8, L16]),
+            Kind::Exotel => websocket("exotel", &[L8, L16, L24]),
+            Kind::Jambonz => Facts {
+                subprotocols: jambonz::SUBPROTOCOLS,
+                ..websocket("jambonz", &[L8, L16, L24])
+            },
+            Kind::AudioSocket => Facts {
+                transport: Transport::Tcp,
+                proof: Proof::Nothing,
+                ..websocket("audiosocket", &[L8, L16, L24])
+            },
+            Kind::OpenAi => websocket("openai", &[PCMU, PCMA, L24]),
+        }
+    }
 
     /// The kind of that name, as [`Kind::name`] writes it.
     #[must_use]
@@ -64,33 +114,19 @@ impl Kind {
     /// Its name: lower case and underscores.
     #[must_use]
     pub const fn name(self) -> &'static str {
-        match self {
-            Kind::Twilio => "twilio",
-            Kind::Jambonz => "jambonz",
-            Kind::AudioSocket => "audiosocket",
-            Kind::OpenAi => "openai",
-            Kind::Telnyx => "telnyx",
-        }
+        self.facts().name
     }
 
     /// What its messages travel by.
     #[must_use]
     pub const fn transport(self) -> Transport {
-        match self {
-            Kind::Twilio | Kind::Jambonz | Kind::Telnyx | Kind::OpenAi => Transport::WebSocket,
-            Kind::AudioSocket => Transport::Tcp,
-        }
+        self.facts().transport
     }
 
     /// The encodings that it may have; never empty.
     #[must_use]
     pub const fn encodings(self) -> &'static [Encoding] {
-        match self {
-            Kind::Twilio => TWILIO,
-            Kind::Jambonz | Kind::AudioSocket => SAMPLES,
-            Kind::OpenAi => MODEL,
-            Kind::Telnyx => G711,
-        }
+        self.facts().encodings
     }
 
     /// The encoding that it has if nothing else is said.
@@ -100,28 +136,22 @@ impl Kind {
     }
 
     /// What the request for a WebSocket says, to this URL. `secret` is what we prove ourselves by:
-    /// Twilio signs the URL with it; a kind that has nothing of the sort sends it as a bearer token
-    /// (RFC 6750 section 2.1), for an engine behind a gate of its own.
+    /// Twilio signs the URL with it, the others send it as a token.
     #[must_use]
     pub fn handshake(self, url: &str, secret: Option<&Secret>) -> Handshake {
-        let headers = secret.and_then(|secret| self.proof(url, secret)).into_iter().collect();
-        let subprotocols = match self {
-            Kind::Jambonz => jambonz::SUBPROTOCOLS,
-            Kind::Twilio | Kind::AudioSocket | Kind::OpenAi | Kind::Telnyx => &[],
-        };
-        Handshake { subprotocols, headers }
-    }
-
-    fn proof(self, url: &str, secret: &Secret) -> Option<(&'static str, Secret)> {
-        match self {
-            Kind::Twilio => {
+        let facts = self.facts();
+        let header = secret.and_then(|secret| match facts.proof {
+            Proof::Token(scheme) => {
+                let value = [scheme.as_bytes(), b" ", secret.reveal()].concat();
+                Some(("authorization", Secret::from(value)))
+            }
+            Proof::Signature => {
                 let signature = twilio::signature(secret, url);
                 Some(("x-twilio-signature", Secret::new(signature.as_bytes())))
             }
-            Kind::Jambonz | Kind::OpenAi | Kind::Telnyx => Some(authorization("Bearer", secret)),
-            // It has no request.
-            Kind::AudioSocket => None,
-        }
+            Proof::Nothing => None,
+        });
+        Handshake { subprotocols: facts.subprotocols, headers: header.into_iter().collect() }
     }
 
     /// A connection that has not begun; none if this kind can't have the introduction's encoding.
@@ -134,21 +164,17 @@ impl Kind {
         if !self.encodings().contains(&introduction.encoding) {
             return None;
         }
+        let keys = options.keys;
         Some(match self {
             Kind::Twilio => Box::new(Twilio::new(introduction)),
-            Kind::Jambonz => Box::new(Jambonz::new(introduction, options.keys)),
-            Kind::AudioSocket => Box::new(AudioSocket::new(introduction, options.keys)),
             Kind::Telnyx => Box::new(Telnyx::new(introduction)),
-            Kind::OpenAi => {
-                Box::new(OpenAi::new(introduction, options.model.clone(), options.keys))
-            }
+            Kind::Plivo => Box::new(Plivo::new(introduction)),
+            Kind::Exotel => Box::new(Exotel::new(introduction)),
+            Kind::Jambonz => Box::new(Jambonz::new(introduction, keys)),
+            Kind::AudioSocket => Box::new(AudioSocket::new(introduction, keys)),
+            Kind::OpenAi => Box::new(OpenAi::new(introduction, options.model.clone(), keys)),
         })
     }
-}
-
-/// A scheme's name and the secret behind it.
-fn authorization(scheme: &str, secret: &Secret) -> (&'static str, Secret) {
-    ("authorization", [scheme.as_bytes(), b" ", secret.reveal()].concat().into())
 }
 
 #[cfg(test)]

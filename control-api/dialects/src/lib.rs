@@ -10,6 +10,7 @@
 mod act;
 pub mod audiosocket;
 mod encoding;
+pub mod exotel;
 mod handshake;
 mod introduction;
 pub mod jambonz;
@@ -17,6 +18,7 @@ mod kind;
 pub mod openai;
 mod options;
 mod payload;
+pub mod plivo;
 pub mod telnyx;
 #[cfg(test)]
 mod testing;

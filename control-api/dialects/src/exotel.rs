@@ -1,0 +1,274 @@
+//! Exotel AgentStream ("Voicebot"), two-way: JSON text alone (Exotel's documentation, "WebSocket
+//! protocol").
+//!
+//! Twilio's in snake case with samples, 16 bits little-endian. Numbers are texts. Five frames of the
+//! caller go into one message of 100 ms, as Exotel has it. What is gathered when a secure session
+//! begins is from before it, but would arrive in it: it becomes silence of the same length.
+
+use dtmf::Digit;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use zeroize::Zeroize;
+
+use crate::introduction::hex;
+use crate::{
+    Act, Dialect, Effects, Encoding, Fault, Introduction, MAX_MARK, Message, Notice, Reached,
+    payload,
+};
+
+/// Length of one message of sound.
+const CHUNK_MS: u32 = 100;
+/// A key's length. How long it was pressed isn't known here.
+const KEY_MS: &str = "100";
+
+/// One stream to an engine that expects Exotel.
+pub struct Exotel {
+    introduction: Introduction,
+    stream: String,
+    gathered: Vec<u8>,
+    sequence: u64,
+    chunk: u64,
+    /// Octets of all chunks, which `timestamp` counts.
+    sent: u64,
+}
+
+/// A message of an engine. What it has besides is not looked at.
+#[derive(Deserialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+enum Heard {
+    Media {
+        media: Media,
+    },
+    Mark {
+        mark: Mark,
+    },
+    Clear,
+    #[serde(other)]
+    Other,
+}
+
+#[derive(Deserialize)]
+struct Media {
+    payload: String,
+}
+
+#[derive(Deserialize)]
+struct Mark {
+    name: String,
+}
+
+impl Exotel {
+    /// A stream that has not begun.
+    #[must_use]
+    pub fn new(introduction: Introduction) -> Exotel {
+        let stream = hex(&introduction.stream);
+        Exotel { introduction, stream, gathered: Vec::new(), sequence: 0, chunk: 0, sent: 0 }
+    }
+
+    fn say(&mut self, mut message: Value, effects: &mut Effects) {
+        self.sequence += 1;
+        message["sequence_number"] = self.sequence.to_string().into();
+        message["stream_sid"] = self.stream.clone().into();
+        effects.send.push(Message::Text(message.to_string()));
+    }
+
+    /// All that is gathered, as one message.
+    fn send_gathered(&mut self, effects: &mut Effects) {
+        if self.gathered.is_empty() {
+            return;
+        }
+        self.chunk += 1;
+        let media = json!({
+            "chunk": self.chunk.to_string(),
+            "timestamp": self.introduction.encoding.milliseconds(self.sent).to_string(),
+            "payload": payload::encode(&self.gathered),
+        });
+        self.sent += self.gathered.len() as u64;
+        self.gathered.zeroize();
+        self.say(json!({"event": "media", "media": media}), effects);
+    }
+}
+
+impl Dialect for Exotel {
+    fn encoding(&self) -> Encoding {
+        self.introduction.encoding
+    }
+
+    fn open(&mut self, effects: &mut Effects) {
+        effects.send.push(Message::Text(json!({"event": "connected"}).to_string()));
+        let start = json!({"event": "start", "start": {
+            "stream_sid": self.stream,
+            "call_sid": hex(&self.introduction.call),
+            "account_sid": self.introduction.account,
+            "from": self.introduction.from,
+            "to": self.introduction.to,
+            "custom_parameters": self.introduction.parameters,
+            "media_format": {
+                "encoding": "audio/x-raw",
+                "sample_rate": self.introduction.encoding.rate().to_string(),
+                "bit_rate": "16",
+            },
+        }});
+        self.say(start, effects);
+    }
+
+    fn audio(&mut self, frame: &[u8], effects: &mut Effects) {
+        self.gathered.extend_from_slice(frame);
+        if self.gathered.len() >= self.introduction.encoding.octets(CHUNK_MS) {
+            self.send_gathered(effects);
+        }
+    }
+
+    fn key(&mut self, key: Digit, effects: &mut Effects) {
+        let digit = char::from(key.to_ascii()).to_string();
+        self.say(json!({"event": "dtmf", "dtmf": {"digit": digit, "duration": KEY_MS}}), effects);
+    }
+
+    fn marked(&mut self, name: &str, reached: Reached, effects: &mut Effects) {
+        // The same message for both: what was cleared counts as over.
+        let (Reached::Played | Reached::Cleared) = reached;
+        self.say(json!({"event": "mark", "mark": {"name": name}}), effects);
+    }
+
+    fn notice(&mut self, notice: Notice, effects: &mut Effects) {
+        if notice == Notice::SecureStarted {
+            self.gathered.fill(self.introduction.encoding.silence());
+        }
+        if let Some(secure) = notice.secure().filter(|_| self.introduction.tells_secure) {
+            self.say(json!({"event": "secure", "secure": secure}), effects);
+        }
+    }
+
+    fn end(&mut self, effects: &mut Effects) {
+        self.send_gathered(effects);
+        let stop = json!({
+            "call_sid": hex(&self.introduction.call),
+            "account_sid": self.introduction.account,
+            "reason": "callended",
+        });
+        self.say(json!({"event": "stop", "stop": stop}), effects);
+    }
+
+    fn hear(&mut self, message: &Message, effects: &mut Effects) -> Result<(), Fault> {
+        effects.acts.extend(match payload::json(message)? {
+            Heard::Media { media } => {
+                Some(Act::Play(payload::decode(&media.payload, self.introduction.encoding)?))
+            }
+            Heard::Mark { mark } if mark.name.len() > MAX_MARK => return Err(Fault::LongMark),
+            Heard::Mark { mark } => Some(Act::Mark(mark.name)),
+            Heard::Clear => Some(Act::Clear),
+            Heard::Other => None,
+        });
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use dtmf::Digit;
+    use serde_json::json;
+
+    use super::Exotel;
+    use crate::testing::{act, hear, heard, introduction, said};
+    use crate::{Act, Dialect, Encoding, Fault, Message, Notice, Reached, payload};
+
+    const STREAM: &str = "01010101010101010101010101010101";
+
+    fn stream() -> Exotel {
+        Exotel::new(introduction(Encoding::L16(8000)))
+    }
+
+    #[test]
+    fn a_stream_is_told_as_exotel_tells_it() {
+        let mut stream = stream();
+        let call = "abababababababababababababababab";
+        assert_eq!(
+            said(|effects| stream.open(effects)),
+            [
+                json!({"event": "connected"}),
+                json!({"event": "start", "sequence_number": "1", "stream_sid": STREAM, "start": {
+                    "stream_sid": STREAM, "call_sid": call, "account_sid": "",
+                    "from": "+15550100", "to": "+15550199", "custom_parameters": {"tenant": "a"},
+                    "media_format":
+                        {"encoding": "audio/x-raw", "sample_rate": "8000", "bit_rate": "16"},
+                }}),
+            ]
+        );
+        for _ in 0..4 {
+            assert!(said(|effects| stream.audio(&[1; 320], effects)).is_empty());
+        }
+        let media = |number: &str, chunk: &str, timestamp: &str, octets: &[u8]| {
+            json!({"event": "media", "sequence_number": number, "stream_sid": STREAM, "media":
+                {"chunk": chunk, "timestamp": timestamp, "payload": payload::encode(octets)}})
+        };
+        let sent = said(|effects| stream.audio(&[1; 320], effects));
+        assert_eq!(sent, [media("2", "1", "0", &[1; 1600])]);
+        assert_eq!(
+            said(|effects| stream.key(Digit::Five, effects)),
+            [json!({"event": "dtmf", "sequence_number": "3", "stream_sid": STREAM,
+                "dtmf": {"digit": "5", "duration": "100"}})]
+        );
+        assert_eq!(
+            said(|effects| stream.marked("m", Reached::Cleared, effects)),
+            [json!({"event": "mark", "sequence_number": "4", "stream_sid": STREAM,
+                "mark": {"name": "m"}})]
+        );
+        said(|effects| stream.audio(&[1; 320], effects));
+        let stop = json!({"call_sid": call, "account_sid": "", "reason": "callended"});
+        assert_eq!(
+            said(|effects| stream.end(effects)),
+            [
+                media("5", "2", "100", &[1; 320]),
+                json!({"event": "stop", "sequence_number": "6", "stream_sid": STREAM,
+                    "stop": stop}),
+            ]
+        );
+    }
+
+    #[test]
+    fn what_is_gathered_does_not_arrive_in_a_session() {
+        let sent = |is_secure: bool| {
+            let mut stream = stream();
+            said(|effects| stream.audio(&[1; 1280], effects));
+            if is_secure {
+                assert!(said(|effects| stream.notice(Notice::SecureStarted, effects)).is_empty());
+            }
+            said(|effects| stream.audio(&[0; 320], effects))
+        };
+        assert_eq!(sent(true)[0]["media"]["payload"], payload::encode(&[0; 1600]));
+        let leaks = payload::encode(&[&[1; 1280][..], &[0; 320]].concat());
+        assert_eq!(sent(false)[0]["media"]["payload"], leaks, "which it would have been");
+    }
+
+    #[test]
+    fn what_an_engine_may_send_is_understood() {
+        let media = r#"{"event":"media","stream_sid":"s","media":{"payload":"AQI="}}"#;
+        assert!(matches!(act(&mut stream(), media), Act::Play(octets) if octets == [1, 2]));
+        let mark = r#"{"event":"mark","mark":{"name":"x"}}"#;
+        assert!(matches!(act(&mut stream(), mark), Act::Mark(name) if name == "x"));
+        let clear = r#"{"event":"clear","stream_sid":"s"}"#;
+        assert!(matches!(act(&mut stream(), clear), Act::Clear));
+        assert!(heard(&mut stream(), r#"{"event":"greeting"}"#).is_ok());
+    }
+
+    #[test]
+    fn what_it_may_not_is_refused() {
+        let fault = |text: &str| heard(&mut stream(), text).err();
+        assert_eq!(fault("hello"), Some(Fault::Malformed));
+        assert_eq!(fault(r#"{"event":"media"}"#), Some(Fault::Malformed));
+        let half = r#"{"event":"media","media":{"payload":"////"}}"#;
+        assert_eq!(fault(half), Some(Fault::BadAudio));
+        let long = format!(r#"{{"event":"mark","mark":{{"name":"{}"}}}}"#, "x".repeat(257));
+        assert_eq!(fault(&long), Some(Fault::LongMark));
+        let octets = hear(&mut stream(), &Message::Binary(Vec::new()));
+        assert_eq!(octets.err(), Some(Fault::WrongKind));
+    }
+
+    #[test]
+    fn of_a_session_it_is_told_only_if_it_wants_to_be() {
+        let mut stream = stream();
+        stream.introduction.tells_secure = true;
+        let told = said(|effects| stream.notice(Notice::SecureStarted, effects));
+        assert_eq!(told[0]["secure"], json!({"state": "started"}));
+    }
+}
