@@ -1,12 +1,15 @@
 //! Kind: which dialect an engine speaks, and all that follows from it.
 
+use crate::audio_stream::AudioStream;
 use crate::audiosocket::AudioSocket;
+use crate::chan_websocket::{self, ChanWebsocket};
 use crate::exotel::Exotel;
 use crate::jambonz::{self, Jambonz};
 use crate::openai::OpenAi;
 use crate::plivo::Plivo;
 use crate::telnyx::Telnyx;
 use crate::twilio::{self, Twilio};
+use crate::vonage::Vonage;
 use crate::{Dialect, Encoding, Handshake, Introduction, Options, Secret};
 
 /// What an engine speaks.
@@ -20,8 +23,14 @@ pub enum Kind {
     Plivo,
     /// Exotel AgentStream.
     Exotel,
+    /// Vonage Voice, Infobip.
+    Vonage,
     /// jambonz `listen`, FreeSWITCH with drachtio's `mod_audio_fork`.
     Jambonz,
+    /// FreeSWITCH with `mod_audio_stream`.
+    AudioStream,
+    /// Asterisk's WebSocket channel.
+    ChanWebsocket,
     /// Asterisk's AudioSocket.
     AudioSocket,
     /// OpenAI Realtime.
@@ -72,12 +81,15 @@ const fn websocket(name: &'static str, encodings: &'static [Encoding]) -> Facts 
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Kind; 7] = [
+    pub const ALL: [Kind; 10] = [
         Kind::Twilio,
         Kind::Telnyx,
         Kind::Plivo,
         Kind::Exotel,
+        Kind::Vonage,
         Kind::Jambonz,
+        Kind::AudioStream,
+        Kind::ChanWebsocket,
         Kind::AudioSocket,
         Kind::OpenAi,
     ];
@@ -92,9 +104,15 @@ impl Kind {
             Kind::Telnyx => websocket("telnyx", &[PCMU, PCMA]),
             Kind::Plivo => websocket("plivo", &[PCMU, L8, L16]),
             Kind::Exotel => websocket("exotel", &[L8, L16, L24]),
+            Kind::Vonage => websocket("vonage", &[L16, L8, L24]),
             Kind::Jambonz => Facts {
                 subprotocols: jambonz::SUBPROTOCOLS,
                 ..websocket("jambonz", &[L8, L16, L24])
+            },
+            Kind::AudioStream => websocket("audio_stream", &[L8, L16, L24]),
+            Kind::ChanWebsocket => Facts {
+                subprotocols: chan_websocket::SUBPROTOCOLS,
+                ..websocket("chan_websocket", &[PCMU, PCMA, L8, L16, L24])
             },
             Kind::AudioSocket => Facts {
                 transport: Transport::Tcp,
@@ -170,7 +188,10 @@ impl Kind {
             Kind::Telnyx => Box::new(Telnyx::new(introduction)),
             Kind::Plivo => Box::new(Plivo::new(introduction)),
             Kind::Exotel => Box::new(Exotel::new(introduction)),
+            Kind::Vonage => Box::new(Vonage::new(introduction)),
             Kind::Jambonz => Box::new(Jambonz::new(introduction, keys)),
+            Kind::AudioStream => Box::new(AudioStream::new(introduction)),
+            Kind::ChanWebsocket => Box::new(ChanWebsocket::new(introduction, options.plain_text)),
             Kind::AudioSocket => Box::new(AudioSocket::new(introduction, keys)),
             Kind::OpenAi => Box::new(OpenAi::new(introduction, options.model.clone(), keys)),
         })

@@ -8,7 +8,9 @@
 //! it is silence, and no key.
 
 mod act;
+pub mod audio_stream;
 pub mod audiosocket;
+pub mod chan_websocket;
 mod encoding;
 pub mod exotel;
 mod handshake;
@@ -23,6 +25,7 @@ pub mod telnyx;
 #[cfg(test)]
 mod testing;
 pub mod twilio;
+pub mod vonage;
 
 pub use act::{Act, Effects, Fault, Message, Notice, Reached, Verdict};
 pub use encoding::Encoding;
