@@ -483,7 +483,7 @@ mod tests {
         };
         assert_eq!(plan.as_deref(), Some("deposit"));
         let told = said(|effects| talk.notice(Notice::NotCollected, effects));
-        assert_eq!(told, [refused.clone()], "the response is still going on");
+        assert_eq!((told.len(), told.first()), (1, Some(&refused)), "a response is still going on");
         assert_eq!(answered(&mut talk, &response("done", "r")), [create()]);
         // The second event of the same call, and a plan that there isn't.
         assert!(answered(&mut talk, &arguments("c", "{}")).is_empty());

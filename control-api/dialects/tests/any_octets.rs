@@ -246,7 +246,7 @@ fn check_sent(kind: Kind, effects: &mut Effects, last: &mut u64) {
     for message in effects.send.drain(..) {
         match message {
             Message::Text(text) => {
-                let message: Value = serde_json::from_str(&text).unwrap();
+                let message: Value = serde_json::from_str(&text).expect("JSON");
                 assert!(message.is_object());
                 if let Some(number) = number(&message) {
                     assert_eq!(number, *last + 1, "{}", kind.name());
@@ -259,7 +259,8 @@ fn check_sent(kind: Kind, effects: &mut Effects, last: &mut u64) {
 }
 
 fn run(kind: Kind, encoding: Encoding, steps: &[Step]) {
-    let mut dialect = kind.dialect(introduction(encoding), &options()).unwrap();
+    let begin = || kind.dialect(introduction(encoding), &options()).expect("its own encoding");
+    let mut dialect = begin();
     let (mut effects, mut last) = (Effects::default(), 0);
     dialect.open(&mut effects);
     check_sent(kind, &mut effects, &mut last);
@@ -269,7 +270,7 @@ fn run(kind: Kind, encoding: Encoding, steps: &[Step]) {
         check_sent(kind, &mut effects, &mut last);
         if !goes_on {
             // As the driver would: with a connection of its own.
-            dialect = kind.dialect(introduction(encoding), &options()).unwrap();
+            dialect = begin();
             last = 0;
         }
     }
