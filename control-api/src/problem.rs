@@ -179,9 +179,7 @@ impl Code {
             }
             Code::CallIsCut => (409, "call-is-cut", "The call is cut"),
             Code::CallEnded => (409, "call-ended", "The call is over"),
-            Code::ExternalIdInUse => {
-                (409, "external-id-in-use", "A live call has this external id")
-            }
+            Code::ExternalIdInUse => (409, "external-id-in-use", "A call has this external id"),
             Code::IdempotencyKeyInUse => {
                 (409, "idempotency-key-in-use", "A request with this key is in flight")
             }
@@ -203,9 +201,7 @@ impl Code {
             Code::TooManyStreams => (429, "too-many-streams", "Too many event streams are open"),
             Code::Internal => (500, "internal", "The relay failed to do this"),
             Code::NoCapacity => (503, "no-capacity", "The relay has no room for this now"),
-            Code::EngineUnreachable => {
-                (502, "engine-unreachable", "The engine could not be connected to")
-            }
+            Code::EngineUnreachable => (502, "engine-unreachable", "The engine is not reached"),
             Code::Stopping => (503, "stopping", "The relay is stopping"),
         }
     }
