@@ -313,18 +313,30 @@ pub async fn reoffer(
     call: CallPath,
     body: JsonBytes,
 ) -> Result<Response, Problem> {
-    let at = call.live()?;
+    call.live()?;
     let request: ReofferRequest = body.read()?;
-    let mut answered = call.0.answered.lock().await;
-    let mut agreement = agree(&control, "/sdp", request.sdp.reveal(), answered.as_ref())?;
-    reachable(&control, "/sdp", agreement.remote_rtp)?;
+    let answer = change_caller(&control, &call.0, request.sdp.reveal()).await?;
+    let body = CallerAnswer { sdp: answer.as_str().to_owned() };
+    Ok(Answer::ok(&body)?.into_response())
+}
+
+/// Agrees to a new offer of a call's caller: the answer to it.
+pub(crate) async fn change_caller(
+    control: &Control,
+    entry: &Arc<CallEntry>,
+    offer: &str,
+) -> Result<Zeroizing<String>, Problem> {
+    let at = CallPath(Arc::clone(entry)).live()?;
+    let mut answered = entry.answered.lock().await;
+    let mut agreement = agree(control, "/sdp", offer, answered.as_ref())?;
+    reachable(control, "/sdp", agreement.remote_rtp)?;
     let [local, _] = control.relay.local_media(at).await?;
-    let media = caller_media(&control, &mut agreement, call.0.nat);
+    let media = caller_media(control, &mut agreement, entry.nat);
     control.relay.reoffer(at, Side::Caller, media).await?;
     let answer = agreement.answer(control.policy.outside(local));
-    let body = CallerAnswer { sdp: answer.text().to_owned() };
+    let text = Zeroizing::new(answer.text().to_owned());
     *answered = Some(answer.into_previous());
-    Ok(Answer::ok(&body)?.into_response())
+    Ok(text)
 }
 
 /// Gives the engine's leg another address, codec or key. A cut stays in force. A call that had an

@@ -22,6 +22,7 @@ use crate::mcp::BaseUrl;
 use crate::engines::{EngineProfiles, RawEngine};
 use crate::outbound::AddressRules;
 use crate::sinks::config::{RawOutbound, RawSinks, SinksConfig};
+use crate::sip::config::{RawSip, SipConfig};
 use crate::webhooks::config::{RawWebhook, WebhookConfig};
 
 const DEFAULT_CONTROL: &str = "127.0.0.1:8080";
@@ -70,6 +71,8 @@ pub struct RawConfig {
     pub plans: BTreeMap<String, Value>,
     /// The MCP servers of calls.
     pub mcp: RawMcp,
+    /// Telephones and trunks that call this relay itself.
+    pub sip: RawSip,
 }
 
 /// The MCP servers of calls, as typed.
@@ -219,6 +222,8 @@ pub struct Config {
     pub plans: BTreeMap<String, Value>,
     /// Where models reach the relay, if that was said.
     pub mcp_base: Option<BaseUrl>,
+    /// Where SIP is answered, if anywhere.
+    pub sip: Option<SipConfig>,
 }
 
 /// What is done with recordings.
@@ -379,6 +384,7 @@ impl RawConfig {
             webhooks: crate::webhooks::config::resolve(self.webhooks)?,
             plans: self.plans,
             mcp_base: mcp_base(self.mcp)?,
+            sip: self.sip.resolve()?,
             state_dir: state,
         })
     }

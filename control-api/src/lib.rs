@@ -56,6 +56,7 @@ pub mod secure_sessions;
 pub mod serve;
 pub mod server;
 pub mod sinks;
+pub mod sip;
 pub mod story;
 pub mod telling;
 pub mod webhooks;

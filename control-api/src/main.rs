@@ -86,6 +86,9 @@ struct ServeArgs {
     /// Media worker threads [default: one a core].
     #[arg(long, value_name = "NUMBER")]
     workers: Option<usize>,
+    /// Answer SIP here, by UDP and TCP; who may call and who answers is said in [sip].
+    #[arg(long, value_name = "IP:PORT")]
+    sip: Option<String>,
     /// How media comes and goes: auto, sockets, packet or xdp [default: auto, the best there is].
     #[arg(long, value_name = "WAY")]
     io: Option<String>,
@@ -338,6 +341,7 @@ impl ServeArgs {
         raw.media.workers = self.workers.or(raw.media.workers);
         raw.media.io = self.io.or(raw.media.io);
         raw.recordings.directory = self.recordings.or(raw.recordings.directory);
+        raw.sip.address = self.sip.or(raw.sip.address);
         raw.state_dir = self.state.state_dir.or(raw.state_dir);
         if self.behind_tls_proxy {
             raw.control.behind_tls_proxy = Some(true);

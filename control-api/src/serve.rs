@@ -27,6 +27,8 @@ use crate::recording_keys::{self, RecordingKeyError};
 use crate::recordings::Recordings;
 use crate::secure_defaults::SecureDefaults;
 use crate::sinks::{Sinks, SinksError};
+use crate::sip::config::SipConfig;
+use crate::sip::{Sip, SipError};
 use crate::webhooks::delivery::Schedule;
 use crate::webhooks::{Webhooks, WebhooksError};
 use crate::{
@@ -50,6 +52,9 @@ pub enum StartError {
     /// A sink can't be used.
     #[error(transparent)]
     Sinks(#[from] SinksError),
+    /// Nobody can call by SIP.
+    #[error(transparent)]
+    Sip(#[from] SipError),
     /// A webhook can't be used.
     #[error(transparent)]
     Webhooks(#[from] WebhooksError),
@@ -106,6 +111,7 @@ impl StartError {
             | StartError::Keys(_)
             | StartError::Prompts(_)
             | StartError::Sinks(_)
+            | StartError::Sip(_)
             | StartError::Webhooks(_)
             | StartError::NoKeys { .. }
             | StartError::RecordingKeys(_)
@@ -159,6 +165,7 @@ impl Running {
         let (api_listener, health_listener) =
             (listen(config.control).await?, listen(config.health).await?);
         let addresses = (local(&api_listener)?, local(&health_listener)?);
+        let sip = bind_sip(config.sip.clone()).await?;
         let policy = config.media.policy();
         let served = config.clone();
         let relay = relay_config(config.media, archive.clone())?;
@@ -197,6 +204,7 @@ impl Running {
             tokio::spawn(health::sample(Arc::clone(&control))),
         ];
         tasks.extend(control.webhooks.start(&control.stopping()));
+        tasks.extend(sip.into_iter().flat_map(|sip| sip.start(&control)));
         if let Some(retain) = config.recordings.and_then(|recordings| recordings.retain) {
             tasks.push(tokio::spawn(retention::keep(Arc::clone(&control), retain)));
         }
@@ -373,6 +381,13 @@ fn relay_config(
         seed: chance::octets().map_err(|_| StartError::NoRandom)?,
         unix_time: clock::unix_time(),
     })
+}
+
+async fn bind_sip(config: Option<SipConfig>) -> Result<Option<Sip>, StartError> {
+    match config {
+        Some(config) => Sip::bind(config).await.map(Some),
+        None => Ok(None),
+    }
 }
 
 async fn listen(address: SocketAddr) -> Result<TcpListener, StartError> {

@@ -94,9 +94,13 @@ class Baresip:
         time.sleep(0.05)
         self._control.recv(65536)  # answers and events; what counts is seen at the other end
 
-    def dial(self):
-        """Calls the gateway."""
-        self.do("dial", f"sip:pay@{sotto.written(sip_gateway.ADDRESS)}")
+    def dial(self, uri=f"sip:pay@{sotto.written(sip_gateway.ADDRESS)}"):
+        """Calls the gateway, or another."""
+        self.do("dial", uri)
+
+    def log(self):
+        """What it has said."""
+        return (self._folder / "log").read_text(errors="replace")
 
     def press(self, keys):
         """Keys digits, one after the other."""

@@ -213,18 +213,20 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("relay", &["dtmf", "locked-page", "packet-ring"]),
     ("loadtest", &["dtmf", "relay"]),
     ("control-api/dialects", &["dtmf"]),
-    ("control-api", &["dtmf", "locked-page", "relay", "loadtest", "dialects"]),
+    ("control-api/sip", &["dtmf"]),
+    ("control-api", &["dtmf", "locked-page", "relay", "loadtest", "dialects", "sip-server"]),
     ("tests", &["dtmf", "locked-page", "relay", "loadtest", "control-api"]),
 ];
 
-const CRATES: [&str; 8] = [
+const CRATES: [&str; 9] = [
     "dtmf",
     "locked-page",
     "relay",
     "packet-ring",
     "loadtest",
-    "control-api",
     "dialects",
+    "sip-server",
+    "control-api",
     "system-tests",
 ];
 

@@ -7,10 +7,10 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rustls::ClientConfig;
 use rustls::client::Resumption;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::{ClientConfig, ServerConfig};
 use rustls::{RootCertStore, crypto};
 
 use super::secret_file::{FileSecret, FileSecretError};
@@ -98,17 +98,41 @@ impl TlsFiles {
         let mut config = match &self.identity {
             None => builder.with_no_client_auth(),
             Some(identity) => {
-                let not_a_key = || TlsError::NotAKey { path: identity.key.clone() };
-                let chain = certificates(&identity.chain)?;
-                let pem = FileSecret::read(&identity.key)?;
-                let key = PrivateKeyDer::from_pem_slice(pem.reveal().as_bytes());
-                let key = key.map_err(|_| not_a_key())?;
-                builder.with_client_auth_cert(chain, key).map_err(|_| not_a_key())?
+                let (chain, key) = identity.read()?;
+                builder.with_client_auth_cert(chain, key).map_err(|_| identity.not_a_key())?
             }
         };
         // Every request stands alone: nothing of one session is kept for another.
         config.resumption = Resumption::disabled();
         Ok(Arc::new(config))
+    }
+}
+
+impl Identity {
+    /// Reads the files, for a listener of ours.
+    ///
+    /// # Errors
+    /// The first one that can't be used.
+    pub fn load_server(&self) -> Result<Arc<ServerConfig>, TlsError> {
+        let provider = Arc::new(crypto::ring::default_provider());
+        let builder = ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .map_err(|_| TlsError::Unsupported)?
+            .with_no_client_auth();
+        let (chain, key) = self.read()?;
+        let config = builder.with_single_cert(chain, key).map_err(|_| self.not_a_key())?;
+        Ok(Arc::new(config))
+    }
+
+    fn read(&self) -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>), TlsError> {
+        let chain = certificates(&self.chain)?;
+        let pem = FileSecret::read(&self.key)?;
+        let key = PrivateKeyDer::from_pem_slice(pem.reveal().as_bytes());
+        Ok((chain, key.map_err(|_| self.not_a_key())?))
+    }
+
+    fn not_a_key(&self) -> TlsError {
+        TlsError::NotAKey { path: self.key.clone() }
     }
 }
 
