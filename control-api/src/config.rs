@@ -672,6 +672,11 @@ mod tests {
         assert!(
             webhook.audience.is_some() && webhook.events.is_some() && webhook.ca_file.is_some()
         );
+        let sip = &raw.sip;
+        assert!(sip.address.is_some() && sip.tls_address.is_some() && sip.tls_key.is_some());
+        assert!(sip.users_file.is_some() && sip.trunks.is_some() && sip.realm.is_some());
+        assert!(sip.digest.is_some() && sip.nat.is_some() && sip.max_calls.is_some());
+        assert!(sip.engine.is_some() && !sip.numbers.is_empty());
         assert!(raw.recordings.key_files.is_some() && raw.recordings.retain_days.is_some());
         raw.resolve(Path::new("/state"), 2).unwrap();
     }

@@ -141,6 +141,8 @@ pub struct Running {
     pub address: SocketAddr,
     /// Where health and metrics are.
     pub health: SocketAddr,
+    /// Where SIP is answered by UDP and TCP, if it is.
+    pub sip: Option<SocketAddr>,
     /// The operator's key, if this start made it; to be shown once.
     pub first_key: Option<Token>,
     keys: PathBuf,
@@ -166,6 +168,7 @@ impl Running {
             (listen(config.control).await?, listen(config.health).await?);
         let addresses = (local(&api_listener)?, local(&health_listener)?);
         let sip = bind_sip(config.sip.clone()).await?;
+        let sip_address = sip.as_ref().and_then(Sip::address);
         let policy = config.media.policy();
         let served = config.clone();
         let relay = relay_config(config.media, archive.clone())?;
@@ -214,6 +217,7 @@ impl Running {
             control,
             address,
             health,
+            sip: sip_address,
             first_key,
             keys: config.keys,
             threads,

@@ -20,6 +20,7 @@ import flips
 import gstreamer
 import hunt
 import model
+import phones
 import running
 import scan
 import sessions
@@ -48,6 +49,22 @@ def table(binary, sabotaged):
                     for mode in baresip.MODES
                 },
                 "baresip keys a wrong card, then the right one": lambda: baresip.twice(binary),
+                **{
+                    f"baresip calls Sotto by SIP over {transport}": lambda transport=transport: (
+                        phones.card(binary, transport)
+                    )
+                    for transport in phones.TRANSPORTS
+                },
+                "the echo answers a phone that knows its secret": lambda: phones.echo(binary),
+                **{
+                    f"sipp calls Sotto over {transport} and keys by SIP INFO": (
+                        lambda transport=transport: phones.info(binary, transport)
+                    )
+                    for transport in ("UDP", "TCP")
+                },
+                "control: without masking a phone's voice is heard": lambda: phones.control(
+                    sabotaged
+                ),
                 "the load test drives relays that run already": lambda: running.relays(binary),
                 "control: 50 sessions without masking leak": lambda: sessions.control(sabotaged),
                 "GStreamer's webrtcbin calls by WHIP in Opus": lambda: whip.webrtcbin(binary, "OPUS"),

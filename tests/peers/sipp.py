@@ -43,7 +43,7 @@ def message(method, sequence, body="", kind="application/sdp", tag="[peer_tag_pa
     """One request, as sipp's scenarios write it."""
     lines = [
         f"{method} sip:[service]@[remote_ip]:[remote_port] SIP/2.0",
-        "Via: SIP/2.0/UDP [local_ip]:[local_port];branch=[branch]",
+        "Via: SIP/2.0/[transport] [local_ip]:[local_port];branch=[branch]",
         "From: <sip:sipp@[local_ip]:[local_port]>;tag=[call_number]",
         f"To: <sip:[service]@[remote_ip]:[remote_port]>{tag}",
         "Call-ID: [call_id]",
@@ -85,10 +85,11 @@ def inform(sequence, key):
 class Sipp:
     """A sipp process in one call: voice, and what `steps` do meanwhile and after it."""
 
-    def __init__(self, *steps):
+    def __init__(self, *steps, transport="UDP"):
         scenario = [
             '<?xml version="1.0" encoding="ISO-8859-1"?><scenario name="caller">',
             message("INVITE", 1, SDP, tag=""),
+            '<recv response="100" optional="true"/>',
             '<recv response="200" rrs="true"/>',
             message("ACK", 1),
             play("g711a"),
@@ -102,7 +103,7 @@ class Sipp:
         command = [
             "sipp", sotto.written(sip_gateway.ADDRESS), "-sf", str(file), "-s", "pay",
             "-i", "127.0.0.1", "-p", str(PORT), "-mi", "127.0.0.1", "-mp", str(MEDIA_PORT),
-            "-m", "1", "-nostdin", "-timeout", "60s",
+            "-m", "1", "-nostdin", "-timeout", "60s", "-t", {"UDP": "u1", "TCP": "t1"}[transport],
         ]  # fmt: skip
         self._process = subprocess.Popen(
             command, cwd=self._folder.name, stdout=subprocess.PIPE, stderr=subprocess.STDOUT

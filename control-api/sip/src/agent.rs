@@ -23,7 +23,7 @@ use crate::transaction::{Due, Key, Phase, Resent, Transaction};
 const PER_SOURCE: (u32, u32) = (1000, 2000);
 /// Answers a second to one source that has proven nothing, and at once. Who is asked for a secret
 /// asks twice; who guesses is slow.
-const UNPROVEN: (u32, u32) = (10, 40);
+const UNPROVEN: (u32, u32) = (20, 40);
 /// Transactions at a time. A finished one stays for 32 s, so this is 128 requests a second.
 const MAX_TRANSACTIONS: usize = 8192;
 /// Seconds after which a call refused for lack of room is worth another try.
@@ -272,8 +272,8 @@ impl Agent {
             self.refuse_unproven(now, request, 403, &[]);
             return false;
         };
-        // Hashing is for those within the rate, too.
-        if !self.unproven.admits(now, request.flow.remote.ip()) {
+        // Beyond its rate nobody guesses; who is right pays nothing.
+        if !self.unproven.has_room(now, request.flow.remote.ip()) {
             return false;
         }
         let credentials = request.message.all(AUTHORIZATION);
@@ -282,7 +282,7 @@ impl Agent {
             Verdict::Unproven { stale } => {
                 let challenges = challenger.challenges(now, stale, &mut self.random);
                 let challenges = challenges.into_iter().map(|value| ("WWW-Authenticate", value));
-                self.reply_once(request, 401, &challenges.collect::<Vec<_>>());
+                self.refuse_unproven(now, request, 401, &challenges.collect::<Vec<_>>());
             }
             Verdict::Busy => self.refuse_for_room(request),
         }

@@ -49,12 +49,14 @@ pub struct Flow {
 }
 
 impl Flow {
-    /// Our `Contact` on it.
-    pub(crate) fn contact(&self) -> String {
+    /// Our `Contact` on it. Who has called a `sips:` is told one (RFC 3261 section 12.1.1); phones
+    /// that speak TLS otherwise often know none.
+    pub(crate) fn contact(&self, is_sips: bool) -> String {
         match self.transport {
+            _ if is_sips => format!("<sips:{}>", self.local),
             Transport::Udp => format!("<sip:{}>", self.local),
             Transport::Tcp => format!("<sip:{};transport=tcp>", self.local),
-            Transport::Tls => format!("<sips:{};transport=tcp>", self.local),
+            Transport::Tls => format!("<sip:{};transport=tls>", self.local),
         }
     }
 }

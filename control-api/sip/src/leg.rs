@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use zeroize::Zeroizing;
 
+use crate::agent::Request;
 use crate::fields::{self, Basics, NameAddr, parameter};
 use crate::flow::Flow;
 use crate::message::{
@@ -89,6 +90,9 @@ pub(crate) struct Leg {
     target: String,
     routes: Vec<String>,
     pub(crate) flow: Flow,
+    is_sips: bool,
+    /// The number of the INVITE that began it.
+    pub(crate) first_cseq: u32,
     /// The number of the caller's last request.
     pub(crate) remote_cseq: u32,
     /// The offer that is not answered yet.
@@ -115,12 +119,12 @@ pub(crate) struct Farewell {
 impl Leg {
     /// The dialog that an INVITE asks for.
     pub(crate) fn begin(
-        message: &Message<'_>,
-        basics: &Basics<'_>,
+        request: &Request<'_>,
         flow: Flow,
         tag: String,
         key: Key,
     ) -> Result<Leg, Malformed> {
+        let Request { message, basics, uri, .. } = request;
         let routes: Vec<String> =
             message.all(RECORD_ROUTE).flat_map(fields::list).map(str::to_owned).collect();
         if routes.len() > MAX_ROUTES || routes.iter().any(|route| NameAddr::parse(route).is_err()) {
@@ -135,6 +139,8 @@ impl Leg {
             tag,
             routes,
             flow,
+            is_sips: uri.get(..5).is_some_and(|scheme| scheme.eq_ignore_ascii_case("sips:")),
+            first_cseq: basics.cseq,
             remote_cseq: basics.cseq,
             pending: Some(key),
             timer: SessionTimer::of(message),
@@ -158,6 +164,11 @@ impl Leg {
         if let Ok(target) = contact(message) {
             target.clone_into(&mut self.target);
         }
+    }
+
+    /// Where requests of the dialog reach us.
+    pub(crate) fn contact(&self) -> String {
+        self.flow.contact(self.is_sips)
     }
 
     /// Our BYE. It passes the proxies that asked for it (RFC 3261 section 12.2.1.1).

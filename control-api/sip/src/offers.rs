@@ -24,7 +24,7 @@ impl Agent {
         known.is_answered = true;
         known.expires = known.timer.end(now);
         let mut headers = known.timer.headers();
-        headers.push(("Contact", known.flow.contact()));
+        headers.push(("Contact", known.contact()));
         headers.extend([always(ALLOW), always(SUPPORTS)]);
         let octets = asker.reply(200, Some(&known.tag), &headers, Some(sdp));
         if transaction.is_invite {
@@ -73,9 +73,7 @@ impl Agent {
 
     pub(crate) fn take_invite(&mut self, key: Key, request: &Request<'_>) {
         // The same call by another way, split by a proxy (RFC 3261 section 8.2.2.2).
-        let is_here = |leg: &Leg| {
-            leg.has(&request.basics) && leg.remote_cseq == request.basics.cseq && !leg.is_answered
-        };
+        let is_here = |leg: &Leg| leg.has(&request.basics) && leg.first_cseq == request.basics.cseq;
         if self.legs.values().any(is_here) {
             return self.reply_once(request, 482, &[]);
         }
@@ -92,7 +90,7 @@ impl Agent {
         };
         let asker = request.asker();
         let (leg, tag) = self.new_leg();
-        let begun = Leg::begin(&request.message, &request.basics, asker.flow, tag.clone(), key);
+        let begun = Leg::begin(request, asker.flow, tag.clone(), key);
         let Ok(begun) = begun else { return self.reply_once(request, 400, &[]) };
         self.legs.insert(leg, begun);
         self.tags.insert(tag, leg);
@@ -133,7 +131,7 @@ impl Agent {
             (None, Method::Update) => {
                 known.expires = known.timer.end(now);
                 let mut headers = known.timer.headers();
-                headers.push(("Contact", known.flow.contact()));
+                headers.push(("Contact", known.contact()));
                 self.schedule_leg(leg);
                 self.finish_at_once(now, key, request, (200, &headers));
             }

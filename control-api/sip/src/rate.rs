@@ -38,6 +38,12 @@ impl Rate {
         is_within
     }
 
+    /// Whether one more would be, which is not counted.
+    pub(crate) fn has_room(&self, now: Instant, source: IpAddr) -> bool {
+        let full_at = self.full_at.get(self.index(source));
+        full_at.is_some_and(|full_at| (*full_at).max(now) + self.each <= now + self.burst)
+    }
+
     fn index(&self, source: IpAddr) -> usize {
         let mut hash = Sha256::new();
         hash.update(self.key);
@@ -66,6 +72,7 @@ mod tests {
         let mut rate = Rate::new([3; 32], 10, 5, now);
         let (loud, quiet) = ("192.0.2.1".parse().unwrap(), "192.0.2.2".parse().unwrap());
         assert_eq!((0..100).filter(|_| rate.admits(now, loud)).count(), 5);
+        assert!(!rate.has_room(now, loud) && rate.has_room(now, quiet));
         assert!(rate.admits(now, quiet));
         let later = now + Duration::from_millis(200);
         assert_eq!((0..100).filter(|_| rate.admits(later, loud)).count(), 2);

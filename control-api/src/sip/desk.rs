@@ -7,6 +7,7 @@ use std::sync::Arc;
 use sip_server::{Agent, Event, Flow, Invitation, LegId, MAX_MESSAGE, Transport};
 use tokio::net::UdpSocket;
 use tokio::sync::mpsc;
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::time::sleep_until;
 use zeroize::{Zeroize, Zeroizing};
 
@@ -27,6 +28,8 @@ pub(super) struct Desk {
     config: Arc<SipConfig>,
     agent: Agent,
     udp: Option<UdpSocket>,
+    /// Where that one is bound.
+    bound: Option<SocketAddr>,
     /// What is written to each connection.
     streams: HashMap<u64, Outbox>,
     /// What each caller asks; whoever is no longer here is gone.
@@ -48,6 +51,7 @@ impl Desk {
             control,
             config: Arc::new(config),
             agent,
+            bound: udp.as_ref().and_then(|udp| udp.local_addr().ok()),
             udp,
             streams: HashMap::new(),
             callers: HashMap::new(),
@@ -94,8 +98,7 @@ impl Desk {
     }
 
     fn take_datagram(&mut self, datagram: &mut [u8], remote: SocketAddr) {
-        let bound = self.udp.as_ref().and_then(|udp| udp.local_addr().ok());
-        if let Some(bound) = bound {
+        if let Some(bound) = self.bound {
             let remote = SocketAddr::new(remote.ip().to_canonical(), remote.port());
             let local = self.known_as(bound, remote);
             let flow = Flow { transport: Transport::Udp, connection: 0, remote, local };
@@ -171,9 +174,12 @@ impl Desk {
     }
 
     fn wish(&mut self, leg: LegId, wish: Wish) {
-        let told = self.callers.get(&leg).map(|caller| caller.try_send(wish));
-        if matches!(told, Some(Err(mpsc::error::TrySendError::Full(_)))) {
-            tracing::warn!("a caller asks faster than it can be served");
+        let Some(caller) = self.callers.get(&leg) else { return };
+        let Err(TrySendError::Full(wish)) = caller.try_send(wish) else { return };
+        tracing::warn!("a caller asks faster than it can be served");
+        match wish {
+            Wish::Offer(_) => self.agent.refuse(clock::monotonic(), leg, &refusal::too_fast()),
+            Wish::Key(_) => {}
         }
     }
 
@@ -182,7 +188,7 @@ impl Desk {
             Transport::Udp => {
                 if let Some(udp) = &self.udp {
                     // What is lost is sent again.
-                    let _ = udp.send_to(&octets, flow.remote).await;
+                    let _ = udp.send_to(&octets, self.reached_at(flow.remote)).await;
                 }
             }
             Transport::Tcp | Transport::Tls => {
@@ -193,6 +199,16 @@ impl Desk {
                     self.streams.remove(&flow.connection);
                 }
             }
+        }
+    }
+
+    /// A socket of IPv6 knows peers of IPv4 by addresses of its own kind.
+    fn reached_at(&self, remote: SocketAddr) -> SocketAddr {
+        match (self.bound, remote.ip()) {
+            (Some(SocketAddr::V6(_)), IpAddr::V4(ip)) => {
+                SocketAddr::new(ip.to_ipv6_mapped().into(), remote.port())
+            }
+            (_, IpAddr::V4(_) | IpAddr::V6(_)) => remote,
         }
     }
 

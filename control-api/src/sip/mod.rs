@@ -3,6 +3,7 @@
 //! `sip-server` holds the protocol; here are its sockets and what becomes of a call: it is placed as
 //! by REST, and is a call like any other.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -83,6 +84,11 @@ impl Sip {
         Ok(Sip { config, agent, udp, doors })
     }
 
+    /// Where UDP and TCP are answered.
+    pub(crate) fn address(&self) -> Option<SocketAddr> {
+        self.udp.as_ref().and_then(|udp| udp.local_addr().ok())
+    }
+
     /// Begins to answer. The tasks end when the process is stopping.
     pub(crate) fn start(self, control: &Arc<Control>) -> Vec<JoinHandle<()>> {
         let Sip { config, agent, udp, doors } = self;
@@ -102,7 +108,7 @@ impl Sip {
     }
 }
 
-fn log_listener(address: Option<std::net::SocketAddr>, transport: sip_server::Transport) {
+fn log_listener(address: Option<SocketAddr>, transport: sip_server::Transport) {
     tracing::info!(?address, ?transport, "SIP is answered");
 }
 

@@ -18,6 +18,11 @@ pub(super) fn stopping() -> Refusal {
     Refusal { status: 503, retry_after: Some(RETRY_AFTER_S), advice: None }
 }
 
+/// The one before is still being looked at.
+pub(super) fn too_fast() -> Refusal {
+    Refusal { status: 500, retry_after: Some(RETRY_AFTER_S), advice: None }
+}
+
 /// What REST would have answered. Its words repeat nothing of the offer.
 pub(super) fn of(problem: &Problem) -> Refusal {
     let (status, _, title) = problem.code.row();

@@ -19,7 +19,7 @@ use zeroize::{Zeroize, Zeroizing};
 const MAX_CONNECTIONS: usize = 1024;
 /// Connections of one address: of the phones of an office, or of a trunk.
 const MAX_PER_IP: usize = 128;
-/// Time for a TLS handshake, and for a peer to take what it is sent.
+/// Time for a TLS handshake, for the first message, and for a peer to take what it is sent.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// Quiet after which a connection without a call is closed. Phones that keep one alive send more
 /// often (RFC 5626 section 4.4.1 says 95 to 120 s).
@@ -156,8 +156,12 @@ impl Streams {
     ) {
         let mut framer = Framer::default();
         let mut octets = Zeroizing::new(vec![0; READ]);
+        let mut has_asked = false;
         loop {
-            match timeout(IDLE, reader.read(&mut octets)).await {
+            let patience = if has_asked { IDLE } else { PATIENCE };
+            match timeout(patience, reader.read(&mut octets)).await {
+                // Whoever connects has something to say.
+                Err(_) if !has_asked => return,
                 Err(_) => {
                     let _ = self.inbox.send(Mail::Idle(flow.connection)).await;
                     continue;
@@ -171,6 +175,7 @@ impl Streams {
             loop {
                 match framer.next_frame() {
                     Ok(Some(Frame::Message(message))) => {
+                        has_asked = true;
                         if self.inbox.send(Mail::Message(flow, message)).await.is_err() {
                             return;
                         }
