@@ -364,6 +364,7 @@ impl RawConfig {
         let card_mode = self.secure_sessions.card_mode;
         let engines = EngineProfiles::new(self.engines)
             .map_err(|reason| ConfigError::Invalid { member: "engines", reason })?;
+        let sip = self.sip.resolve(&engines)?;
         let is_recording = self.recordings.enabled.unwrap_or(true);
         let recordings = self.recordings.resolve(&state)?;
         Ok(Config {
@@ -384,7 +385,7 @@ impl RawConfig {
             webhooks: crate::webhooks::config::resolve(self.webhooks)?,
             plans: self.plans,
             mcp_base: mcp_base(self.mcp)?,
-            sip: self.sip.resolve()?,
+            sip,
             state_dir: state,
         })
     }

@@ -256,6 +256,8 @@ async fn a_phone_calls_holds_resumes_and_hangs_up() {
         let (_, calls) = relay.ask("GET", "/v1/calls?limit=1", None).await;
         let call = format!("/v1/calls/{}", calls["data"][0]["id"].as_str().unwrap());
         relay.becomes(&call, "open").await;
+        let call_id = phone.media.local_addr().unwrap().port();
+        relay.becomes(&format!("/v1/calls/ext:{call_id}"), "open").await;
         // The echo greets.
         let mut packet = [0; 2048];
         phone.media.set_read_timeout(Some(Duration::from_secs(5))).unwrap();

@@ -11,6 +11,7 @@ use super::config::SipConfig;
 use super::refusal;
 use crate::dto::call::{CallRequest, CallerRequest, Secret};
 use crate::dto::id;
+use crate::external_id::ExternalId;
 use crate::index::CallEntry;
 use crate::problem::{Code, Problem};
 use crate::{Control, calls};
@@ -64,9 +65,16 @@ impl Caller {
         let engine = self.config.dialplan.engine_of(&invitation.callee);
         let engine = engine.ok_or_else(refusal::unknown_number)?;
         let sdp = secret(&invitation.sdp).map_err(|problem| refusal::of(&problem))?;
+        let external_id = ExternalId::parse(&invitation.call_id);
         let caller = CallerRequest { sdp, nat: self.config.nat };
-        let request =
-            CallRequest { caller, engine, armed: false, look_ahead_ms: None, record: None };
+        let request = CallRequest {
+            caller,
+            engine,
+            armed: false,
+            look_ahead_ms: None,
+            record: None,
+            external_id,
+        };
         let placed = calls::place(&self.control, request, |_| Ok(())).await;
         let placed = placed.map_err(|problem| refusal::of(&problem))?;
         let answer = Zeroizing::new(placed.answer().to_owned());

@@ -9,7 +9,8 @@ use serde::Deserialize;
 use sip_server::Algorithms;
 
 use crate::config::ConfigError;
-use crate::dto::call::EngineRequest;
+use crate::dto::engine::EngineRequest;
+use crate::engines::EngineProfiles;
 use crate::outbound::tls::Identity;
 
 /// Calls at a time unless said otherwise.
@@ -110,24 +111,34 @@ pub struct Dialplan {
 }
 
 /// An engine as the dialplan names it.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 enum SipEngine {
     /// The relay's own.
     Echo,
     /// RTP at an address.
     At(SocketAddr),
+    /// What a profile describes.
+    Profile(String),
 }
 
 impl SipEngine {
-    fn parse(name: &str) -> Option<SipEngine> {
-        if name == ECHO { Some(SipEngine::Echo) } else { name.parse().ok().map(SipEngine::At) }
+    fn parse(name: String, engines: &EngineProfiles) -> Option<SipEngine> {
+        if name == ECHO {
+            return Some(SipEngine::Echo);
+        }
+        if let Ok(address) = name.parse() {
+            return Some(SipEngine::At(address));
+        }
+        let known = engines.find(Some(&name)).filter(|known| known.leg.is_some());
+        known.map(|_| SipEngine::Profile(name))
     }
 
     /// The engine's leg of a new call.
-    fn request(self) -> EngineRequest {
+    fn request(&self) -> EngineRequest {
         match self {
             SipEngine::Echo => EngineRequest::echo(None),
-            SipEngine::At(address) => EngineRequest::rtp(address, ENGINE_EVENT_TYPE, None),
+            SipEngine::At(address) => EngineRequest::rtp(*address, ENGINE_EVENT_TYPE, None),
+            SipEngine::Profile(name) => EngineRequest::profiled(Some(name.clone())),
         }
     }
 }
@@ -135,7 +146,7 @@ impl SipEngine {
 impl Dialplan {
     /// The engine's leg of a call to `number`; `None` if nobody has it.
     pub(crate) fn engine_of(&self, number: &str) -> Option<EngineRequest> {
-        self.numbers.get(number).or(self.default.as_ref()).map(|engine| engine.request())
+        self.numbers.get(number).or(self.default.as_ref()).map(SipEngine::request)
     }
 }
 
@@ -144,7 +155,7 @@ impl RawSip {
     ///
     /// # Errors
     /// The first thing that is wrong.
-    pub fn resolve(self) -> Result<Option<SipConfig>, ConfigError> {
+    pub fn resolve(self, engines: &EngineProfiles) -> Result<Option<SipConfig>, ConfigError> {
         if self == RawSip::default() {
             return Ok(None);
         }
@@ -172,7 +183,7 @@ impl RawSip {
             },
             trunks: trunks(self.trunks.unwrap_or_default())?,
             max_calls,
-            dialplan: dialplan(self.engine, self.numbers)?,
+            dialplan: dialplan(self.engine, self.numbers, engines)?,
         }))
     }
 }
@@ -227,20 +238,22 @@ fn trunks(typed: Vec<String>) -> Result<Vec<IpNet>, ConfigError> {
 fn dialplan(
     default: Option<String>,
     numbers: BTreeMap<String, String>,
+    engines: &EngineProfiles,
 ) -> Result<Dialplan, ConfigError> {
-    let parse = |member, name: &str| {
-        let reason = "must be echo, or the address of an engine, such as 127.0.0.1:40000";
-        SipEngine::parse(name).ok_or_else(|| invalid(member, reason))
+    let parse = |member, name: String| {
+        let reason = "must be echo, a profile of [engines] that has a type, or the address of an \
+                      engine, such as 127.0.0.1:40000";
+        SipEngine::parse(name, engines).ok_or_else(|| invalid(member, reason))
     };
     if numbers.len() > MAX_NUMBERS {
         return Err(invalid("sip.numbers", &format!("must be {MAX_NUMBERS} numbers at most")));
     }
     // Where nothing is said, whoever calls hears something.
     let default = default.or_else(|| numbers.is_empty().then(|| ECHO.to_owned()));
-    let default = default.map(|name| parse("sip.engine", &name)).transpose()?;
+    let default = default.map(|name| parse("sip.engine", name)).transpose()?;
     let numbers = numbers
         .into_iter()
-        .map(|(number, name)| parse("sip.numbers", &name).map(|engine| (number, engine)));
+        .map(|(number, name)| parse("sip.numbers", name).map(|engine| (number, engine)));
     Ok(Dialplan { numbers: numbers.collect::<Result<_, _>>()?, default })
 }
 
@@ -248,9 +261,12 @@ fn dialplan(
 mod tests {
     use super::{RawSip, SipConfig};
     use crate::config::ConfigError;
+    use crate::engines::EngineProfiles;
 
     fn resolve(text: &str) -> Result<Option<SipConfig>, ConfigError> {
-        toml::from_str::<RawSip>(text).unwrap().resolve()
+        let engines = "ava = { type = 'echo' }\nbare = { silence_budget_s = 45 }";
+        let engines = EngineProfiles::new(toml::from_str(engines).unwrap()).unwrap();
+        toml::from_str::<RawSip>(text).unwrap().resolve(&engines)
     }
 
     #[test]
@@ -267,6 +283,9 @@ mod tests {
         let closed = resolve(numbers).unwrap().unwrap().dialplan;
         assert!(closed.engine_of("+15550100").is_some_and(|engine| engine.address.is_some()));
         assert!(closed.engine_of("+15550101").is_none());
+        let profiled = resolve(&format!("engine = 'ava'\n{numbers}")).unwrap().unwrap().dialplan;
+        let profile = profiled.engine_of("+15550101").unwrap().profile;
+        assert_eq!(profile.as_deref(), Some("ava"));
         let open = resolve(&format!("engine = 'echo'\n{numbers}")).unwrap().unwrap().dialplan;
         assert!(open.engine_of("+15550101").is_some_and(|engine| engine.address.is_none()));
     }
@@ -278,6 +297,7 @@ mod tests {
             ("address = 'localhost'", "sip.address"),
             ("tls_address = '0.0.0.0:5061'", "sip.tls_address"),
             ("address = '0.0.0.0:5060'\nengine = 'nobody'", "sip.engine"),
+            ("address = '0.0.0.0:5060'\nengine = 'bare'", "sip.engine"),
             ("address = '0.0.0.0:5060'\nnumbers = { a = 'nobody' }", "sip.numbers"),
             ("address = '0.0.0.0:5060'\nrealm = '\"'", "sip.realm"),
             ("address = '0.0.0.0:5060'\ntrunks = ['trunk.example']", "sip.trunks"),

@@ -136,6 +136,7 @@ mod tests {
 
     use super::config::RawSip;
     use super::{SipError, users};
+    use crate::engines::EngineProfiles;
 
     #[test]
     fn users_are_read_line_by_line() {
@@ -145,7 +146,7 @@ mod tests {
             users_file: Some(path.clone()),
             ..RawSip::default()
         };
-        let config = raw.resolve().unwrap().unwrap();
+        let config = raw.resolve(&EngineProfiles::default()).unwrap().unwrap();
         fs::write(&path, "# phones\nphone: s3cret:with colon\n\nother:x\n").unwrap();
         fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
         assert!(users(&config).unwrap().is_some());

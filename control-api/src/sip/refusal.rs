@@ -2,7 +2,7 @@
 
 use sip_server::Refusal;
 
-use crate::problem::Problem;
+use crate::problem::{Code, Problem};
 
 /// Seconds after which a call refused for lack of room is worth another try: ports come back after
 /// their quarantine.
@@ -30,6 +30,8 @@ pub(super) fn of(problem: &Problem) -> Refusal {
     let advice = Some(fault.unwrap_or_else(|| title.to_owned()));
     let plain = |status| Refusal { status, retry_after: None, advice: advice.clone() };
     match status {
+        // Another call has this Call-ID.
+        _ if problem.code == Code::ExternalIdInUse => plain(482),
         400 => plain(400),
         // The call has ended meanwhile.
         404 | 409 => plain(481),
@@ -46,7 +48,7 @@ mod tests {
     use relay::wire::sdp::{SdpError, SdpRefusal};
 
     use super::of;
-    use crate::problem::Problem;
+    use crate::problem::{Code, Problem};
 
     #[test]
     fn what_rest_refuses_has_its_status_in_sip() {
