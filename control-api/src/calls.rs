@@ -15,7 +15,7 @@ use relay::switchboard::ice::IceCredentials;
 use relay::switchboard::{
     BrowserPeer, CallId, LegMedia, LocalMedia, Refusal, Side, SourceRule, SrtpKeys,
 };
-use relay::wire::sdp::{Agreement, Browser, IceText, Offer, PreviousAnswer};
+use relay::wire::sdp::{Agreement, Browser, IceText, Offer, PreviousAnswer, SdpRefusal};
 use relay::wire::stun::IcePassword;
 use relay::{CallAt, CallRequest as MediaRequest, HangUp, OpenedCall};
 use serde::Deserialize;
@@ -168,7 +168,7 @@ pub(crate) async fn place(
             "this relay keeps no recordings: recordings.enabled is false",
         ));
     }
-    let caller = caller_media(control, &mut agreement, nat);
+    let caller = leg_media(control, &mut agreement, nat);
     let echo = seat.map(|seat| seat.engine(&engine)).transpose()?;
     let call = id::new_call();
     let entry = control.calls.expect(CallEntry::new(call, clock::now(), record, nat, profile));
@@ -299,7 +299,7 @@ pub async fn reoffer(
     let mut agreement = agree(&control, "/sdp", request.sdp.reveal(), answered.as_ref())?;
     reachable(&control, "/sdp", agreement.remote_rtp)?;
     let [local, _] = control.relay.local_media(at).await?;
-    let media = caller_media(&control, &mut agreement, call.0.nat);
+    let media = leg_media(&control, &mut agreement, call.0.nat);
     control.relay.reoffer(at, Side::Caller, media).await?;
     let answer = agreement.answer(control.policy.outside(local));
     let body = CallerAnswer { sdp: answer.text().to_owned() };
@@ -420,9 +420,12 @@ fn agree(
     let offer =
         Offer::parse(offer.as_bytes()).map_err(|error| Problem::malformed_sdp(pointer, error))?;
     let mut random = chance::generator().map_err(|_| Problem::internal())?;
-    offer
-        .agree(&control.policy, previous, &mut random)
-        .map_err(|refusal| Problem::refused_sdp(pointer, refusal))
+    let refused = |refusal| Problem::refused_sdp(pointer, refusal);
+    let agreement = offer.agree(&control.policy, previous, &mut random).map_err(refused)?;
+    match agreement.handshake {
+        Some(_) => Err(refused(SdpRefusal::Transport)),
+        None => Ok(agreement),
+    }
 }
 
 /// Refuses a peer that our media address of its family, being loopback, can't reach. An unspecified
@@ -439,8 +442,8 @@ fn reachable(control: &Control, pointer: &'static str, peer: SocketAddr) -> Resu
     Ok(())
 }
 
-/// Which sources a caller's leg accepts.
-fn source_of(control: &Control, agreement: &Agreement, nat: bool) -> SourceRule {
+/// Which sources a leg accepts.
+fn source_of<Rest>(control: &Control, agreement: &Agreement<Rest>, nat: bool) -> SourceRule {
     match (&agreement.browser, &control.identity) {
         (Some(Browser { ours, theirs, fingerprint, .. }), Some(identity)) => {
             SourceRule::Browser(Box::new(BrowserPeer {
@@ -460,8 +463,12 @@ fn credentials(text: &IceText) -> IceCredentials {
     IceCredentials { ufrag: text.ufrag.clone(), password: IcePassword::new(&text.password) }
 }
 
-/// The caller's leg, as the media plane needs it. The keys move over: the answer has its own line.
-fn caller_media(control: &Control, agreement: &mut Agreement, nat: bool) -> LegMedia {
+/// A leg, as the media plane needs it. The keys move over: an answer has its own line.
+pub(crate) fn leg_media<Rest>(
+    control: &Control,
+    agreement: &mut Agreement<Rest>,
+    nat: bool,
+) -> LegMedia {
     let source = source_of(control, agreement, nat);
     let srtp = agreement.srtp.take();
     LegMedia {
