@@ -13,9 +13,9 @@ use axum::response::{IntoResponse, Response};
 use relay::switchboard::dtls::Fingerprint;
 use relay::switchboard::ice::IceCredentials;
 use relay::switchboard::{
-    BrowserPeer, CallId, LegMedia, LocalMedia, Refusal, Side, SourceRule, SrtpKeys,
+    BrowserPeer, CallId, DtlsPeer, LegMedia, LocalMedia, Refusal, Side, SourceRule, SrtpKeys,
 };
-use relay::wire::sdp::{Agreement, Browser, IceText, Offer, PreviousAnswer, SdpRefusal};
+use relay::wire::sdp::{Agreement, Browser, Handshake, IceText, Offer, PreviousAnswer};
 use relay::wire::stun::IcePassword;
 use relay::{CallAt, CallRequest as MediaRequest, HangUp, OpenedCall};
 use serde::Deserialize;
@@ -420,12 +420,9 @@ fn agree(
     let offer =
         Offer::parse(offer.as_bytes()).map_err(|error| Problem::malformed_sdp(pointer, error))?;
     let mut random = chance::generator().map_err(|_| Problem::internal())?;
-    let refused = |refusal| Problem::refused_sdp(pointer, refusal);
-    let agreement = offer.agree(&control.policy, previous, &mut random).map_err(refused)?;
-    match agreement.handshake {
-        Some(_) => Err(refused(SdpRefusal::Transport)),
-        None => Ok(agreement),
-    }
+    offer
+        .agree(&control.policy, previous, &mut random)
+        .map_err(|refusal| Problem::refused_sdp(pointer, refusal))
 }
 
 /// Refuses a peer that our media address of its family, being loopback, can't reach. An unspecified
@@ -444,18 +441,23 @@ fn reachable(control: &Control, pointer: &'static str, peer: SocketAddr) -> Resu
 
 /// Which sources a leg accepts.
 fn source_of<Rest>(control: &Control, agreement: &Agreement<Rest>, nat: bool) -> SourceRule {
-    match (&agreement.browser, &control.identity) {
-        (Some(Browser { ours, theirs, fingerprint, .. }), Some(identity)) => {
-            SourceRule::Browser(Box::new(BrowserPeer {
-                ours: credentials(ours),
-                theirs: credentials(theirs),
-                identity: identity.clone(),
-                fingerprint: Fingerprint(*fingerprint),
-            }))
+    let dtls = |fingerprint, role| {
+        let identity = control.identity.clone();
+        let identity = identity.expect("without a certificate no DTLS is agreed on");
+        DtlsPeer { identity, fingerprint: Fingerprint(fingerprint), role }
+    };
+    match (&agreement.browser, &agreement.handshake) {
+        (Some(Browser { ours, theirs, fingerprint, role, .. }), _) => {
+            let (ours, theirs) = (credentials(ours), credentials(theirs));
+            let dtls = dtls(*fingerprint, *role);
+            SourceRule::Browser(Box::new(BrowserPeer { ours, theirs, dtls }))
         }
-        (Some(_), None) => unreachable!("without a certificate no browser is agreed with"),
-        (None, _) if nat => SourceRule::Latch,
-        (None, _) => SourceRule::Signalled,
+        // Where it is has been told, and is not looked for.
+        (None, Some(Handshake { fingerprint, role, .. })) => {
+            SourceRule::Dtls(Box::new(dtls(*fingerprint, *role)))
+        }
+        (None, None) if nat => SourceRule::Latch,
+        (None, None) => SourceRule::Signalled,
     }
 }
 
