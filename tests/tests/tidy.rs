@@ -212,12 +212,21 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("relay/packet-ring", &[]),
     ("relay", &["dtmf", "locked-page", "packet-ring"]),
     ("loadtest", &["dtmf", "relay"]),
-    ("control-api", &["dtmf", "locked-page", "relay", "loadtest"]),
+    ("control-api/ng", &[]),
+    ("control-api", &["dtmf", "locked-page", "relay", "loadtest", "ng-protocol"]),
     ("tests", &["dtmf", "locked-page", "relay", "loadtest", "control-api"]),
 ];
 
-const CRATES: [&str; 7] =
-    ["dtmf", "locked-page", "relay", "packet-ring", "loadtest", "control-api", "system-tests"];
+const CRATES: [&str; 8] = [
+    "dtmf",
+    "locked-page",
+    "relay",
+    "packet-ring",
+    "loadtest",
+    "ng-protocol",
+    "control-api",
+    "system-tests",
+];
 
 /// Crates of the inner layers know no serialization, no runtime and no HTTP.
 const INNER: [&str; 4] = ["dtmf/locked-page", "dtmf", "relay/packet-ring", "relay"];
