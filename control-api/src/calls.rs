@@ -419,6 +419,16 @@ fn agree(
 ) -> Result<Agreement, Problem> {
     let offer =
         Offer::parse(offer.as_bytes()).map_err(|error| Problem::malformed_sdp(pointer, error))?;
+    agree_on(control, pointer, offer, previous)
+}
+
+/// The same of an offer that was read.
+pub(crate) fn agree_on(
+    control: &Control,
+    pointer: &'static str,
+    offer: Offer,
+    previous: Option<&PreviousAnswer>,
+) -> Result<Agreement, Problem> {
     let mut random = chance::generator().map_err(|_| Problem::internal())?;
     offer
         .agree(&control.policy, previous, &mut random)
@@ -427,7 +437,11 @@ fn agree(
 
 /// Refuses a peer that our media address of its family, being loopback, can't reach. An unspecified
 /// address is a caller on hold.
-fn reachable(control: &Control, pointer: &'static str, peer: SocketAddr) -> Result<(), Problem> {
+pub(crate) fn reachable(
+    control: &Control,
+    pointer: &'static str,
+    peer: SocketAddr,
+) -> Result<(), Problem> {
     let mut ours = control.policy.addresses.own_media.iter().map(|own| own.address);
     let ours = ours.find(|own| own.is_ipv4() == peer.is_ipv4());
     let unreachable = !peer.ip().is_loopback() && !peer.ip().is_unspecified();

@@ -18,6 +18,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::mcp::BaseUrl;
+use crate::ng::config::{NgConfig, RawNg};
 
 use crate::engines::{EngineProfile, EngineProfiles};
 use crate::outbound::AddressRules;
@@ -70,6 +71,8 @@ pub struct RawConfig {
     pub plans: BTreeMap<String, Value>,
     /// The MCP servers of calls.
     pub mcp: RawMcp,
+    /// SIP proxies that speak rtpengine's control protocol.
+    pub ng: RawNg,
 }
 
 /// The MCP servers of calls, as typed.
@@ -219,6 +222,8 @@ pub struct Config {
     pub plans: BTreeMap<String, Value>,
     /// Where models reach the relay, if that was said.
     pub mcp_base: Option<BaseUrl>,
+    /// Where SIP proxies reach it without a key.
+    pub ng: NgConfig,
 }
 
 /// What is done with recordings.
@@ -379,6 +384,10 @@ impl RawConfig {
             webhooks: crate::webhooks::config::resolve(self.webhooks)?,
             plans: self.plans,
             mcp_base: mcp_base(self.mcp)?,
+            ng: self.ng.resolve().map_err(|(member, reason)| ConfigError::Invalid {
+                member,
+                reason: reason.to_owned(),
+            })?,
             state_dir: state,
         })
     }
@@ -619,6 +628,7 @@ mod tests {
             ("mcp.url = 'http://relay.example'", "mcp.url"),
             ("recordings.key_files = []", "recordings.key_files"),
             ("recordings.retain_days = 0", "recordings.retain_days"),
+            ("ng.address = '0.0.0.0:2223'", "ng.peers"),
         ];
         for (text, member) in cases {
             let error = resolve(text).unwrap_err().to_string();
@@ -666,6 +676,8 @@ mod tests {
         assert!(
             webhook.audience.is_some() && webhook.events.is_some() && webhook.ca_file.is_some()
         );
+        let ng = &raw.ng;
+        assert!(ng.address.is_some() && ng.tcp_address.is_some() && ng.peers.is_some());
         assert!(raw.recordings.key_files.is_some() && raw.recordings.retain_days.is_some());
         raw.resolve(Path::new("/state"), 2).unwrap();
     }

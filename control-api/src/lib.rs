@@ -38,6 +38,7 @@ pub mod index;
 pub mod keys;
 pub mod mcp;
 pub mod model_tokens;
+pub mod ng;
 pub mod openapi;
 pub mod outbound;
 pub mod plans;
@@ -105,6 +106,8 @@ pub struct Control {
     pub echoes: Arc<Semaphore>,
     /// What models may do, and where.
     pub models: Models,
+    /// The calls of SIP proxies.
+    pub ng: ng::Ng,
     /// The API's contract.
     pub contract: OpenApi,
     keys: watch::Sender<Arc<KeyTable>>,
@@ -172,6 +175,7 @@ impl Control {
             streams: Arc::new(Semaphore::new(event_stream::MAX_STREAMS)),
             echoes: Arc::new(Semaphore::new(echo::MAX_ENGINES)),
             models,
+            ng: ng::Ng::default(),
             contract: openapi::routes_and_contract().1,
             keys: watch::Sender::new(Arc::new(keys)),
             stopping: watch::Sender::new(false),

@@ -13,7 +13,7 @@ use relay::recording::{Archive, Recovered};
 use relay::switchboard::dtls::Identity;
 use relay::{RelayConfig, Started};
 use serde_json::Value;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, UdpSocket};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
@@ -30,7 +30,7 @@ use crate::sinks::{Sinks, SinksError};
 use crate::webhooks::delivery::Schedule;
 use crate::webhooks::{Webhooks, WebhooksError};
 use crate::{
-    Control, Outward, Parts, app, chance, clock, echo, health, prompts, retention, server,
+    Control, Outward, Parts, app, chance, clock, echo, health, ng, prompts, retention, server,
 };
 
 /// Exit code for a configuration that can't work (`EX_CONFIG` of sysexits.h).
@@ -159,6 +159,7 @@ impl Running {
         let (api_listener, health_listener) =
             (listen(config.control).await?, listen(config.health).await?);
         let addresses = (local(&api_listener)?, local(&health_listener)?);
+        let proxies = listen_to_proxies(&config).await?;
         let policy = config.media.policy();
         let served = config.clone();
         let relay = relay_config(config.media, archive.clone())?;
@@ -197,6 +198,7 @@ impl Running {
             tokio::spawn(health::sample(Arc::clone(&control))),
         ];
         tasks.extend(control.webhooks.start(&control.stopping()));
+        tasks.extend(attend_to_proxies(&control, proxies, &config.ng.peers));
         if let Some(retain) = config.recordings.and_then(|recordings| recordings.retain) {
             tasks.push(tokio::spawn(retention::keep(Arc::clone(&control), retain)));
         }
@@ -371,6 +373,29 @@ fn relay_config(
         seed: chance::octets().map_err(|_| StartError::NoRandom)?,
         unix_time: clock::unix_time(),
     })
+}
+
+/// Where SIP proxies are listened to.
+async fn listen_to_proxies(config: &Config) -> Result<Option<UdpSocket>, StartError> {
+    let Some(address) = config.ng.udp else { return Ok(None) };
+    let socket = UdpSocket::bind(address).await;
+    socket.map(Some).map_err(|source| StartError::Listen { address, source })
+}
+
+/// The tasks that serve SIP proxies.
+fn attend_to_proxies(
+    control: &Arc<Control>,
+    udp: Option<UdpSocket>,
+    peers: &ng::config::Peers,
+) -> Vec<JoinHandle<()>> {
+    let mut tasks = vec![tokio::spawn(ng::tend(Arc::clone(control)))];
+    if let Some(socket) = udp {
+        let address = socket.local_addr().ok();
+        tracing::info!(?address, "SIP proxies are served by NG over UDP");
+        let served = ng::serve_udp(socket, peers.clone(), Arc::clone(control), control.stopping());
+        tasks.push(tokio::spawn(served));
+    }
+    tasks
 }
 
 async fn listen(address: SocketAddr) -> Result<TcpListener, StartError> {

@@ -95,6 +95,8 @@ pub struct Options {
     pub ice: Ice,
     /// No keys in the SDP for the other party.
     pub no_sdes: bool,
+    /// Suites of SDES that the other party is not offered, as `a=crypto` names them.
+    pub refused_suites: Vec<String>,
     /// No DTLS for the other party.
     pub no_dtls: bool,
     /// RTCP on the port of RTP.
@@ -107,15 +109,25 @@ pub struct Options {
     pub received_from: Option<IpAddr>,
     /// A recording was asked for, or refused.
     pub record: Option<bool>,
+    /// The command is about both parties.
+    pub is_for_all: bool,
+    /// The command is about the party of the from-tag alone.
+    pub is_directional: bool,
+    /// The address family that the other party is offered, if it is to be another one.
+    pub is_ipv6: Option<bool>,
     /// Who is the caller.
     pub offerer: Offerer,
     /// The peer understands that there is no room.
     pub knows_load_limit: bool,
 }
 
+/// What stands before a suite that is not to be offered.
+const NO: &str = "no-";
+/// Most of them that are kept: SDES has a dozen suites.
+const MAX_REFUSED_SUITES: usize = 16;
+
 /// Flags that are known and have no effect: what they ask for is so anyway, or never is.
-const IDLE_FLAGS: [&str; 28] = [
-    "all",
+const IDLE_FLAGS: [&str; 27] = [
     "allow-asymmetric-codecs",
     "allow-transcoding",
     "always-transcode",
@@ -146,8 +158,7 @@ const IDLE_FLAGS: [&str; 28] = [
 ];
 
 /// Members that are known and have no effect.
-const IDLE_MEMBERS: [&str; 18] = [
-    "address-family",
+const IDLE_MEMBERS: [&str; 17] = [
     "codec",
     "delete-delay",
     "direction",
@@ -181,12 +192,28 @@ impl Options {
             self.is_source_address = false;
         } else if is("record-call") {
             self.record = Some(true);
+        } else if is("all") {
+            self.is_for_all = true;
+        } else if is("directional") {
+            self.is_directional = true;
         } else if is("sotto-engine-offers") {
             self.offerer = Offerer::Engine;
         } else {
             return IDLE_FLAGS.iter().any(|idle| is(idle));
         }
         true
+    }
+
+    /// Takes in a word about SDES: that there be none, or a suite that is not to be offered.
+    fn take_suite(&mut self, word: &str) {
+        if is_refusal(word) {
+            self.no_sdes = true;
+        } else if let Some((no, suite)) = word.split_at_checked(NO.len())
+            && is_same(NO, no)
+            && self.refused_suites.len() < MAX_REFUSED_SUITES
+        {
+            self.refused_suites.push(suite.to_owned());
+        }
     }
 
     /// Takes in the values of a member; false if the member is not known.
@@ -202,7 +229,7 @@ impl Options {
         } else if is("ice") {
             values.for_each(|value| self.ice = ice(value));
         } else if is("sdes") {
-            self.no_sdes |= values.any(is_refusal);
+            values.for_each(|value| self.take_suite(value));
         } else if is("dtls") {
             self.no_dtls |= values.any(is_refusal);
         } else if is("rtcp-mux") {
@@ -211,6 +238,8 @@ impl Options {
             self.received_from = values.last().and_then(|address| address.parse().ok());
         } else if is("record-call") {
             self.record = values.next().map(|value| !is_refusal(value));
+        } else if is("address-family") {
+            self.is_ipv6 = values.next().map(|family| family.eq_ignore_ascii_case("IP6"));
         } else if is("supports") {
             self.knows_load_limit |= values.any(|value| is_same(value, "load limit"));
         } else {

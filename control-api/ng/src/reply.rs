@@ -82,7 +82,8 @@ impl Reply {
         octets.extend_from_slice(message.cookie);
         octets.push(b' ');
         Value::Dictionary(self.members).write(message.syntax, &mut octets);
-        octets
+        // Without the room: replies are kept for a while.
+        Zeroizing::new(octets.to_vec())
     }
 }
 

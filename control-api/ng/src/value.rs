@@ -46,6 +46,10 @@ impl<'a> Octets<'a> {
         &self.0
     }
 
+    fn to_owned_octets(&self) -> Octets<'static> {
+        Octets(Cow::Owned(self.0.to_vec()))
+    }
+
     /// The octets as text, if they are UTF-8.
     #[must_use]
     pub fn text(&self) -> Option<&str> {
@@ -178,6 +182,23 @@ impl<'a> Value<'a> {
     #[must_use]
     pub fn count(count: u64) -> Value<'a> {
         Value::Integer(i64::try_from(count).unwrap_or(i64::MAX))
+    }
+
+    /// The same, with octets of its own.
+    #[must_use]
+    pub fn into_owned(self) -> Value<'static> {
+        match self {
+            Value::Integer(number) => Value::Integer(number),
+            Value::Boolean(yes) => Value::Boolean(yes),
+            Value::Text(octets) => Value::Text(octets.to_owned_octets()),
+            Value::List(values) => Value::List(values.into_iter().map(Value::into_owned).collect()),
+            Value::Dictionary(members) => {
+                let owned = members
+                    .into_iter()
+                    .map(|(name, value)| (name.to_owned_octets(), value.into_owned()));
+                Value::Dictionary(owned.collect())
+            }
+        }
     }
 
     /// Appends the value.

@@ -30,6 +30,7 @@ fn a_proxy_s_offer_is_understood() {
     let options = &request.options;
     assert_eq!((options.ice, options.transport), (Ice::Remove, Some(Transport::Savp)));
     assert!(options.rtcp_mux.offer && options.is_symmetric && options.knows_load_limit);
+    assert_eq!(options.refused_suites, ["NULL_HMAC_SHA1"]);
     assert!(!options.no_sdes && !options.is_transport_unknown);
     assert_eq!(options.received_from, Some([127, 0, 0, 1].into()));
     assert_eq!(request.unknown, ["unheard"]);

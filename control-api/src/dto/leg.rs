@@ -92,6 +92,12 @@ impl LegsView {
             engine: LegView::of(engine, role, is_cut),
         }
     }
+
+    /// RTP packets that were accepted from caller and engine.
+    #[must_use]
+    pub fn packets_received(&self) -> [u64; 2] {
+        [self.caller.packets_received, self.engine.packets_received]
+    }
 }
 
 impl LegView {
