@@ -308,6 +308,8 @@ pub fn app(control: &Arc<Control>) -> Router {
         .merge(console::routes())
         // Its contract is the Model Context Protocol.
         .route(mcp::PATH, post(mcp::serve))
+        // Its contract is rtpengine's control protocol.
+        .route(ng::http::PATH, post(ng::http::serve))
         .fallback(async || Problem::new(Code::NotFound, "See /v1/openapi.json for what there is."))
         .method_not_allowed_fallback(async || {
             Problem::new(Code::MethodNotAllowed, "The Allow header names the methods it knows.")

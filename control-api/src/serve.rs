@@ -21,6 +21,7 @@ use crate::config::{Config, ConfigError, MediaConfig};
 use crate::dto::plan::PlanContext;
 use crate::keys::{KeyError, KeyFile, KeyTable, Role, Token};
 use crate::mcp::{BaseUrl, Models};
+use crate::ng::config::{NgConfig, Peers};
 use crate::outbound::{Outbound, SystemResolver};
 use crate::plans::Plans;
 use crate::recording_keys::{self, RecordingKeyError};
@@ -159,7 +160,7 @@ impl Running {
         let (api_listener, health_listener) =
             (listen(config.control).await?, listen(config.health).await?);
         let addresses = (local(&api_listener)?, local(&health_listener)?);
-        let proxies = listen_to_proxies(&config).await?;
+        let proxies = Proxies::listen(&config.ng).await?;
         let policy = config.media.policy();
         let served = config.clone();
         let relay = relay_config(config.media, archive.clone())?;
@@ -198,7 +199,7 @@ impl Running {
             tokio::spawn(health::sample(Arc::clone(&control))),
         ];
         tasks.extend(control.webhooks.start(&control.stopping()));
-        tasks.extend(attend_to_proxies(&control, proxies, &config.ng.peers));
+        tasks.extend(proxies.attend(&control, &config.ng.peers));
         if let Some(retain) = config.recordings.and_then(|recordings| recordings.retain) {
             tasks.push(tokio::spawn(retention::keep(Arc::clone(&control), retain)));
         }
@@ -376,26 +377,46 @@ fn relay_config(
 }
 
 /// Where SIP proxies are listened to.
-async fn listen_to_proxies(config: &Config) -> Result<Option<UdpSocket>, StartError> {
-    let Some(address) = config.ng.udp else { return Ok(None) };
-    let socket = UdpSocket::bind(address).await;
-    socket.map(Some).map_err(|source| StartError::Listen { address, source })
+struct Proxies {
+    udp: Option<UdpSocket>,
+    tcp: Option<TcpListener>,
 }
 
-/// The tasks that serve SIP proxies.
-fn attend_to_proxies(
-    control: &Arc<Control>,
-    udp: Option<UdpSocket>,
-    peers: &ng::config::Peers,
-) -> Vec<JoinHandle<()>> {
-    let mut tasks = vec![tokio::spawn(ng::tend(Arc::clone(control)))];
-    if let Some(socket) = udp {
-        let address = socket.local_addr().ok();
-        tracing::info!(?address, "SIP proxies are served by NG over UDP");
-        let served = ng::serve_udp(socket, peers.clone(), Arc::clone(control), control.stopping());
-        tasks.push(tokio::spawn(served));
+impl Proxies {
+    async fn listen(config: &NgConfig) -> Result<Proxies, StartError> {
+        let udp = match config.udp {
+            Some(address) => {
+                let bound = UdpSocket::bind(address).await;
+                Some(bound.map_err(|source| StartError::Listen { address, source })?)
+            }
+            None => None,
+        };
+        let tcp = match config.tcp {
+            Some(address) => Some(listen(address).await?),
+            None => None,
+        };
+        Ok(Proxies { udp, tcp })
     }
-    tasks
+
+    /// The tasks that serve them.
+    fn attend(self, control: &Arc<Control>, peers: &Peers) -> Vec<JoinHandle<()>> {
+        let Proxies { udp, tcp } = self;
+        let shared = || (peers.clone(), Arc::clone(control), control.stopping());
+        let mut tasks = vec![tokio::spawn(ng::tend(Arc::clone(control)))];
+        if let Some(socket) = udp {
+            let address = socket.local_addr().ok();
+            tracing::info!(?address, "SIP proxies may speak NG over UDP");
+            let (peers, control, stopping) = shared();
+            tasks.push(tokio::spawn(ng::serve_udp(socket, peers, control, stopping)));
+        }
+        if let Some(listener) = tcp {
+            let address = listener.local_addr().ok();
+            tracing::info!(?address, "SIP proxies may speak NG over TCP");
+            let (peers, control, stopping) = shared();
+            tasks.push(tokio::spawn(ng::serve_tcp(listener, peers, control, stopping)));
+        }
+        tasks
+    }
 }
 
 async fn listen(address: SocketAddr) -> Result<TcpListener, StartError> {

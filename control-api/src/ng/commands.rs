@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use ng_protocol::{Command, Reply, Request};
-use relay::switchboard::Refusal;
+use relay::switchboard::{Part, Refusal, Side};
 
 use super::dialog::{Dialog, Said};
 use super::dialogs::Live;
@@ -36,6 +36,10 @@ pub(super) async fn obey(
         Command::SecureSessionQuery => {
             secure::query(control, &*live(control, request).await?, role).await
         }
+        Command::BlockDtmf => block(control, request, Part::KeyEvents, true).await,
+        Command::UnblockDtmf => block(control, request, Part::KeyEvents, false).await,
+        Command::BlockMedia => block(control, request, Part::Media, true).await,
+        Command::UnblockMedia => block(control, request, Part::Media, false).await,
         Command::StartRecording => start_recording(&*live(control, request).await?),
         other => Err(Refused::because(unable(other))),
     }
@@ -94,6 +98,43 @@ async fn delete(control: &Control, request: &Request<'_>) -> Result<Reply, Refus
     Ok(Reply::ok())
 }
 
+/// Keeps a part of a party's media from the other one, or no longer. A secure session is none of its
+/// business: what it cuts stays cut. Once it replies, nothing that comes in is passed on.
+async fn block(
+    control: &Control,
+    request: &Request<'_>,
+    part: Part,
+    blocked: bool,
+) -> Result<Reply, Refused> {
+    let dialog = live(control, request).await?;
+    for side in parties(&dialog, request, part)? {
+        control.relay.block(dialog.at(), *side, part, blocked).await?;
+    }
+    let reply = Reply::ok();
+    Ok(match (part, blocked) {
+        (Part::KeyEvents, true) => reply.with_warning(
+            "key events are withheld, tones in the audio are not: a number is safe in a secure \
+             session alone",
+        ),
+        (Part::KeyEvents, false) | (Part::Media, _) => reply,
+    })
+}
+
+/// Whose media a command is about: both parties' keys unless it is said to be directional, the media
+/// of the one it names unless it is said to be for all.
+fn parties(dialog: &Dialog, request: &Request<'_>, part: Part) -> Result<&'static [Side], Refused> {
+    let is_for_all = match part {
+        Part::KeyEvents => !request.options.is_directional,
+        Part::Media => request.options.is_for_all,
+    };
+    let Some(tag) = request.from_tag.filter(|_| !is_for_all) else { return Ok(&Side::ALL) };
+    match dialog.side_of(tag) {
+        Some(Side::Caller) => Ok(&[Side::Caller]),
+        Some(Side::Engine) => Ok(&[Side::Engine]),
+        None => Err(Refused::because("from-tag is of no party of this call")),
+    }
+}
+
 /// A recording is of a whole call or of none of it.
 fn start_recording(dialog: &Dialog) -> Result<Reply, Refused> {
     match dialog.entry().recorded {
@@ -126,9 +167,6 @@ const fn unable(command: Command) -> &'static str {
             "Sotto does not put silence in place of a party but in a secure session: use secure \
              session, or block media"
         }
-        Command::BlockDtmf | Command::UnblockDtmf | Command::BlockMedia | Command::UnblockMedia => {
-            "Sotto does not block a party's media: use secure session"
-        }
         Command::Ping
         | Command::Offer
         | Command::Answer
@@ -137,6 +175,10 @@ const fn unable(command: Command) -> &'static str {
         | Command::List
         | Command::Statistics
         | Command::StartRecording
+        | Command::BlockDtmf
+        | Command::UnblockDtmf
+        | Command::BlockMedia
+        | Command::UnblockMedia
         | Command::SecureSession
         | Command::SecureSessionCancel
         | Command::SecureSessionQuery => "Sotto does not do this",

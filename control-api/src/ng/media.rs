@@ -80,6 +80,11 @@ impl LegTalk {
             .accept(sdp, &control.policy)
             .map_err(|fault| Refused::because(fault.to_string()))?;
         check_codec(side, agreement.codec)?;
+        if agreement.handshake.is_some() {
+            return Err(Refused::because(
+                "Sotto speaks DTLS where ICE is spoken, and nowhere else",
+            ));
+        }
         let previous = proposal.agreed(&agreement);
         Ok((agreement, previous))
     }
@@ -102,8 +107,9 @@ fn wishes(side: Side, sdp: &[u8], options: &Options) -> Result<Wishes, Refused> 
     }
     let theirs = Words::of(sdp);
     let transport = transport(theirs.transport, options)?;
-    let is_refused =
-        |suite: &Suite| options.refused_suites.iter().any(|it| it.eq_ignore_ascii_case(suite.name()));
+    let is_refused = |suite: &Suite| {
+        options.refused_suites.iter().any(|it| it.eq_ignore_ascii_case(suite.name()))
+    };
     let rtcp_mux = match options.rtcp_mux {
         ng_protocol::RtcpMux { demux: true, .. } => RtcpMux::Never,
         ng_protocol::RtcpMux { require: true, .. } => RtcpMux::Required,

@@ -8,13 +8,13 @@
 //!
 //! A call of a proxy is a call like any other: REST lists it, and a secure session cuts it.
 
-use std::net::IpAddr;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use ng_protocol::{Message, Reply, Request, Value};
 use zeroize::Zeroizing;
 
-use crate::keys::Role;
+use crate::keys::{KeyId, Principal, Role};
 use crate::{Control, clock};
 
 mod commands;
@@ -22,18 +22,21 @@ pub mod config;
 mod dialog;
 mod dialogs;
 mod faults;
+pub mod http;
 mod media;
 mod peers;
 mod query;
 mod refused;
 mod replay;
 mod secure;
+mod tcp;
 mod udp;
 
 use dialogs::Dialogs;
 pub use dialogs::tend;
 use faults::{Fault, Faults};
 use replay::Replays;
+pub use tcp::serve as serve_tcp;
 pub use udp::serve as serve_udp;
 
 /// What the transports share.
@@ -45,21 +48,37 @@ pub struct Ng {
 }
 
 /// Who sends a request.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub(crate) struct Peer {
-    /// Its address.
-    pub(crate) ip: IpAddr,
-    /// Its port; 0 where each request has another.
-    pub(crate) port: u16,
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+struct Peer {
+    name: Name,
     /// What it may do.
-    pub(crate) role: Role,
+    role: Role,
+}
+
+/// What a sender is known by.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+enum Name {
+    Address(SocketAddr),
+    Key(KeyId),
+}
+
+impl Peer {
+    /// One that its address lets in: it may do what scripts may.
+    fn at(address: SocketAddr) -> Peer {
+        Peer { name: Name::Address(address), role: Role::Script }
+    }
+
+    /// One that its key lets in.
+    fn of_key(principal: &Principal) -> Peer {
+        Peer { name: Name::Key(principal.key.clone()), role: principal.role }
+    }
 }
 
 /// Does what `octets` ask for, once, and returns the reply for their sender; nothing if they are no
 /// message.
-pub(crate) async fn handle(
+async fn handle(
     control: &Arc<Control>,
-    peer: Peer,
+    peer: &Peer,
     octets: &[u8],
 ) -> Option<Arc<Zeroizing<Vec<u8>>>> {
     let ng = &control.ng;

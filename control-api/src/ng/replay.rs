@@ -42,17 +42,17 @@ struct Table {
 
 impl Replays {
     /// The place of a request's reply: the same for each copy of the request.
-    pub(super) fn place(&self, now: Instant, peer: Peer, message: &[u8]) -> Place {
+    pub(super) fn place(&self, now: Instant, peer: &Peer, message: &[u8]) -> Place {
         let mut sum = [0; 32];
         sum.copy_from_slice(digest(&SHA256, message).as_ref());
-        let key = (peer, sum);
+        let key = (peer.clone(), sum);
         let mut table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
         table.forget(now);
         if let Some(place) = table.places.get(&key) {
             return Arc::clone(place);
         }
         let place = Place::default();
-        table.places.insert(key, Arc::clone(&place));
+        table.places.insert(key.clone(), Arc::clone(&place));
         table.order.push_back((now, key));
         place
     }
@@ -91,29 +91,21 @@ mod tests {
 
     use super::{KEPT_FOR, MAX_KEPT, MAX_OCTETS, Peer, Replays};
     use crate::clock;
-    use crate::keys::Role;
 
-    const PEER: Peer = Peer {
-        ip: std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST),
-        port: 7,
-        role: Role::Script,
-    };
+    fn peer(port: u16) -> Peer {
+        Peer::at(([127, 0, 0, 1], port).into())
+    }
 
     #[test]
     fn a_copy_finds_the_place_of_the_first() {
         let (replays, now) = (Replays::default(), clock::monotonic());
-        let first = replays.place(now, PEER, b"1 d7:command4:pinge");
-        let copy = replays.place(now, PEER, b"1 d7:command4:pinge");
-        assert!(Arc::ptr_eq(&first, &copy));
-        let others = [
-            (PEER, &b"2 d7:command4:pinge"[..]),
-            (Peer { port: 8, ..PEER }, b"1 d7:command4:pinge"),
-        ];
-        for (peer, message) in others {
-            assert!(!Arc::ptr_eq(&first, &replays.place(now, peer, message)));
+        let ping = b"1 d7:command4:pinge";
+        let first = replays.place(now, &peer(7), ping);
+        assert!(Arc::ptr_eq(&first, &replays.place(now, &peer(7), ping)));
+        for (port, message) in [(7, &b"2 d7:command4:pinge"[..]), (8, ping)] {
+            assert!(!Arc::ptr_eq(&first, &replays.place(now, &peer(port), message)));
         }
-        let late = replays.place(now + KEPT_FOR, PEER, b"1 d7:command4:pinge");
-        assert!(!Arc::ptr_eq(&first, &late));
+        assert!(!Arc::ptr_eq(&first, &replays.place(now + KEPT_FOR, &peer(7), ping)));
     }
 
     #[test]
@@ -121,11 +113,11 @@ mod tests {
         let (replays, now) = (Replays::default(), clock::monotonic());
         let kept = || replays.table.lock().unwrap().places.len();
         for number in 0..2 * MAX_KEPT {
-            replays.place(now, PEER, &number.to_be_bytes());
+            replays.place(now, &peer(7), &number.to_be_bytes());
         }
         assert_eq!(kept(), MAX_KEPT);
         replays.keep(MAX_OCTETS);
-        replays.place(now + Duration::from_millis(1), PEER, b"x");
+        replays.place(now + Duration::from_millis(1), &peer(7), b"x");
         assert_eq!(kept(), 1, "what is counted too much goes with the rest");
     }
 }

@@ -13,7 +13,6 @@ use super::faults::Fault;
 use super::peers::Peers;
 use super::{Peer, handle};
 use crate::Control;
-use crate::keys::Role;
 
 /// Requests worked on at a time: each waits for a media worker, which takes about a thousand.
 const MAX_IN_FLIGHT: usize = 512;
@@ -66,8 +65,7 @@ fn begin(
     };
     let (socket, control) = (Arc::clone(socket), Arc::clone(control));
     tokio::spawn(async move {
-        let peer = Peer { ip: from.ip(), port: from.port(), role: Role::Script };
-        if let Some(reply) = handle(&control, peer, &octets).await
+        if let Some(reply) = handle(&control, &Peer::at(from), &octets).await
             && socket.send_to(&reply, from).await.is_err()
         {
             control.ng.faults.note(Fault::Socket);
