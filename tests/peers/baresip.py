@@ -1,4 +1,5 @@
-"""baresip as caller: a real phone, plain and with SDES-SRTP, driven over its control port."""
+"""baresip as caller: a real phone, plain, with SDES-SRTP and with DTLS-SRTP, driven over its control
+port."""
 
 import json
 import shutil
@@ -19,8 +20,13 @@ SIP_PORT, CONTROL_PORT = 5084, 4481
 VOICE = 440  # Hz
 KEY_TIME = 0.3  # seconds from key to key
 
-# Parameters of the account; as an offerer, this baresip knows one suite.
-MODES = {"plain RTP": "", "SRTP": ";mediaenc=srtp-mand"}
+# Parameters of the account, and the profile by which it then calls. As an offerer, this baresip
+# knows one suite of SDES; with DTLS it shakes hands on the port of RTCP too, which Sotto lets be.
+MODES = {
+    "plain RTP": ("", "RTP/AVP"),
+    "SRTP": (";mediaenc=srtp-mand", "RTP/SAVP"),
+    "DTLS": (";mediaenc=dtls_srtp", "UDP/TLS/RTP/SAVPF"),
+}
 
 CONFIG = """poll_method epoll
 sip_listen 127.0.0.1:{sip}
@@ -44,6 +50,7 @@ module aufile.so
 module aubridge.so
 module sndfile.so
 module srtp.so
+module dtls_srtp.so
 module_tmp uuid.so
 module_tmp account.so
 module_app ctrl_tcp.so
@@ -122,7 +129,8 @@ class Payment:
     def __init__(self, binary, mode="plain RTP", ports=(10000, 10999)):
         self.relay = sotto.Sotto(binary, ports)
         self.gateway = sip_gateway.Gateway(self.relay)
-        self.phone = Baresip(MODES[mode])
+        account, self.profile = MODES[mode]
+        self.phone = Baresip(account)
 
     def __enter__(self):
         for part in (self.relay, self.gateway, self.phone):
@@ -180,8 +188,7 @@ def parts(samples, length):
 def card(binary, mode):
     """A card keyed on the phone passes; the engine hears the phone before and after only."""
     with Payment(binary, mode) as payment:
-        protocol = "RTP/SAVP " if mode == "SRTP" else "RTP/AVP "
-        checks.expect(protocol in payment.call.answer, f"{protocol} in the answer")
+        checks.expect(f" {payment.profile} " in payment.call.answer, "its profile in the answer")
         payment.enter()
         payment.phone.press(sotto.KEYS)
         payment.end("pass")
