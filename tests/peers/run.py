@@ -20,6 +20,7 @@ import flips
 import gstreamer
 import hunt
 import model
+import ng
 import running
 import scan
 import sessions
@@ -47,6 +48,7 @@ def table(binary, sabotaged):
                     f"baresip keys a card, {mode}": lambda mode=mode: baresip.card(binary, mode)
                     for mode in baresip.MODES
                 },
+                "rtpengine's protocol sees a payment through": lambda: ng.payment(binary),
                 "baresip keys a wrong card, then the right one": lambda: baresip.twice(binary),
                 "the load test drives relays that run already": lambda: running.relays(binary),
                 "control: 50 sessions without masking leak": lambda: sessions.control(sabotaged),

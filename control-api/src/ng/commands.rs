@@ -69,7 +69,7 @@ async fn offer(control: &Control, request: &Request<'_>) -> Result<Reply, Refuse
             Ok(Reply::ok().with_sdp(&sdp))
         }
         Err(refused) => {
-            control.end_call(dialog.entry()).await?;
+            dialog.end(control).await?;
             Err(refused)
         }
     }
@@ -84,7 +84,7 @@ async fn answer(control: &Control, request: &Request<'_>) -> Result<Reply, Refus
 /// Ends a call. Proxies delete branches and calls that are gone as a matter of course: that is no
 /// error.
 async fn delete(control: &Control, request: &Request<'_>) -> Result<Reply, Refused> {
-    let Ok(dialog) = live(control, request).await else {
+    let Ok(mut dialog) = live(control, request).await else {
         return Ok(Reply::ok().with_warning("there is no call of this call-id"));
     };
     let is_other = |tag: &str| dialog.side_of(tag).is_none();
@@ -93,7 +93,7 @@ async fn delete(control: &Control, request: &Request<'_>) -> Result<Reply, Refus
     {
         return Ok(Reply::ok().with_warning("the tags are of no party of this call: it goes on"));
     }
-    control.end_call(dialog.entry()).await?;
+    dialog.end(control).await?;
     tracing::info!(call = id::call(dialog.at().call), "call ended by NG");
     Ok(Reply::ok())
 }

@@ -64,6 +64,8 @@ pub(super) struct Dialog {
     local: [LocalMedia; 2],
     pending: Option<Pending>,
     is_answered: bool,
+    /// It was ended here, and the event that tells so is on its way.
+    is_ended: bool,
     opened: Instant,
 }
 
@@ -115,6 +117,7 @@ impl Dialog {
             local: [caller, engine],
             pending: None,
             is_answered: false,
+            is_ended: false,
             opened: clock::monotonic(),
         };
         dialog.tags[side.index()] = Some(said.from_tag.into());
@@ -144,7 +147,14 @@ impl Dialog {
 
     /// Whether the call has ended, by whomever.
     pub(super) fn is_over(&self) -> bool {
-        self.entry.story.is_closed()
+        self.is_ended || self.entry.story.is_closed()
+    }
+
+    /// Ends the call.
+    pub(super) async fn end(&mut self, control: &Control) -> Result<(), Refused> {
+        control.end_call(&self.entry).await?;
+        self.is_ended = true;
+        Ok(())
     }
 
     /// Whether nobody has answered it, and nobody will.
@@ -154,9 +164,10 @@ impl Dialog {
     }
 
     /// Ends a call that nobody has answered.
-    pub(super) async fn give_up(&self, control: &Control) {
+    pub(super) async fn give_up(&mut self, control: &Control) {
         tracing::info!(call = id::call(self.at.call), "nobody has answered the call: it ends");
-        let _ = control.end_call(&self.entry).await;
+        // A worker that is busy is asked again.
+        let _ = self.end(control).await;
     }
 
     /// The party that a tag is of.

@@ -37,7 +37,7 @@ impl Dialogs {
         if call_id.is_empty() || call_id.len() > MAX_CALL_ID {
             return Err(Refused::because(format!("call-id must have 1 to {MAX_CALL_ID} octets")));
         }
-        if self.0.len() >= MAX_DIALOGS {
+        if self.0.len() >= MAX_DIALOGS && !self.0.contains_key(call_id) {
             return Err(Refused::because("the relay holds as many calls as it may"));
         }
         // Cloned under the map's lock, so that it is not forgotten meanwhile.
@@ -93,7 +93,7 @@ pub async fn tend(control: Arc<Control>) {
     let mut stopping = control.stopping();
     while tokio::time::timeout(TEND_INTERVAL, stopping.wait_for(|it| *it)).await.is_err() {
         for slot in control.ng.dialogs.unanswered() {
-            if let Some(dialog) = slot.lock().await.as_ref() {
+            if let Some(dialog) = slot.lock().await.as_mut() {
                 dialog.give_up(&control).await;
             }
         }

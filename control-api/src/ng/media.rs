@@ -1,12 +1,11 @@
 //! What the two descriptions of a call become for the media plane, and back.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::time::Duration;
 
 use dtmf::g711::Law;
 use ng_protocol::{Ice, Options};
 use relay::codec::Codec;
-use relay::switchboard::{LegMedia, LocalMedia, Side, SourceRule};
+use relay::switchboard::{LegMedia, LocalMedia, Side};
 use relay::wire::sdp::{
     AddressRefusal, Agreement, Offer, PreviousAnswer, Proposal, RtcpMux, SdpError, Settled,
     Transport, Wishes,
@@ -189,7 +188,8 @@ pub(super) fn leg<Rest>(
     agreement: &mut Agreement<Rest>,
     options: &Options,
 ) -> Result<LegMedia, Refused> {
-    if let Some(ip) = options.received_from.filter(|_| options.is_source_address) {
+    let is_told = agreement.browser.is_none() && options.is_source_address;
+    if let Some(ip) = options.received_from.filter(|_| is_told) {
         let admit = |at: SocketAddr| {
             let admitted = control.policy.addresses.admit(SocketAddr::new(ip, at.port()));
             admitted.map_err(|refusal: AddressRefusal| Refused::because(refusal.to_string()))
@@ -202,28 +202,13 @@ pub(super) fn leg<Rest>(
     Ok(calls::leg_media(control, agreement, learns))
 }
 
-/// A leg whose party is not known yet: nothing is sent, nobody is heard, and the ports are there.
+/// A leg whose party is not known yet. RTCP has a port of its own as long as nothing else is agreed.
 pub(super) fn unknown_party(is_ipv6: bool) -> LegMedia {
-    let anywhere: IpAddr = match is_ipv6 {
+    let family: IpAddr = match is_ipv6 {
         true => Ipv6Addr::UNSPECIFIED.into(),
         false => Ipv4Addr::UNSPECIFIED.into(),
     };
-    let nowhere = SocketAddr::new(anywhere, 0);
-    LegMedia {
-        remote_rtp: nowhere,
-        remote_rtcp: nowhere,
-        rtcp_mux: false,
-        codec: Codec::G711(Law::Mu),
-        payload_type: 0,
-        telephone_event: None,
-        redundancy: None,
-        wants_events: false,
-        ptime: Duration::from_millis(20),
-        they_send: false,
-        they_receive: false,
-        srtp: None,
-        source: SourceRule::Signalled,
-    }
+    LegMedia { rtcp_mux: false, ..LegMedia::nobody(family) }
 }
 
 fn unreadable(error: SdpError) -> Refused {

@@ -15,8 +15,8 @@ use crate::keys::Role;
 
 /// Call-IDs that are listed unless the request says otherwise.
 const DEFAULT_LIMIT: usize = 32;
-/// Most Call-IDs that fit into a reply.
-const MAX_LIMIT: usize = 1000;
+/// Octets of Call-IDs in a reply: with the rest it has to fit into a datagram.
+const MAX_LISTED: usize = 48 * 1024;
 
 /// What is known of a call.
 pub(super) async fn query(control: &Control, dialog: &Dialog) -> Result<Reply, Refused> {
@@ -68,7 +68,14 @@ fn packets(count: u64) -> Value<'static> {
 /// Call-IDs of calls that live.
 pub(super) fn list(control: &Control, limit: Option<i64>) -> Reply {
     let limit = limit.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(DEFAULT_LIMIT);
-    let calls = control.ng.dialogs.list(limit.min(MAX_LIMIT));
+    let mut calls = control.ng.dialogs.list(limit.min(MAX_LISTED));
+    let mut room = MAX_LISTED;
+    calls.retain(|call_id| {
+        // Its length is written before it.
+        let left = room.checked_sub(call_id.len() + 4);
+        room = left.unwrap_or(0);
+        left.is_some()
+    });
     Reply::ok().with("calls", Value::List(calls.into_iter().map(Value::of_text).collect()))
 }
 
