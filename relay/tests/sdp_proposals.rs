@@ -66,11 +66,11 @@ fn answer(media: &str) -> String {
     )
 }
 
-fn accept(proposal: &Proposal, text: &str) -> Result<Agreement<Settled>, AnswerFault> {
+fn accept(proposal: &mut Proposal, text: &str) -> Result<Agreement<Settled>, AnswerFault> {
     proposal.accept(text.as_bytes(), &policy())
 }
 
-fn refusal(proposal: &Proposal, text: &str) -> Option<SdpRefusal> {
+fn refusal(proposal: &mut Proposal, text: &str) -> Option<SdpRefusal> {
     match accept(proposal, text) {
         Ok(_) => None,
         Err(AnswerFault::Refused(refusal)) => Some(refusal),
@@ -131,9 +131,9 @@ fn numbers_that_rtcp_would_be_taken_for_are_changed() {
 
 #[test]
 fn an_answer_tells_codec_events_and_addresses() {
-    let proposal = proposal(wishes(Transport::Avp, CALLER));
+    let mut proposal = proposal(wishes(Transport::Avp, CALLER));
     let text = answer("RTP/AVP 0 101\r\na=rtpmap:101 telephone-event/8000\r\na=ptime:20");
-    let agreed = accept(&proposal, &text).unwrap();
+    let agreed = accept(&mut proposal, &text).unwrap();
     assert_eq!((agreed.codec, agreed.payload_type), (Codec::G711(Law::Mu), 0));
     assert_eq!((agreed.telephone_event, agreed.ptime_ms), (Some(101), 20));
     assert_eq!(agreed.remote_rtp, address(6000));
@@ -143,7 +143,7 @@ fn an_answer_tells_codec_events_and_addresses() {
         "RTP/AVP 107 102\r\na=rtpmap:107 opus/48000/2\r\na=rtcp-mux\r\n\
                        a=rtpmap:102 telephone-event/48000",
     );
-    let agreed = accept(&proposal, &text).unwrap();
+    let agreed = accept(&mut proposal, &text).unwrap();
     assert_eq!((agreed.codec, agreed.telephone_event), (Codec::Opus, Some(102)));
     assert_eq!((agreed.rtcp_mux, agreed.remote_rtcp), (true, agreed.remote_rtp));
 }
@@ -152,8 +152,8 @@ fn an_answer_tells_codec_events_and_addresses() {
 fn what_was_not_offered_is_refused() {
     let mut of = wishes(Transport::Avp, CALLER);
     of.rtcp_mux = RtcpMux::Never;
-    let never = proposal(of.clone());
-    assert_eq!(refusal(&never, &answer("RTP/AVP 8")), None, "control");
+    let mut never = proposal(of.clone());
+    assert_eq!(refusal(&mut never, &answer("RTP/AVP 8")), None, "control");
     let not_offered = Some(SdpRefusal::NotOffered);
     for text in [
         answer("RTP/SAVP 8"),
@@ -163,7 +163,7 @@ fn what_was_not_offered_is_refused() {
         answer("RTP/AVP 8\r\na=rtcp-mux"),
         answer("RTP/AVP 8\r\nm=audio 6002 RTP/AVP 8"),
     ] {
-        assert_eq!(refusal(&never, &text), not_offered, "{text}");
+        assert_eq!(refusal(&mut never, &text), not_offered, "{text}");
     }
     for (text, reason) in [
         (answer("RTP/AVP 8").replace("6000", "0"), SdpRefusal::AudioOff),
@@ -178,16 +178,16 @@ fn what_was_not_offered_is_refused() {
             SdpRefusal::Address(AddressRefusal::Unspecified),
         ),
     ] {
-        assert_eq!(refusal(&never, &text), Some(reason), "{text}");
+        assert_eq!(refusal(&mut never, &text), Some(reason), "{text}");
     }
     of.rtcp_mux = RtcpMux::Required;
-    assert_eq!(refusal(&proposal(of), &answer("RTP/AVP 8")), Some(SdpRefusal::NoRtcpMux));
-    let malformed = accept(&never, "v=1").err();
+    assert_eq!(refusal(&mut proposal(of), &answer("RTP/AVP 8")), Some(SdpRefusal::NoRtcpMux));
+    let malformed = accept(&mut never, "v=1").err();
     assert!(matches!(malformed, Some(AnswerFault::Malformed(_))));
-    let unsaid = accept(&never, &answer("RTP/AVP 8 101\r\na=rtpmap:101 telephone-event/8000"));
+    let unsaid = accept(&mut never, &answer("RTP/AVP 8 101\r\na=rtpmap:101 telephone-event/8000"));
     assert_eq!(unsaid.unwrap().telephone_event, Some(101));
     let event = answer("RTP/AVP 8 99\r\na=rtpmap:99 telephone-event/8000");
-    assert_eq!(accept(&never, &event).unwrap().telephone_event, None, "of another number");
+    assert_eq!(accept(&mut never, &event).unwrap().telephone_event, None, "of another number");
 }
 
 #[test]
@@ -215,7 +215,7 @@ fn of_the_offered_keys_the_answered_one_counts() {
     let theirs = |line: &str| answer(&format!("RTP/SAVP 8\r\n{line}"));
     let own = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwd";
     let good = theirs(&format!("a=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:{own}"));
-    let agreed = accept(&proposal, &good).unwrap().srtp.unwrap();
+    let agreed = accept(&mut proposal, &good).unwrap().srtp.unwrap();
     assert_eq!(agreed.outbound.key.suite(), Suite::AesCm128HmacSha1_80);
     let mut ours = String::from("a=crypto:");
     agreed.outbound.write(&mut ours);
@@ -232,7 +232,7 @@ fn of_the_offered_keys_the_answered_one_counts() {
         (first.to_owned(), SdpRefusal::KeyEchoed),
         (second.to_owned(), SdpRefusal::KeyEchoed),
     ] {
-        assert_eq!(refusal(&proposal, &theirs(&line)), Some(reason), "{line}");
+        assert_eq!(refusal(&mut proposal, &theirs(&line)), Some(reason), "{line}");
     }
 }
 
@@ -249,7 +249,7 @@ fn who_answers_a_handshake_chooses_who_begins() {
         answer(&format!("UDP/TLS/RTP/SAVP 8\r\na=fingerprint:SHA-256 {print}\r\na=setup:{setup}"))
     };
     for (setup, role) in [("active", DtlsRole::Server), ("passive", DtlsRole::Client)] {
-        let agreed = accept(&proposal, &said(setup)).unwrap();
+        let agreed = accept(&mut proposal, &said(setup)).unwrap();
         let handshake = agreed.handshake.as_ref().unwrap();
         assert_eq!((handshake.role, handshake.fingerprint), (role, [1; 32]), "{setup}");
         assert!(agreed.browser.is_none() && agreed.srtp.is_none());
@@ -261,7 +261,7 @@ fn who_answers_a_handshake_chooses_who_begins() {
         (said("active").replace("a=setup", "a=x"), SdpRefusal::NoSetup),
         (said("active").replace("SHA-256", "SHA-1"), SdpRefusal::NoFingerprint),
     ] {
-        assert_eq!(refusal(&proposal, &text), Some(reason), "{text}");
+        assert_eq!(refusal(&mut proposal, &text), Some(reason), "{text}");
     }
 }
 
@@ -285,15 +285,15 @@ fn a_browser_is_offered_ice_and_a_telephone_need_not_take_it() {
         "UDP/TLS/RTP/SAVPF 8\r\na=fingerprint:sha-256 {print}\r\na=setup:active\r\na=rtcp-mux"
     ));
     let with_ice = format!("{plain}a=ice-ufrag:Qz1k\r\na=ice-pwd:0123456789abcdefghijklmn\r\n");
-    let browser = accept(&proposal, &with_ice).unwrap().browser.unwrap();
+    let browser = accept(&mut proposal, &with_ice).unwrap().browser.unwrap();
     assert!(offer.contains(&format!("a=ice-ufrag:{}\r\n", browser.ours.ufrag)));
     assert_eq!((browser.role, &*browser.theirs.ufrag), (DtlsRole::Server, "Qz1k"));
     let passive = with_ice.replace("active", "passive");
-    assert_eq!(accept(&proposal, &passive).unwrap().browser.unwrap().role, DtlsRole::Client);
-    let agreed = accept(&proposal, &plain).unwrap();
+    assert_eq!(accept(&mut proposal, &passive).unwrap().browser.unwrap().role, DtlsRole::Client);
+    let agreed = accept(&mut proposal, &plain).unwrap();
     assert!(agreed.browser.is_none() && agreed.handshake.is_some());
     let half = with_ice.replace("a=ice-pwd", "a=x");
-    assert_eq!(refusal(&proposal, &half), Some(SdpRefusal::NoIce));
+    assert_eq!(refusal(&mut proposal, &half), Some(SdpRefusal::NoIce));
 }
 
 #[test]
@@ -307,11 +307,11 @@ fn hold_passes_and_an_answer_cannot_widen_it() {
     ] {
         let mut proposal = proposal(wishes(Transport::Avp, &format!("{CALLER}{held}\r\n")));
         assert!(proposal.offer(local()).contains(&format!("\r\n{told}\r\n")), "{held}");
-        let agreed = accept(&proposal, &answer("RTP/AVP 8\r\na=sendrecv")).unwrap();
+        let agreed = accept(&mut proposal, &answer("RTP/AVP 8\r\na=sendrecv")).unwrap();
         assert_eq!((agreed.they_send, agreed.they_receive), (they_send, they_receive), "{held}");
     }
-    let open = proposal(wishes(Transport::Avp, CALLER));
-    let agreed = accept(&open, &answer("RTP/AVP 8\r\na=recvonly")).unwrap();
+    let mut open = proposal(wishes(Transport::Avp, CALLER));
+    let agreed = accept(&mut open, &answer("RTP/AVP 8\r\na=recvonly")).unwrap();
     assert_eq!((agreed.they_send, agreed.they_receive), (false, true));
 }
 
@@ -356,12 +356,55 @@ fn a_suite_that_stays_keeps_its_key_and_others_come_anew() {
     assert_eq!(*proposal.offer(local()), *third);
 }
 
+#[test]
+fn a_key_that_was_in_use_and_is_no_longer_never_comes_again() {
+    let suites = vec![Suite::AeadAes128Gcm, Suite::AesCm128HmacSha1_80];
+    let of = || Wishes { suites: suites.clone(), ..wishes(Transport::Savp, CALLER) };
+    let mut proposal = proposal(of());
+    let first = proposal.offer(local());
+    let key = |octet: &str| format!("inline:{}", octet.repeat(40));
+    let taking = |line: &str| answer(&format!("RTP/SAVP 8\r\na=crypto:{line}"));
+    let second = taking(&format!("2 AES_CM_128_HMAC_SHA1_80 {}", key("A")));
+    let other = taking(&format!("1 AEAD_AES_128_GCM inline:{}", "A".repeat(38)));
+    let agreed = accept(&mut proposal, &second).unwrap();
+    // Another branch of the call takes the same key, or is refused.
+    assert!(accept(&mut proposal, &second.replace(&key("A"), &key("B"))).is_ok());
+    assert_eq!(refusal(&mut proposal, &other), Some(SdpRefusal::NotOffered));
+    let previous = proposal.agreed(&agreed);
+    proposal.renew(of(), &policy(), Some(&previous), &mut rng(2)).unwrap();
+    let again = proposal.offer(local());
+    assert_eq!(keys(&again)[1], keys(&first)[1], "it is in use");
+    assert_ne!(keys(&again)[0], keys(&first)[0], "nobody has taken it");
+    let agreed = accept(&mut proposal, &second).unwrap();
+    let previous = proposal.agreed(&agreed);
+    // They offer, and get another key of ours.
+    let offer = Offer::parse(second.as_bytes()).unwrap();
+    let theirs = offer.agree(&policy(), Some(&previous), &mut rng(3)).unwrap();
+    let previous = theirs.answer(local()).into_previous();
+    proposal.renew(of(), &policy(), Some(&previous), &mut rng(4)).unwrap();
+    let last = proposal.offer(local());
+    assert!(keys(&last).iter().all(|line| !again.contains(line) && !first.contains(line)));
+}
+
+#[test]
+fn a_refused_offer_was_said_all_the_same() {
+    let mut proposal = proposal(wishes(Transport::Avp, CALLER));
+    let (id, first) = version(&proposal.offer(local()));
+    let agreed = accept(&mut proposal, &answer("RTP/AVP 8")).unwrap();
+    let previous = proposal.agreed(&agreed);
+    for (rise, direction) in [(1, "a=inactive"), (2, "a=sendonly"), (2, "a=sendonly")] {
+        let of = wishes(Transport::Avp, &format!("{CALLER}{direction}\r\n"));
+        proposal.renew(of, &policy(), Some(&previous), &mut rng(2)).unwrap();
+        assert_eq!(version(&proposal.offer(local())), (id, first + rise));
+    }
+}
+
 /// A leg's offers and answers are of one session, whoever offers.
 #[test]
 fn offers_and_answers_of_one_leg_follow_each_other() {
     let mut proposal = proposal(wishes(Transport::Avp, CALLER));
     let offer = proposal.offer(local());
-    let agreed = accept(&proposal, &answer("RTP/AVP 8")).unwrap();
+    let agreed = accept(&mut proposal, &answer("RTP/AVP 8")).unwrap();
     let previous = proposal.agreed(&agreed);
     // The callee holds in the old way, which says not where it is.
     let held = answer("RTP/AVP 8").replace("198.51.100.9", "0.0.0.0");
@@ -378,7 +421,7 @@ fn offers_and_answers_of_one_leg_follow_each_other() {
     let of = wishes(Transport::Avp, CALLER);
     proposal.renew(of, &policy(), Some(&previous), &mut rng(3)).unwrap();
     assert_eq!(version(&proposal.offer(local())), (id, rise + 2));
-    assert_eq!(accept(&proposal, &held).unwrap().remote_rtp, agreed.remote_rtp, "still held");
+    assert_eq!(accept(&mut proposal, &held).unwrap().remote_rtp, agreed.remote_rtp, "still held");
 }
 
 #[test]
@@ -387,8 +430,9 @@ fn a_handshake_keeps_its_sides_over_a_re_offer() {
     let said = |setup: &str| {
         answer(&format!("UDP/TLS/RTP/SAVP 8\r\na=fingerprint:sha-256 {print}\r\na=setup:{setup}"))
     };
-    let proposal = proposal(wishes(Transport::DtlsSavp, CALLER));
-    let previous = proposal.agreed(&accept(&proposal, &said("passive")).unwrap());
+    let mut proposal = proposal(wishes(Transport::DtlsSavp, CALLER));
+    let agreed = accept(&mut proposal, &said("passive")).unwrap();
+    let previous = proposal.agreed(&agreed);
     let agree = |text: &str, previous: Option<&PreviousAnswer>| {
         Offer::parse(text.as_bytes()).unwrap().agree(&policy(), previous, &mut rng(2)).unwrap()
     };
@@ -467,7 +511,7 @@ proptest! {
         let mut proposal = proposal(Wishes { ice, rtcp_mux, ..of });
         let offer = Offer::parse(proposal.offer(local()).as_bytes()).unwrap();
         let there = offer.agree(&policy(), None, &mut rng(seed)).unwrap();
-        let here = accept(&proposal, there.answer(local()).text()).unwrap();
+        let here = accept(&mut proposal, there.answer(local()).text()).unwrap();
         prop_assert_eq!((here.codec, here.payload_type), (there.codec, there.payload_type));
         prop_assert_eq!(here.telephone_event, there.telephone_event);
         prop_assert_eq!((here.they_send, here.they_receive), (there.they_receive, there.they_send));

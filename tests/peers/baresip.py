@@ -16,7 +16,7 @@ import sip_gateway
 import sotto
 from sipp import check_silence
 
-SIP_PORT, CONTROL_PORT = 5084, 4481
+SIP_PORT, CONTROL_PORT, MEDIA_PORT = 5084, 4481, 33000  # of the first
 VOICE = 440  # Hz
 KEY_TIME = 0.3  # seconds from key to key
 
@@ -40,7 +40,7 @@ auplay_srate 8000
 ausrc_channels 1
 auplay_channels 1
 audio_buffer 20-160
-rtp_ports 33000-33100
+rtp_ports {media}-{media_end}
 rtcp_mux no
 jitter_buffer_delay 0-10
 net_interface 127.0.0.1
@@ -62,21 +62,26 @@ snd_path {folder}
 
 
 class Baresip:
-    """A baresip process; in a `with` block it is up and can dial."""
+    """A baresip process; in a `with` block it is up and can dial. Several have numbers from 0."""
 
-    def __init__(self, account=""):
-        self._account = account
+    def __init__(self, account="", number=0, voice=VOICE):
+        self._account, self._voice = account, voice
+        self.sip_port, self._control_port = SIP_PORT + 6 * number, CONTROL_PORT + number
+        self._media_port, self._said = MEDIA_PORT + 200 * number, b""
 
     def __enter__(self):
         self._folder = Path(tempfile.mkdtemp(prefix="sotto-baresip-"))
-        config = CONFIG.format(sip=SIP_PORT, control=CONTROL_PORT, folder=self._folder)
+        config = CONFIG.format(
+            sip=self.sip_port, control=self._control_port, folder=self._folder,
+            media=self._media_port, media_end=self._media_port + 100,
+        )  # fmt: skip
         (self._folder / "config").write_text(config)
         account = f"<sip:phone@127.0.0.1>;regint=0;audio_codecs=pcmu,pcma;ptime=20{self._account}"
         (self._folder / "accounts").write_text(account + "\n")
         (self._folder / "contacts").write_text("")
         with wave.open(str(self._folder / "voice.wav"), "wb") as voice:
             voice.setparams((1, 2, 8000, 0, "NONE", ""))
-            samples = g711.tone([VOICE], 6000, 60 * 8000)
+            samples = g711.tone([self._voice], 6000, 60 * 8000)
             voice.writeframes(b"".join(one.to_bytes(2, "little", signed=True) for one in samples))
         with (self._folder / "log").open("wb") as log:
             command = ["baresip", "-f", str(self._folder), "-v"]
@@ -99,11 +104,16 @@ class Baresip:
         text = json.dumps({"command": command, "params": parameters, "token": "t"})
         self._control.sendall(f"{len(text)}:{text},".encode())
         time.sleep(0.05)
-        self._control.recv(65536)  # answers and events; what counts is seen at the other end
+        self._said += self._control.recv(65536)  # answers and events
 
-    def dial(self):
-        """Calls the gateway."""
-        self.do("dial", f"sip:pay@{sotto.written(sip_gateway.ADDRESS)}")
+    def keys_heard(self):
+        """How many keys of the other side it has been told of, by events."""
+        self.do("about")  # whatever it is, its answer comes behind the events of before
+        return self._said.count(b"CALL_DTMF_START")
+
+    def dial(self, who="pay"):
+        """Calls the gateway, or what stands in its place."""
+        self.do("dial", f"sip:{who}@{sotto.written(sip_gateway.ADDRESS)}")
 
     def press(self, keys):
         """Keys digits, one after the other."""
@@ -118,7 +128,7 @@ class Baresip:
 
     def _connect(self):
         try:
-            return socket.create_connection(("127.0.0.1", CONTROL_PORT), 5)
+            return socket.create_connection(("127.0.0.1", self._control_port), 5)
         except OSError:
             return None
 

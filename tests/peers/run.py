@@ -19,6 +19,7 @@ import dtls
 import flips
 import gstreamer
 import hunt
+import kamailio
 import model
 import ng
 import running
@@ -50,6 +51,15 @@ def table(binary, sabotaged):
                 },
                 "rtpengine's protocol sees a payment through": lambda: ng.payment(binary),
                 "baresip keys a wrong card, then the right one": lambda: baresip.twice(binary),
+                **{
+                    f"Kamailio calls through NG, {way}, and a secure session passes": lambda way=way: (
+                        kamailio.secure(binary, way)
+                    )
+                    for way in kamailio.WAYS
+                },
+                "control: without masking Kamailio's callee hears": lambda: kamailio.control(
+                    sabotaged
+                ),
                 "the load test drives relays that run already": lambda: running.relays(binary),
                 "control: 50 sessions without masking leak": lambda: sessions.control(sabotaged),
                 "GStreamer's webrtcbin calls by WHIP in Opus": lambda: whip.webrtcbin(binary, "OPUS"),

@@ -18,7 +18,7 @@ const COARSE_PACKETS: u64 = 100;
 pub enum TransportName {
     /// In clear.
     Rtp,
-    /// Under keys that signalling has told.
+    /// SRTP at the address that signalling has told, under keys of SDES or DTLS.
     Srtp,
     /// As browsers do: DTLS-SRTP to where ICE has proven.
     WebRtc,

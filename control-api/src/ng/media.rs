@@ -68,22 +68,17 @@ impl LegTalk {
 
     /// This party's answer: what it agrees to, and what is to be remembered of it.
     pub(super) fn hear_answer(
-        &self,
+        &mut self,
         control: &Control,
         side: Side,
         sdp: &[u8],
     ) -> Result<(Agreement<Settled>, PreviousAnswer), Refused> {
         let nothing = || Refused::because("nothing was offered to this party");
-        let proposal = self.proposal.as_ref().ok_or_else(nothing)?;
+        let proposal = self.proposal.as_mut().ok_or_else(nothing)?;
         let agreement = proposal
             .accept(sdp, &control.policy)
             .map_err(|fault| Refused::because(fault.to_string()))?;
         check_codec(side, agreement.codec)?;
-        if agreement.handshake.is_some() {
-            return Err(Refused::because(
-                "Sotto speaks DTLS where ICE is spoken, and nowhere else",
-            ));
-        }
         let previous = proposal.agreed(&agreement);
         Ok((agreement, previous))
     }

@@ -271,6 +271,10 @@ impl Continuation {
 }
 
 impl Origin {
+    pub(super) fn is_after(self, other: Origin) -> bool {
+        self.version > other.version
+    }
+
     /// The lines that begin a description.
     pub(super) fn write(self, local: LocalMedia, text: &mut String) {
         let Origin { session_id, version } = self;

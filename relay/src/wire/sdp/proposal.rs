@@ -75,6 +75,8 @@ pub struct Proposal {
     formats: Vec<(u8, Format)>,
     /// Keys of ours, a suite each, with their places in the offer as tags.
     keys: Vec<CryptoAttribute>,
+    /// The one of them that an answer has taken.
+    taken: Option<Suite>,
     certificate: Option<CertificateDigest>,
     ice: Option<IceText>,
     continuation: Continuation,
@@ -104,8 +106,10 @@ impl Proposal {
         Ok(Self::made(wishes, certificate, kept, rng))
     }
 
-    /// Offers anew. Keys stay what they are wherever their suites are still offered, so do our names
-    /// in ICE; so no stream is interrupted by it. `previous` is the last that was agreed on the leg.
+    /// Offers anew. The key that is in use stays what it is while its suite is offered, and so do our
+    /// names in ICE: no stream is interrupted by it. A key that was in use and is no longer never
+    /// comes again, since its indices would (RFC 3711 section 9.1). `previous` is the last that was
+    /// agreed on the leg.
     ///
     /// # Errors
     /// [`SdpRefusal`] as [`Proposal::new`]; the proposal is still the one of before.
@@ -118,16 +122,31 @@ impl Proposal {
     ) -> Result<(), SdpRefusal> {
         let certificate = check(&wishes, policy)?;
         let kept = Kept {
-            keys: std::mem::take(&mut self.keys),
+            keys: self.keys_in_use(previous),
             ice: names_in(previous).or_else(|| self.ice.take()),
             continuation: match previous {
-                Some(_) => Continuation::of(previous, rng),
-                None => self.continuation,
+                Some(last) if last.origin.is_after(self.continuation.origin) => {
+                    Continuation::of(previous, rng)
+                }
+                // Ours was the last word, though it may have been refused.
+                Some(_) | None => self.continuation,
             },
             remote: previous.and_then(remembered).or(self.remote),
         };
         *self = Self::made(wishes, certificate, kept, rng);
         Ok(())
+    }
+
+    /// Keys that may be offered again: all while none was taken, then that one while it lasts.
+    fn keys_in_use(&mut self, previous: Option<&PreviousAnswer>) -> Vec<CryptoAttribute> {
+        let mut keys = std::mem::take(&mut self.keys);
+        if let Some(taken) = self.taken {
+            keys.retain(|ours| {
+                let lasts = previous.is_none_or(|previous| previous.sent(&ours.key));
+                ours.key.suite() == taken && lasts
+            });
+        }
+        keys
     }
 
     fn made(
@@ -147,6 +166,7 @@ impl Proposal {
                 true => keys_of(&wishes.suites, keys, rng),
                 false => Vec::new(),
             },
+            taken: None,
             certificate,
             ice: wishes.ice.then(|| ice.unwrap_or_else(|| IceText::random(rng))),
             continuation,
@@ -210,12 +230,13 @@ impl Proposal {
         }
     }
 
-    /// What an answer agrees to. The same answer may come again, and other ones where a call forks.
+    /// What an answer agrees to. The same answer may come again, and other ones where a call forks;
+    /// they all take the same of our keys.
     ///
     /// # Errors
     /// [`AnswerFault`] if it is not SDP, refuses, or takes what was not offered.
     pub fn accept(
-        &self,
+        &mut self,
         answer: &[u8],
         policy: &Policy,
     ) -> Result<Agreement<Settled>, AnswerFault> {
@@ -223,7 +244,11 @@ impl Proposal {
         let (Some(Stream { audio, .. }), None) = (streams.next(), streams.next()) else {
             return Err(SdpRefusal::NotOffered.into());
         };
-        Ok(self.settle(audio?, policy)?)
+        let agreement = self.settle(audio?, policy)?;
+        if let Some(keys) = &agreement.srtp {
+            self.taken = Some(keys.outbound.key.suite());
+        }
+        Ok(agreement)
     }
 
     fn settle(&self, audio: Audio, policy: &Policy) -> Result<Agreement<Settled>, SdpRefusal> {
@@ -315,7 +340,9 @@ impl Proposal {
             return Err(SdpRefusal::KeyEchoed);
         }
         let is_answered = |ours: &&CryptoAttribute| {
-            ours.tag == theirs.tag && ours.key.suite() == theirs.key.suite()
+            let suite = ours.key.suite();
+            (ours.tag, suite) == (theirs.tag, theirs.key.suite())
+                && self.taken.is_none_or(|taken| taken == suite)
         };
         let ours = self.keys.iter().find(is_answered).ok_or(SdpRefusal::NotOffered)?;
         Ok(Some(SrtpKeys { inbound: copied(theirs), outbound: copied(ours) }))
