@@ -13,9 +13,9 @@ use axum::response::{IntoResponse, Response};
 use relay::switchboard::dtls::Fingerprint;
 use relay::switchboard::ice::IceCredentials;
 use relay::switchboard::{
-    BrowserPeer, CallId, LegMedia, LocalMedia, Refusal, Side, SourceRule, SrtpKeys,
+    BrowserPeer, CallId, DtlsPeer, LegMedia, LocalMedia, Refusal, Side, SourceRule, SrtpKeys,
 };
-use relay::wire::sdp::{Agreement, Browser, IceText, Offer, PreviousAnswer};
+use relay::wire::sdp::{Agreement, Browser, Handshake, IceText, Offer, PreviousAnswer};
 use relay::wire::stun::IcePassword;
 use relay::{CallAt, CallRequest as MediaRequest, HangUp, OpenedCall};
 use serde::Deserialize;
@@ -91,7 +91,7 @@ pub async fn call_id(parts: &mut Parts, control: &Control) -> Result<CallId, Pro
     Ok(id)
 }
 
-fn in_use(_: ExternalIdInUse) -> Problem {
+pub(crate) fn in_use(_: ExternalIdInUse) -> Problem {
     let detail = "Another call that lives has this external_id: end it, or use another.";
     Problem::new(Code::ExternalIdInUse, detail).at("/external_id", "is in use")
 }
@@ -176,7 +176,7 @@ pub(crate) async fn place(
             "this relay keeps no recordings: recordings.enabled is false",
         ));
     }
-    let caller = caller_media(control, &mut agreement, nat);
+    let caller = leg_media(control, &mut agreement, nat);
     let entry = CallEntry::new(call, clock::now(), record, nat, profile);
     let entry = control.calls.expect(entry.called(request.external_id)).map_err(in_use)?;
     let opened = control.relay.open_call(MediaRequest {
@@ -331,7 +331,7 @@ pub(crate) async fn change_caller(
     let mut agreement = agree(control, "/sdp", offer, answered.as_ref())?;
     reachable(control, "/sdp", agreement.remote_rtp)?;
     let [local, _] = control.relay.local_media(at).await?;
-    let media = caller_media(control, &mut agreement, entry.nat);
+    let media = leg_media(control, &mut agreement, entry.nat);
     control.relay.reoffer(at, Side::Caller, media).await?;
     let answer = agreement.answer(control.policy.outside(local));
     let text = Zeroizing::new(answer.text().to_owned());
@@ -444,6 +444,16 @@ fn agree(
 ) -> Result<Agreement, Problem> {
     let offer =
         Offer::parse(offer.as_bytes()).map_err(|error| Problem::malformed_sdp(pointer, error))?;
+    agree_on(control, pointer, offer, previous)
+}
+
+/// The same of an offer that was read.
+pub(crate) fn agree_on(
+    control: &Control,
+    pointer: &'static str,
+    offer: Offer,
+    previous: Option<&PreviousAnswer>,
+) -> Result<Agreement, Problem> {
     let mut random = chance::generator().map_err(|_| Problem::internal())?;
     offer
         .agree(&control.policy, previous, &mut random)
@@ -468,20 +478,25 @@ pub(crate) fn reachable(
     Ok(())
 }
 
-/// Which sources a caller's leg accepts.
-fn source_of(control: &Control, agreement: &Agreement, nat: bool) -> SourceRule {
-    match (&agreement.browser, &control.identity) {
-        (Some(Browser { ours, theirs, fingerprint, .. }), Some(identity)) => {
-            SourceRule::Browser(Box::new(BrowserPeer {
-                ours: credentials(ours),
-                theirs: credentials(theirs),
-                identity: identity.clone(),
-                fingerprint: Fingerprint(*fingerprint),
-            }))
+/// Which sources a leg accepts.
+fn source_of<Rest>(control: &Control, agreement: &Agreement<Rest>, nat: bool) -> SourceRule {
+    let dtls = |fingerprint, role| {
+        let identity = control.identity.clone();
+        let identity = identity.expect("without a certificate no DTLS is agreed on");
+        DtlsPeer { identity, fingerprint: Fingerprint(fingerprint), role }
+    };
+    match (&agreement.browser, &agreement.handshake) {
+        (Some(Browser { ours, theirs, fingerprint, role, .. }), _) => {
+            let (ours, theirs) = (credentials(ours), credentials(theirs));
+            let dtls = dtls(*fingerprint, *role);
+            SourceRule::Browser(Box::new(BrowserPeer { ours, theirs, dtls }))
         }
-        (Some(_), None) => unreachable!("without a certificate no browser is agreed with"),
-        (None, _) if nat => SourceRule::Latch,
-        (None, _) => SourceRule::Signalled,
+        // Where it is has been told, and is not looked for.
+        (None, Some(Handshake { fingerprint, role, .. })) => {
+            SourceRule::Dtls(Box::new(dtls(*fingerprint, *role)))
+        }
+        (None, None) if nat => SourceRule::Latch,
+        (None, None) => SourceRule::Signalled,
     }
 }
 
@@ -489,8 +504,12 @@ fn credentials(text: &IceText) -> IceCredentials {
     IceCredentials { ufrag: text.ufrag.clone(), password: IcePassword::new(&text.password) }
 }
 
-/// The caller's leg, as the media plane needs it. The keys move over: the answer has its own line.
-fn caller_media(control: &Control, agreement: &mut Agreement, nat: bool) -> LegMedia {
+/// A leg, as the media plane needs it. The keys move over: an answer has its own line.
+pub(crate) fn leg_media<Rest>(
+    control: &Control,
+    agreement: &mut Agreement<Rest>,
+    nat: bool,
+) -> LegMedia {
     let source = source_of(control, agreement, nat);
     let srtp = agreement.srtp.take();
     LegMedia {

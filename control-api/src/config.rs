@@ -18,6 +18,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::mcp::BaseUrl;
+use crate::ng::config::{NgConfig, RawNg};
 
 use crate::engines::{EngineProfiles, RawEngine};
 use crate::outbound::AddressRules;
@@ -73,6 +74,8 @@ pub struct RawConfig {
     pub mcp: RawMcp,
     /// Telephones and trunks that call this relay itself.
     pub sip: RawSip,
+    /// SIP proxies that speak rtpengine's control protocol.
+    pub ng: RawNg,
 }
 
 /// The MCP servers of calls, as typed.
@@ -224,6 +227,8 @@ pub struct Config {
     pub mcp_base: Option<BaseUrl>,
     /// Where SIP is answered, if anywhere.
     pub sip: Option<SipConfig>,
+    /// Where SIP proxies reach it without a key.
+    pub ng: NgConfig,
 }
 
 /// What is done with recordings.
@@ -386,6 +391,10 @@ impl RawConfig {
             plans: self.plans,
             mcp_base: mcp_base(self.mcp)?,
             sip,
+            ng: self.ng.resolve().map_err(|(member, reason)| ConfigError::Invalid {
+                member,
+                reason: reason.to_owned(),
+            })?,
             state_dir: state,
         })
     }
@@ -626,6 +635,7 @@ mod tests {
             ("mcp.url = 'http://relay.example'", "mcp.url"),
             ("recordings.key_files = []", "recordings.key_files"),
             ("recordings.retain_days = 0", "recordings.retain_days"),
+            ("ng.address = '0.0.0.0:2223'", "ng.peers"),
         ];
         for (text, member) in cases {
             let error = resolve(text).unwrap_err().to_string();
@@ -678,6 +688,8 @@ mod tests {
         assert!(sip.users_file.is_some() && sip.trunks.is_some() && sip.realm.is_some());
         assert!(sip.digest.is_some() && sip.nat.is_some() && sip.max_calls.is_some());
         assert!(sip.engine.is_some() && !sip.numbers.is_empty());
+        let ng = &raw.ng;
+        assert!(ng.address.is_some() && ng.tcp_address.is_some() && ng.peers.is_some());
         assert!(raw.recordings.key_files.is_some() && raw.recordings.retain_days.is_some());
         raw.resolve(Path::new("/state"), 2).unwrap();
     }

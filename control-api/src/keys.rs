@@ -28,7 +28,7 @@ const MAX_KEYS: usize = 1000;
 const OTHERS: u32 = 0o077;
 
 /// What a key is for; each role is a set of scopes.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize, clap::ValueEnum)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize, clap::ValueEnum, Hash)]
 #[serde(rename_all = "snake_case")]
 pub enum Role {
     /// People: every scope but that of fetching sealed data.

@@ -41,6 +41,7 @@ pub mod keys;
 pub mod linked;
 pub mod mcp;
 pub mod model_tokens;
+pub mod ng;
 pub mod openapi;
 pub mod outbound;
 pub mod plans;
@@ -111,6 +112,8 @@ pub struct Control {
     pub linked: linked::Outgoing,
     /// What models may do, and where.
     pub models: Models,
+    /// The calls of SIP proxies.
+    pub ng: ng::Ng,
     /// The API's contract.
     pub contract: OpenApi,
     keys: watch::Sender<Arc<KeyTable>>,
@@ -181,6 +184,7 @@ impl Control {
             linked,
             echoes: Arc::new(Semaphore::new(echo::MAX_ENGINES)),
             models,
+            ng: ng::Ng::default(),
             contract: openapi::routes_and_contract().1,
             keys: watch::Sender::new(Arc::new(keys)),
             stopping: watch::Sender::new(false),
@@ -313,6 +317,8 @@ pub fn app(control: &Arc<Control>) -> Router {
         .merge(console::routes())
         // Its contract is the Model Context Protocol.
         .route(mcp::PATH, post(mcp::serve))
+        // Its contract is rtpengine's control protocol.
+        .route(ng::http::PATH, post(ng::http::serve))
         .fallback(async || Problem::new(Code::NotFound, "See /v1/openapi.json for what there is."))
         .method_not_allowed_fallback(async || {
             Problem::new(Code::MethodNotAllowed, "The Allow header names the methods it knows.")

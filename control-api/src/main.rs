@@ -89,6 +89,9 @@ struct ServeArgs {
     /// Answer SIP here, by UDP and TCP; who may call and who answers is said in [sip].
     #[arg(long, value_name = "IP:PORT")]
     sip: Option<String>,
+    /// Address of UDP for SIP proxies that speak rtpengine's control protocol [default: none].
+    #[arg(long, value_name = "IP:PORT")]
+    ng: Option<String>,
     /// How media comes and goes: auto, sockets, packet or xdp [default: auto, the best there is].
     #[arg(long, value_name = "WAY")]
     io: Option<String>,
@@ -336,6 +339,7 @@ impl ServeArgs {
         };
         raw.control.address = self.control.or(raw.control.address);
         raw.control.keys = self.state.keys.or(raw.control.keys);
+        raw.ng.address = self.ng.or(raw.ng.address);
         raw.health.address = self.health.or(raw.health.address);
         raw.media.ports = self.ports.or(raw.media.ports);
         raw.media.workers = self.workers.or(raw.media.workers);

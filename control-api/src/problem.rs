@@ -281,6 +281,16 @@ impl Problem {
         &self.errors
     }
 
+    /// What is wrong, in one sentence, for protocols that have no more room.
+    #[must_use]
+    pub fn sentence(&self) -> String {
+        match self.errors.first() {
+            Some(Fault { pointer, detail }) if pointer.is_empty() => detail.to_string(),
+            Some(Fault { pointer, detail }) => format!("{pointer}: {detail}"),
+            None => self.detail.to_string(),
+        }
+    }
+
     /// A fault of ours; its cause goes to the log, not to the client.
     #[must_use]
     pub fn internal() -> Problem {

@@ -49,7 +49,7 @@ pub async fn enter(
 }
 
 /// The plan that was sent, or that of the name that was sent.
-fn plan_of(control: &Control, body: &JsonBytes) -> Result<PlanRequest, Problem> {
+pub(crate) fn plan_of(control: &Control, body: &JsonBytes) -> Result<PlanRequest, Problem> {
     match EnterRequest::read(body)? {
         EnterRequest::Inline(plan) => Ok(*plan),
         EnterRequest::Named(NamedPlanRequest { plan }) => {
@@ -88,6 +88,17 @@ pub(crate) async fn enter_session(
     call: &CallPath,
     request: PlanRequest,
 ) -> Result<Answer, Problem> {
+    let entered = begin(control, call, request).await?;
+    let location = format!("/v1/calls/{}/secure-session", id::call(call.0.id));
+    Answer::created(&location, &entered)
+}
+
+/// Enters a session; what is returned is for whoever asked.
+pub(crate) async fn begin(
+    control: &Control,
+    call: &CallPath,
+    request: PlanRequest,
+) -> Result<SessionEntered, Problem> {
     let at = call.live()?;
     let session = id::new_session();
     let context =
@@ -105,11 +116,10 @@ pub(crate) async fn enter_session(
     call.0.story.session_started(cut_at, session);
     let call = id::call(at.call);
     tracing::info!(call, session = id::session(session), "secure session entered");
-    let location = format!("/v1/calls/{call}/secure-session");
     if warning.is_some() {
         tracing::warn!(call, "the session may outlast the silence that its engine bears");
     }
-    Answer::created(&location, &SessionEntered::new(&receipt, cut_at, warning))
+    Ok(SessionEntered::new(&receipt, cut_at, warning))
 }
 
 /// Reads the call's last secure session. An engine's key learns its state, and pass or fail.

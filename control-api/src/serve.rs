@@ -13,7 +13,7 @@ use relay::recording::{Archive, Recovered};
 use relay::switchboard::dtls::Identity;
 use relay::{RelayConfig, Started};
 use serde_json::Value;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, UdpSocket};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
@@ -21,6 +21,7 @@ use crate::config::{Config, ConfigError, MediaConfig};
 use crate::dto::plan::PlanContext;
 use crate::keys::{KeyError, KeyFile, KeyTable, Role, Token};
 use crate::mcp::{BaseUrl, Models};
+use crate::ng::config::{NgConfig, Peers};
 use crate::outbound::{Outbound, SystemResolver};
 use crate::plans::Plans;
 use crate::recording_keys::{self, RecordingKeyError};
@@ -32,7 +33,8 @@ use crate::sip::{Sip, SipError};
 use crate::webhooks::delivery::Schedule;
 use crate::webhooks::{Webhooks, WebhooksError};
 use crate::{
-    Control, Outward, Parts, app, chance, clock, echo, health, linked, prompts, retention, server,
+    Control, Outward, Parts, app, chance, clock, echo, health, linked, ng, prompts, retention,
+    server,
 };
 
 /// Exit code for a configuration that can't work (`EX_CONFIG` of sysexits.h).
@@ -169,6 +171,7 @@ impl Running {
         let addresses = (local(&api_listener)?, local(&health_listener)?);
         let sip = bind_sip(config.sip.clone()).await?;
         let sip_address = sip.as_ref().and_then(Sip::address);
+        let proxies = Proxies::listen(&config.ng).await?;
         let policy = config.media.policy();
         let served = config.clone();
         let relay = relay_config(config.media, archive.clone())?;
@@ -208,6 +211,7 @@ impl Running {
         ];
         tasks.extend(control.webhooks.start(&control.stopping()));
         tasks.extend(sip.into_iter().flat_map(|sip| sip.start(&control)));
+        tasks.extend(proxies.attend(&control, &config.ng.peers));
         if let Some(retain) = config.recordings.and_then(|recordings| recordings.retain) {
             tasks.push(tokio::spawn(retention::keep(Arc::clone(&control), retain)));
         }
@@ -391,6 +395,49 @@ async fn bind_sip(config: Option<SipConfig>) -> Result<Option<Sip>, StartError> 
     match config {
         Some(config) => Sip::bind(config).await.map(Some),
         None => Ok(None),
+    }
+}
+
+/// Where SIP proxies are listened to.
+struct Proxies {
+    udp: Option<UdpSocket>,
+    tcp: Option<TcpListener>,
+}
+
+impl Proxies {
+    async fn listen(config: &NgConfig) -> Result<Proxies, StartError> {
+        let udp = match config.udp {
+            Some(address) => {
+                let bound = UdpSocket::bind(address).await;
+                Some(bound.map_err(|source| StartError::Listen { address, source })?)
+            }
+            None => None,
+        };
+        let tcp = match config.tcp {
+            Some(address) => Some(listen(address).await?),
+            None => None,
+        };
+        Ok(Proxies { udp, tcp })
+    }
+
+    /// The tasks that serve them.
+    fn attend(self, control: &Arc<Control>, peers: &Peers) -> Vec<JoinHandle<()>> {
+        let Proxies { udp, tcp } = self;
+        let shared = || (peers.clone(), Arc::clone(control), control.stopping());
+        let mut tasks = vec![tokio::spawn(ng::tend(Arc::clone(control)))];
+        if let Some(socket) = udp {
+            let address = socket.local_addr().ok();
+            tracing::info!(?address, "SIP proxies may speak NG over UDP");
+            let (peers, control, stopping) = shared();
+            tasks.push(tokio::spawn(ng::serve_udp(socket, peers, control, stopping)));
+        }
+        if let Some(listener) = tcp {
+            let address = listener.local_addr().ok();
+            tracing::info!(?address, "SIP proxies may speak NG over TCP");
+            let (peers, control, stopping) = shared();
+            tasks.push(tokio::spawn(ng::serve_tcp(listener, peers, control, stopping)));
+        }
+        tasks
     }
 }
 

@@ -66,7 +66,7 @@ fn try_open(
 /// A rig whose webhooks deliver.
 fn rig(name: &str, webhooks: &Arc<Webhooks>) -> Rig {
     let webhooks = Arc::clone(webhooks);
-    let rig = Rig::with(name, Outward { sinks: Arc::new(Sinks::default()), webhooks });
+    let rig = Rig::with(name, Outward { webhooks, ..Outward::default() });
     rig.control.webhooks.start(&rig.control.stopping());
     rig
 }

@@ -14,11 +14,11 @@ use std::time::{Duration, Instant};
 use bytes::BytesMut;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
-use relay::switchboard::dtls::{Fingerprint, Identity};
+use relay::switchboard::dtls::{DtlsRole, Fingerprint, Identity};
 use relay::switchboard::ice::{CONSENT, IceCredentials};
 use relay::switchboard::{
-    BrowserPeer, CallId, Command, LegMedia, LocalPort, OpenCall, PortPair, Reply, Side, SourceRule,
-    Switchboard, SwitchboardConfig,
+    BrowserPeer, CallId, Command, DtlsPeer, LegMedia, LocalPort, OpenCall, PortPair, Reply, Side,
+    SourceRule, Switchboard, SwitchboardConfig,
 };
 use relay::wire::ntp::NtpTime;
 use relay::wire::rtp::{FIXED_HEADER_LEN, Header, RtpPacket, is_rtcp};
@@ -189,8 +189,11 @@ impl Scene {
         let peer = BrowserPeer {
             ours: credentials("ours"),
             theirs: credentials("them"),
-            identity: Identity::generate().unwrap(),
-            fingerprint,
+            dtls: DtlsPeer {
+                identity: Identity::generate().unwrap(),
+                fingerprint,
+                role: DtlsRole::Server,
+            },
         };
         let caller = LegMedia {
             rtcp_mux: true,
@@ -560,8 +563,11 @@ fn a_browser_that_is_elsewhere_keeps_its_keys() {
         let peer = BrowserPeer {
             ours: credentials(ours),
             theirs: credentials("them"),
-            identity: Identity::generate().unwrap(),
-            fingerprint,
+            dtls: DtlsPeer {
+                identity: Identity::generate().unwrap(),
+                fingerprint,
+                role: DtlsRole::Server,
+            },
         };
         let source = SourceRule::Browser(Box::new(peer));
         let media = LegMedia { rtcp_mux: true, source, ..peer_leg::media(addr(0), None) };

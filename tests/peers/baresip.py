@@ -1,4 +1,5 @@
-"""baresip as caller: a real phone, plain and with SDES-SRTP, driven over its control port."""
+"""baresip as caller: a real phone, plain, with SDES-SRTP and with DTLS-SRTP, driven over its control
+port."""
 
 import json
 import shutil
@@ -15,12 +16,17 @@ import sip_gateway
 import sotto
 from sipp import check_silence
 
-SIP_PORT, CONTROL_PORT = 5084, 4481
+SIP_PORT, CONTROL_PORT, MEDIA_PORT = 5084, 4481, 33000  # of the first
 VOICE = 440  # Hz
 KEY_TIME = 0.3  # seconds from key to key
 
-# Parameters of the account; as an offerer, this baresip knows one suite.
-MODES = {"plain RTP": "", "SRTP": ";mediaenc=srtp-mand"}
+# Parameters of the account, and the profile by which it then calls. As an offerer, this baresip
+# knows one suite of SDES; with DTLS it shakes hands on the port of RTCP too, which Sotto lets be.
+MODES = {
+    "plain RTP": ("", "RTP/AVP"),
+    "SRTP": (";mediaenc=srtp-mand", "RTP/SAVP"),
+    "DTLS": (";mediaenc=dtls_srtp", "UDP/TLS/RTP/SAVPF"),
+}
 
 CONFIG = """poll_method epoll
 sip_listen 127.0.0.1:{sip}
@@ -34,7 +40,7 @@ auplay_srate 8000
 ausrc_channels 1
 auplay_channels 1
 audio_buffer 20-160
-rtp_ports 33000-33100
+rtp_ports {media}-{media_end}
 rtcp_mux no
 jitter_buffer_delay 0-10
 net_interface 127.0.0.1
@@ -44,6 +50,7 @@ module aufile.so
 module aubridge.so
 module sndfile.so
 module srtp.so
+module dtls_srtp.so
 module_tmp uuid.so
 module_tmp account.so
 module_app ctrl_tcp.so
@@ -55,21 +62,26 @@ snd_path {folder}
 
 
 class Baresip:
-    """A baresip process; in a `with` block it is up and can dial."""
+    """A baresip process; in a `with` block it is up and can dial. Several have numbers from 0."""
 
-    def __init__(self, account=""):
-        self._account = account
+    def __init__(self, account="", number=0, voice=VOICE):
+        self._account, self._voice = account, voice
+        self.sip_port, self._control_port = SIP_PORT + 6 * number, CONTROL_PORT + number
+        self._media_port, self._said = MEDIA_PORT + 200 * number, b""
 
     def __enter__(self):
         self._folder = Path(tempfile.mkdtemp(prefix="sotto-baresip-"))
-        config = CONFIG.format(sip=SIP_PORT, control=CONTROL_PORT, folder=self._folder)
+        config = CONFIG.format(
+            sip=self.sip_port, control=self._control_port, folder=self._folder,
+            media=self._media_port, media_end=self._media_port + 100,
+        )  # fmt: skip
         (self._folder / "config").write_text(config)
         account = f"<sip:phone@127.0.0.1>;regint=0;audio_codecs=pcmu,pcma;ptime=20{self._account}"
         (self._folder / "accounts").write_text(account + "\n")
         (self._folder / "contacts").write_text("")
         with wave.open(str(self._folder / "voice.wav"), "wb") as voice:
             voice.setparams((1, 2, 8000, 0, "NONE", ""))
-            samples = g711.tone([VOICE], 6000, 60 * 8000)
+            samples = g711.tone([self._voice], 6000, 60 * 8000)
             voice.writeframes(b"".join(one.to_bytes(2, "little", signed=True) for one in samples))
         with (self._folder / "log").open("wb") as log:
             command = ["baresip", "-f", str(self._folder), "-v"]
@@ -92,15 +104,20 @@ class Baresip:
         text = json.dumps({"command": command, "params": parameters, "token": "t"})
         self._control.sendall(f"{len(text)}:{text},".encode())
         time.sleep(0.05)
-        self._control.recv(65536)  # answers and events; what counts is seen at the other end
-
-    def dial(self, uri=f"sip:pay@{sotto.written(sip_gateway.ADDRESS)}"):
-        """Calls the gateway, or another."""
-        self.do("dial", uri)
+        self._said += self._control.recv(65536)  # answers and events
 
     def log(self):
         """What it has said."""
         return (self._folder / "log").read_text(errors="replace")
+
+    def keys_heard(self):
+        """How many keys of the other side it has been told of, by events."""
+        self.do("about")  # whatever it is, its answer comes behind the events of before
+        return self._said.count(b"CALL_DTMF_START")
+
+    def dial(self, who="pay", at=sip_gateway.ADDRESS):
+        """Calls the gateway, or what stands in its place."""
+        self.do("dial", f"sip:{who}@{sotto.written(at)}")
 
     def press(self, keys):
         """Keys digits, one after the other."""
@@ -115,7 +132,7 @@ class Baresip:
 
     def _connect(self):
         try:
-            return socket.create_connection(("127.0.0.1", CONTROL_PORT), 5)
+            return socket.create_connection(("127.0.0.1", self._control_port), 5)
         except OSError:
             return None
 
@@ -126,7 +143,8 @@ class Payment:
     def __init__(self, binary, mode="plain RTP", ports=(10000, 10999)):
         self.relay = sotto.Sotto(binary, ports)
         self.gateway = sip_gateway.Gateway(self.relay)
-        self.phone = Baresip(MODES[mode])
+        account, self.profile = MODES[mode]
+        self.phone = Baresip(account)
 
     def __enter__(self):
         for part in (self.relay, self.gateway, self.phone):
@@ -184,8 +202,7 @@ def parts(samples, length):
 def card(binary, mode):
     """A card keyed on the phone passes; the engine hears the phone before and after only."""
     with Payment(binary, mode) as payment:
-        protocol = "RTP/SAVP " if mode == "SRTP" else "RTP/AVP "
-        checks.expect(protocol in payment.call.answer, f"{protocol} in the answer")
+        checks.expect(f" {payment.profile} " in payment.call.answer, "its profile in the answer")
         payment.enter()
         payment.phone.press(sotto.KEYS)
         payment.end("pass")

@@ -122,7 +122,7 @@ def card(binary, transport):
     """
     more = ";mediaenc=srtp-mand" if transport == "TLS" else ""
     with Line(binary) as line, baresip.Baresip(account(more=more)) as phone:
-        phone.dial(uri(transport))
+        phone.do("dial", uri(transport))
         call = line.answer()
         time.sleep(1.5)
         call.enter()
@@ -165,12 +165,12 @@ def echo(binary):
     """The echo greets a phone; who has a wrong secret hears nothing."""
     with Line(binary, engine="echo") as line:
         with baresip.Baresip(account(secret="a guess")) as phone:
-            phone.dial(uri("UDP"))
+            phone.do("dial", uri("UDP"))
             closed = "session closed: 401"
             checks.wait_until(lambda: closed in phone.log(), 5, "a refusal")
             checks.equal(line.relay.request("GET", "/v1/calls")["data"], [], "calls")
         with baresip.Baresip(account()) as phone:
-            phone.dial(uri("TCP"))
+            phone.do("dial", uri("TCP"))
             call = line.answer()
             time.sleep(2.5)
             call.close()

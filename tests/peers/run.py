@@ -19,8 +19,10 @@ import dtls
 import flips
 import gstreamer
 import hunt
+import kamailio
 import model
 import phones
+import ng
 import running
 import scan
 import sessions
@@ -48,6 +50,7 @@ def table(binary, sabotaged):
                     f"baresip keys a card, {mode}": lambda mode=mode: baresip.card(binary, mode)
                     for mode in baresip.MODES
                 },
+                "rtpengine's protocol sees a payment through": lambda: ng.payment(binary),
                 "baresip keys a wrong card, then the right one": lambda: baresip.twice(binary),
                 **{
                     f"baresip calls Sotto by SIP over {transport}": lambda transport=transport: (
@@ -63,6 +66,15 @@ def table(binary, sabotaged):
                     for transport in ("UDP", "TCP")
                 },
                 "control: without masking a phone's voice is heard": lambda: phones.control(
+                    sabotaged
+                ),
+                **{
+                    f"Kamailio calls through NG, {way}, and a secure session passes": lambda way=way: (
+                        kamailio.secure(binary, way)
+                    )
+                    for way in kamailio.WAYS
+                },
+                "control: without masking Kamailio's callee hears": lambda: kamailio.control(
                     sabotaged
                 ),
                 "the load test drives relays that run already": lambda: running.relays(binary),

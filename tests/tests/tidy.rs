@@ -213,18 +213,23 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("relay", &["dtmf", "locked-page", "packet-ring"]),
     ("loadtest", &["dtmf", "relay"]),
     ("control-api/dialects", &["dtmf"]),
+    ("control-api/ng", &[]),
     ("control-api/sip", &["dtmf"]),
-    ("control-api", &["dtmf", "locked-page", "relay", "loadtest", "dialects", "sip-server"]),
+    (
+        "control-api",
+        &["dtmf", "locked-page", "relay", "loadtest", "dialects", "ng-protocol", "sip-server"],
+    ),
     ("tests", &["dtmf", "locked-page", "relay", "loadtest", "control-api"]),
 ];
 
-const CRATES: [&str; 9] = [
+const CRATES: [&str; 10] = [
     "dtmf",
     "locked-page",
     "relay",
     "packet-ring",
     "loadtest",
     "dialects",
+    "ng-protocol",
     "sip-server",
     "control-api",
     "system-tests",

@@ -45,6 +45,12 @@ impl JsonBytes {
     }
 }
 
+impl From<Vec<u8>> for JsonBytes {
+    fn from(octets: Vec<u8>) -> JsonBytes {
+        JsonBytes(octets.into())
+    }
+}
+
 impl Drop for JsonBytes {
     fn drop(&mut self) {
         // Shared octets can't be wiped here; the body has one owner unless something copies it.

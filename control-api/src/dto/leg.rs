@@ -18,7 +18,7 @@ const COARSE_PACKETS: u64 = 100;
 pub enum TransportName {
     /// In clear.
     Rtp,
-    /// Under keys that signalling has told.
+    /// SRTP at the address that signalling has told, under keys of SDES or DTLS.
     Srtp,
     /// As browsers do: DTLS-SRTP to where ICE has proven.
     WebRtc,
@@ -96,6 +96,12 @@ impl LegsView {
             view
         });
         LegsView { caller, engine }
+    }
+
+    /// RTP packets that were accepted from caller and engine.
+    #[must_use]
+    pub fn packets_received(&self) -> [u64; 2] {
+        [self.caller.packets_received, self.engine.packets_received]
     }
 }
 

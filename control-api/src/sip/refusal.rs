@@ -48,7 +48,7 @@ mod tests {
     use relay::wire::sdp::{SdpError, SdpRefusal};
 
     use super::of;
-    use crate::problem::{Code, Problem};
+    use crate::problem::Problem;
 
     #[test]
     fn what_rest_refuses_has_its_status_in_sip() {

@@ -13,8 +13,8 @@ use super::clock::Clock;
 use super::link::{CutLine, NearEnd, NotSettled};
 use super::waker::Waker;
 use crate::switchboard::{
-    CallId, CallSnapshot, Command, CutReceipt, LegMedia, LocalMedia, LookAhead, Refusal, Reply,
-    SessionId, SessionRequest, Side, WorkerIndex,
+    CallId, CallSnapshot, Command, CutReceipt, LegMedia, LocalMedia, LookAhead, Part, Refusal,
+    Reply, SessionId, SessionRequest, Side, WorkerIndex,
 };
 
 /// The relay's workers, as the control plane sees them. Cheap to clone.
@@ -199,6 +199,17 @@ impl Relay {
     /// Ends the delay.
     pub async fn disarm(&self, at: CallAt) -> Result<(), Refusal> {
         self.obey(at, Command::Disarm { call: at.call }).await.map(|_| ())
+    }
+
+    /// Keeps a part of what a party sends from the other one and from the tape, or no longer.
+    pub async fn block(
+        &self,
+        at: CallAt,
+        side: Side,
+        part: Part,
+        blocked: bool,
+    ) -> Result<(), Refusal> {
+        self.obey(at, Command::Block { call: at.call, side, part, blocked }).await.map(|_| ())
     }
 
     /// Cuts the call and starts to collect. The receipt exists only once the cut is in force.

@@ -7,7 +7,7 @@ use dtmf::event_receiver::EventReceiver;
 use dtmf::{Digit, FailReason, Progress, Step, Verdict};
 use rand::Rng;
 
-use super::command::{CutReceipt, OpenCall, Refusal, Reply, SessionRequest};
+use super::command::{CutReceipt, OpenCall, Part, Refusal, Reply, SessionRequest};
 use super::cut_memory::CutMemory;
 use super::delivery::Delivery;
 use super::event::EventKind;
@@ -18,7 +18,7 @@ use super::limits::{DRAIN_LIMIT, DRAIN_TICK, TAPE_TICK};
 use super::media::{LegMedia, LookAhead};
 use super::ntp_anchor::NtpAnchor;
 use super::outbox::Outbox;
-use super::routing::{DropReason, EngineAudio, Phase};
+use super::routing::{DropReason, EngineAudio, Media, Phase};
 use super::secure_session::SecureSession;
 use super::snapshot::{CallSnapshot, SessionSnapshot};
 use super::transmit::Transmit;
@@ -37,6 +37,8 @@ pub(super) struct Call {
     routing: Routing,
     keys_before: EventReceiver,
     memory: CutMemory,
+    /// What is kept back of what each party sends, by [`Side::index`].
+    blocked: [Blocked; 2],
     tape: Option<Tape>,
     last_session: Option<SessionSnapshot>,
     /// Something has happened since [`Call::due`] was asked that may have moved it.
@@ -49,6 +51,23 @@ pub(super) struct Call {
     length: u64,
     media_timeout: Duration,
     opened: Instant,
+}
+
+/// What is kept back of what a party sends, whatever the routing says.
+#[derive(Clone, Copy, Default)]
+struct Blocked {
+    key_events: bool,
+    media: bool,
+}
+
+impl Blocked {
+    fn holds(self, media: Media) -> bool {
+        match media {
+            Media::TelephoneEvent | Media::Redundancy => self.key_events || self.media,
+            Media::Audio => self.media,
+            Media::Rtcp | Media::Unknown => false,
+        }
+    }
 }
 
 impl Call {
@@ -70,6 +89,7 @@ impl Call {
             routing: Routing::Open,
             keys_before: EventReceiver::new(spoken.clock()),
             memory: CutMemory::default(),
+            blocked: [Blocked::default(); 2],
             tape: request.record.then(|| Tape::new(now)),
             last_session: None,
             is_due_open: false,
@@ -177,6 +197,16 @@ impl Call {
         self.egress(Side::Engine).resume();
         self.tell(outbox, EventKind::Disarmed);
         Ok(())
+    }
+
+    /// Keeps a part of what a party sends back, or no longer. It adds to what the routing says, and
+    /// takes nothing from it: a cut call stays cut.
+    pub(super) fn block(&mut self, side: Side, part: Part, blocked: bool) {
+        let Blocked { key_events, media } = &mut self.blocked[side.index()];
+        match part {
+            Part::KeyEvents => *key_events = blocked,
+            Part::Media => *media = blocked,
+        }
     }
 
     /// Cuts the call and starts to collect. When this returns, no octet of the caller that has not
@@ -542,7 +572,6 @@ mod tests {
     use super::super::egress::Position;
     use super::super::leg::Component;
     use super::super::media::SourceRule;
-    use super::super::routing::Media;
     use super::*;
     use crate::codec::Codec;
     use crate::wire::ntp::NtpTime;
@@ -570,16 +599,7 @@ mod tests {
         press(&mut call, start, 1, 8000);
         assert!(call.keys_before.is_sounding(start), "the control: a key of the open is known");
         let later = start + 1000 * MS;
-        let fields = [Field::new(FieldKind::ExpirationDate)];
-        let today = Date::new(2026, 11, 24).unwrap();
-        let plan = SecurePlan::new(PlanRequest::new(&fields, today, CardMode::Test)).unwrap();
-        let request = SessionRequest {
-            session: SessionId(1),
-            plan,
-            engine_audio: EngineAudio::Drop,
-            announcer: None,
-        };
-        call.enter(later, request, &mut Outbox::default()).unwrap();
+        call.enter(later, session(), &mut Outbox::default()).unwrap();
         press(&mut call, later, 2, 16_000);
         let session = call.routing.session().unwrap();
         assert_eq!(session.masked_progress(), 1, "the control: the session has heard it");
@@ -599,21 +619,49 @@ mod tests {
             // A copy without end, so that it can be seen, before a key that has ended.
             let older = (0x80_u32 | 101) << 24 | age << 10 | 4;
             let blocks = [&older.to_be_bytes()[..], &[101, 5, 10, 0, 160, 6, 0x8a, 0, 160]];
-            send(&mut call, start, 121, 2, 10_000, &blocks.concat());
+            let _ = send(&mut call, start, 121, 2, 10_000, &blocks.concat());
             assert_eq!(call.keys_before.is_sounding(start), is_known, "{age} ticks ago");
         }
+    }
+
+    #[test]
+    fn what_is_blocked_is_kept_back_and_nothing_else() {
+        let start = Instant::now();
+        let mut call = call(start);
+        let event: &[u8] = &[5, 10, 0, 160];
+        let mut sequence = 0;
+        let mut passes = |call: &mut Call, payload_type, payload: &[u8]| {
+            sequence += 1;
+            let timestamp = u32::from(sequence) * 160;
+            send(call, start, payload_type, sequence, timestamp, payload).is_some()
+        };
+        let redundant = [&[101, 5, 10, 0, 160][..]].concat();
+        let mut seen = |call: &mut Call| {
+            [(101, event), (121, &redundant), (0, &[0x55; 40])]
+                .map(|(payload_type, payload)| passes(call, payload_type, payload))
+        };
+        assert_eq!(seen(&mut call), [true; 3], "the control: all of it passes");
+        call.block(Side::Engine, Part::Media, true);
+        assert_eq!(seen(&mut call), [true; 3], "the other party's");
+        call.block(Side::Caller, Part::KeyEvents, true);
+        assert_eq!(seen(&mut call), [false, false, true]);
+        call.block(Side::Caller, Part::Media, true);
+        call.block(Side::Caller, Part::KeyEvents, false);
+        assert_eq!(seen(&mut call), [false; 3]);
+        call.block(Side::Caller, Part::Media, false);
+        assert_eq!(seen(&mut call), [true; 3]);
+        call.enter(start, session(), &mut Outbox::default()).unwrap();
+        call.block(Side::Caller, Part::KeyEvents, true);
+        call.block(Side::Caller, Part::KeyEvents, false);
+        assert_eq!(seen(&mut call), [false; 3], "a cut call stays cut");
+        assert!(call.routing.session().unwrap().masked_progress() > 0, "and is heard");
     }
 
     #[test]
     fn each_party_has_a_frame_of_its_own_at_the_same_moment() {
         let start = Instant::now();
         let mut call = call(start);
-        let fields = [Field::new(FieldKind::ExpirationDate)];
-        let today = Date::new(2026, 11, 24).unwrap();
-        let plan = SecurePlan::new(PlanRequest::new(&fields, today, CardMode::Test)).unwrap();
-        let (session, engine_audio) = (SessionId(1), EngineAudio::Drop);
-        let request = SessionRequest { session, plan, engine_audio, announcer: None };
-        call.enter(start, request, &mut Outbox::default()).unwrap();
+        call.enter(start, session(), &mut Outbox::default()).unwrap();
         let ntp = NtpAnchor::new(start, NtpTime::from_unix(Duration::ZERO));
         let buffer = &mut [0; 512];
         let ports = Side::ALL.map(|side| {
@@ -623,9 +671,17 @@ mod tests {
         assert_eq!(ports, [[10000], [10002]], "both are due at the same moment");
     }
 
+    fn session() -> SessionRequest {
+        let fields = [Field::new(FieldKind::ExpirationDate)];
+        let today = Date::new(2026, 11, 24).unwrap();
+        let plan = SecurePlan::new(PlanRequest::new(&fields, today, CardMode::Test)).unwrap();
+        let (session, engine_audio) = (SessionId(1), EngineAudio::Drop);
+        SessionRequest { session, plan, engine_audio, announcer: None }
+    }
+
     /// A key goes down, by event.
     fn press(call: &mut Call, now: Instant, sequence: u16, timestamp: u32) {
-        send(call, now, 101, sequence, timestamp, &[5, 10, 0, 160]);
+        let _ = send(call, now, 101, sequence, timestamp, &[5, 10, 0, 160]);
     }
 
     fn send(
@@ -635,7 +691,7 @@ mod tests {
         sequence: u16,
         timestamp: u32,
         payload: &[u8],
-    ) {
+    ) -> Option<Transmit> {
         let mut buffer = [0; 64];
         buffer[..12].copy_from_slice(&[0x80, 0x80 | payload_type, 0, 0, 0, 0, 0, 0, 0, 0, 0, 9]);
         buffer[2..4].copy_from_slice(&sequence.to_be_bytes());
@@ -646,7 +702,7 @@ mod tests {
         let from = call.legs[0].media().remote_rtp;
         let (side, component) = (Side::Caller, Component::Rtp);
         let events = &mut Outbox::default();
-        call.handle_packet(now, ntp, side, component, from, &mut buffer, len, events);
+        call.handle_packet(now, ntp, side, component, from, &mut buffer, len, events)
     }
 
     fn call(now: Instant) -> Call {

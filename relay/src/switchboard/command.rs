@@ -36,6 +36,17 @@ pub enum Command {
         /// The call.
         call: CallId,
     },
+    /// Keeps a part of what a party sends from the other one and from the tape, or no longer.
+    Block {
+        /// The call.
+        call: CallId,
+        /// Whose.
+        side: Side,
+        /// What.
+        part: Part,
+        /// Whether it is kept back from now on.
+        blocked: bool,
+    },
     /// Cuts the call and starts to collect.
     Enter {
         /// The call.
@@ -96,6 +107,15 @@ pub enum Command {
         /// The call.
         call: CallId,
     },
+}
+
+/// What may be kept back of what a party sends.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Part {
+    /// Key events (RFC 4733), redundant ones included. Tones in the audio pass.
+    KeyEvents,
+    /// All of it.
+    Media,
 }
 
 /// All that a secure session needs to begin.

@@ -1,9 +1,10 @@
-//! Dtls: agrees with a browser on the keys of its SRTP (RFC 5764), as the server of DTLS 1.2.
+//! Dtls: agrees with a peer on the keys of its SRTP (RFC 5764), on either side of DTLS 1.2.
 //!
-//! The browser's certificate is its own work, and worth what its fingerprint in the offer is worth:
-//! a handshake with another certificate fails, and so does one without (RFC 8827 section 6.5).
+//! The peer's certificate is its own work, and worth what its fingerprint in signalling is worth: a
+//! handshake with another certificate fails, and so does one without (RFC 8827 section 6.5).
 //!
-//! Whoever calls gives datagrams from the one address that ICE has proven, and from no other.
+//! Whoever calls gives datagrams from the one address that ICE has proven or signalling has told,
+//! and from no other.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -22,6 +23,7 @@ use rtc_shared::error::Error;
 
 use super::media::SrtpKeys;
 use crate::wire::dtls::{self, Content, Record};
+pub use crate::wire::sdp::DtlsRole;
 use crate::wire::srtp::{MasterKey, Suite};
 
 /// Most fragments of a peer's messages that a handshake reads, and most datagrams with other
@@ -63,7 +65,7 @@ impl Fingerprint {
     }
 }
 
-/// What a relay is known by to all its browsers: a certificate of its own making (ECDSA, P-256).
+/// What a relay is known by to all its peers: a certificate of its own making (ECDSA, P-256).
 #[derive(Clone)]
 pub struct Identity {
     certificate: Certificate,
@@ -82,28 +84,27 @@ impl Identity {
             Certificate::generate_self_signed(vec!["sotto".to_owned()], provider.crypto())?;
         let identity = Identity { certificate, provider };
         // What it can be used for once, it can be used for always.
-        identity.config(Fingerprint([0; 32]))?;
+        for role in [DtlsRole::Server, DtlsRole::Client] {
+            identity.config(Fingerprint([0; 32]), role)?;
+        }
         Ok(identity)
     }
 
-    /// What the answer says of it.
+    /// What signalling says of it.
     #[must_use]
     pub fn fingerprint(&self) -> Fingerprint {
         Fingerprint::of(&self.certificate.certificate[0])
     }
 
-    /// A server's for the one client whose certificate has this fingerprint.
-    fn config(&self, expected: Fingerprint) -> Result<HandshakeConfig, DtlsFault> {
+    /// Ours with the one peer whose certificate has this fingerprint.
+    fn config(&self, expected: Fingerprint, role: DtlsRole) -> Result<HandshakeConfig, DtlsFault> {
         let is_expected = move |chain: &[Vec<u8>]| {
             chain.first().is_some_and(|certificate| Fingerprint::of(certificate) == expected)
         };
         let config = ConfigBuilder::default()
             .with_crypto_provider(Arc::clone(&self.provider))
             .with_certificates(vec![self.certificate.clone()])
-            .with_cipher_suites(vec![
-                CipherSuiteId::Tls_Ecdhe_Ecdsa_With_Aes_128_Gcm_Sha256,
-                CipherSuiteId::Tls_Ecdhe_Ecdsa_With_ChaCha20_Poly1305_Sha256,
-            ])
+            .with_cipher_suites(ciphers(role))
             .with_srtp_protection_profiles(Suite::ALL.map(profile_of).to_vec())
             .with_client_auth(ClientAuthType::RequireAnyClientCert)
             .with_extended_master_secret(ExtendedMasterSecretType::Require)
@@ -112,7 +113,26 @@ impl Identity {
             .with_verify_peer_certificate(Some(Arc::new(move |chain, _| {
                 if is_expected(chain) { Ok(()) } else { Err(Error::ErrInvalidCertificate) }
             })));
-        Ok(config.build(false, None)?)
+        Ok(match role {
+            DtlsRole::Server => config.build(false, None)?,
+            DtlsRole::Client => config.with_server_name("sotto".to_owned()).build(true, None)?,
+        })
+    }
+}
+
+/// Our own certificate is ECDSA's; a server's may be RSA's, as many telephones still make them.
+fn ciphers(role: DtlsRole) -> Vec<CipherSuiteId> {
+    let ecdsa = [
+        CipherSuiteId::Tls_Ecdhe_Ecdsa_With_Aes_128_Gcm_Sha256,
+        CipherSuiteId::Tls_Ecdhe_Ecdsa_With_ChaCha20_Poly1305_Sha256,
+    ];
+    let rsa = [
+        CipherSuiteId::Tls_Ecdhe_Rsa_With_Aes_128_Gcm_Sha256,
+        CipherSuiteId::Tls_Ecdhe_Rsa_With_ChaCha20_Poly1305_Sha256,
+    ];
+    match role {
+        DtlsRole::Server => ecdsa.to_vec(),
+        DtlsRole::Client => [ecdsa, rsa].concat(),
     }
 }
 
@@ -120,7 +140,11 @@ impl Identity {
 pub struct Dtls {
     endpoint: Endpoint,
     expected: Fingerprint,
+    /// What a client begins with; a server waits.
+    client: Option<Arc<HandshakeConfig>>,
     state: State,
+    /// The peer has said something.
+    is_answered: bool,
     /// Fragments and records that may still be read.
     budget: usize,
     /// Alerts that may still be read.
@@ -147,15 +171,43 @@ pub enum Progress {
 }
 
 impl Dtls {
-    /// Waits for the client whose certificate has this fingerprint.
-    pub fn new(identity: &Identity, expected: Fingerprint) -> Dtls {
-        let config = identity.config(expected).expect("an identity has been tried out");
-        let endpoint = Endpoint::new(ANYBODY, TransportProtocol::UDP, Some(Arc::new(config)));
-        let (state, budget) = (State::Handshake, MAX_HANDSHAKE);
-        Dtls { endpoint, expected, state, budget, alerts: MAX_ALERTS, waiting: None }
+    /// With the peer whose certificate has this fingerprint: a server waits for it, a client for
+    /// [`Dtls::begin`].
+    pub fn new(identity: &Identity, expected: Fingerprint, role: DtlsRole) -> Dtls {
+        let config = identity.config(expected, role).expect("an identity has been tried out");
+        let (server, client) = match role {
+            DtlsRole::Server => (Some(Arc::new(config)), None),
+            DtlsRole::Client => (None, Some(Arc::new(config))),
+        };
+        Dtls {
+            endpoint: Endpoint::new(ANYBODY, TransportProtocol::UDP, server),
+            expected,
+            client,
+            state: State::Handshake,
+            is_answered: false,
+            budget: MAX_HANDSHAKE,
+            alerts: MAX_ALERTS,
+            waiting: None,
+        }
     }
 
-    /// Whether it waits for this client.
+    /// Which side we are.
+    #[must_use]
+    pub fn role(&self) -> DtlsRole {
+        if self.client.is_some() { DtlsRole::Client } else { DtlsRole::Server }
+    }
+
+    /// The peer can be reached: a client begins, unless it has.
+    pub fn begin(&mut self, now: Instant) {
+        let Some(config) = &self.client else { return };
+        if self.endpoint.get_connection_state(ANYBODY).is_none() && self.state == State::Handshake {
+            // What it fails of would fail at the first answer too.
+            let _ = self.endpoint.connect(now, ANYBODY, Arc::clone(config), None);
+            self.look();
+        }
+    }
+
+    /// Whether it is with this peer.
     #[must_use]
     pub fn expects(&self, fingerprint: &Fingerprint) -> bool {
         self.expected == *fingerprint
@@ -173,6 +225,7 @@ impl Dtls {
         if !self.admits(datagram) {
             return Progress::Going;
         }
+        self.is_answered = true;
         let read = self.endpoint.read(now, ANYBODY, None, BytesMut::from(datagram));
         self.look();
         // What ends it has been answered.
@@ -225,10 +278,16 @@ impl Dtls {
         }
     }
 
-    /// Repeats what was not answered.
+    /// Repeats what was not answered. A client that was never answered begins anew: a telephone
+    /// whose side is told early may ring for long before it speaks.
     pub fn handle_timeout(&mut self, now: Instant) {
         if self.endpoint.handle_timeout(ANYBODY, now).is_err() {
-            self.state = State::Over;
+            if self.is_answered || self.client.is_none() {
+                self.state = State::Over;
+            } else {
+                self.endpoint = Endpoint::new(ANYBODY, TransportProtocol::UDP, None);
+                self.begin(now);
+            }
         }
         self.look();
     }
@@ -289,14 +348,17 @@ impl Dtls {
         // It was checked in the handshake; a library that forgot to would open a call to anybody.
         let certificate = state.peer_certificates.first();
         if certificate.map(|it| Fingerprint::of(it)) != Some(self.expected) {
-            return Err(fault("another certificate than the offer's"));
+            return Err(fault("another certificate than signalling's"));
         }
         let suite = Suite::from_dtls_profile(state.srtp_protection_profile() as u16);
         let suite = suite.ok_or_else(|| fault("no SRTP protection profile in common"))?;
         let exported = state.export_keying_material(EXPORTER, &[], 2 * suite.master_len())?;
         let keys = MasterKey::from_dtls_export(suite, exported.as_ref());
         let keys = keys.map_err(|error| DtlsFault(error.to_string()))?;
-        Ok(SrtpKeys { inbound: keys.client, outbound: keys.server })
+        Ok(match self.role() {
+            DtlsRole::Server => SrtpKeys { inbound: keys.client, outbound: keys.server },
+            DtlsRole::Client => SrtpKeys { inbound: keys.server, outbound: keys.client },
+        })
     }
 
     fn fail(&mut self, why: &str) -> Progress {

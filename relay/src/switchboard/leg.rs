@@ -10,7 +10,7 @@ use rand::{Rng, RngExt};
 
 use super::access::Access;
 use super::allowance::Allowance;
-use super::browser::{self, Signal};
+use super::association::{Signal, is_media};
 use super::cut_counts::CutCounts;
 use super::egress::{Egress, EgressFormat, Passage, Position, Speech};
 use super::gate::Admission;
@@ -106,7 +106,7 @@ impl Leg {
         random: &mut impl Rng,
     ) -> Leg {
         let (inbound, outbound) = srtp_contexts(media.srtp.take());
-        let access = Access::new(&mut media, random);
+        let access = Access::new(now, &mut media, random);
         let mut cname = [0; 16];
         for octet in &mut cname {
             *octet = b"0123456789abcdef"[random.random_range(0..16)];
@@ -139,7 +139,7 @@ impl Leg {
             self.inbound = Keyed::renewed(self.inbound.take(), inbound);
         }
         if !is_still {
-            self.access = Access::new(&mut media, random);
+            self.access = Access::new(now, &mut media, random);
         } else if let (Access::Browser(browser), SourceRule::Browser(peer)) =
             (&mut self.access, std::mem::take(&mut media.source))
         {
@@ -168,11 +168,10 @@ impl Leg {
         len: usize,
         may_latch: bool,
     ) -> Result<Heard, DropReason> {
-        if let Access::Browser(browser) = &mut self.access
-            && !browser::is_media(&buffer[..len])
+        if !is_media(&buffer[..len])
+            && let Some(signal) = self.access.hear(now, component, from, buffer, len)
         {
-            let signal = browser.hear(now, from, buffer, len)?;
-            return Ok(self.heed(signal));
+            return signal.map(|signal| self.heed(signal));
         }
         let datagram = &mut buffer[..len];
         let &second = datagram.get(1).ok_or(DropReason::Malformed)?;
@@ -276,9 +275,7 @@ impl Leg {
         buffer: &mut [u8],
         speech: &mut Speech<'_>,
     ) -> Option<Transmit> {
-        if let Access::Browser(browser) = &mut self.access
-            && let Some((to, len)) = browser.poll(now, buffer)
-        {
+        if let Some((to, len)) = self.access.poll(now, buffer) {
             return Some(Transmit { port: self.ports.rtp(), to, range: 0..len });
         }
         while self.egress.due().is_some_and(|due| due <= now) {
@@ -299,10 +296,7 @@ impl Leg {
     /// When [`Leg::generate`] has something to do.
     pub(super) fn due(&self) -> Instant {
         let due = self.egress.due().map_or(self.rtcp_due, |due| due.min(self.rtcp_due));
-        match &self.access {
-            Access::Signalled(_) => due,
-            Access::Browser(browser) => browser.due().map_or(due, |other| due.min(other)),
-        }
+        self.access.due().map_or(due, |other| due.min(other))
     }
 
     /// Our stream to this leg's peer.
@@ -371,8 +365,8 @@ impl Leg {
     fn transport(&self) -> Transport {
         match (&self.access, &self.outbound) {
             (Access::Browser(_), _) => Transport::WebRtc,
-            (Access::Signalled(_), Some(_)) => Transport::Srtp,
-            (Access::Signalled(_), None) => Transport::Rtp,
+            (Access::Telephone(_), _) | (Access::Signalled(_), Some(_)) => Transport::Srtp,
+            (Access::Signalled(_) | Access::Nobody, _) => Transport::Rtp,
         }
     }
 
@@ -429,8 +423,8 @@ impl Leg {
         let authenticated = self.inbound.is_some();
         let gate = match &mut self.access {
             Access::Signalled(gate) => gate,
-            // It was the proven address, and the key is the proven one's.
-            Access::Browser(_) => return Ok(()),
+            // It was the one address, and the key is the proven one's.
+            Access::Telephone(_) | Access::Browser(_) | Access::Nobody => return Ok(()),
         };
         let proven = match admission {
             Admission::Peer => true,
@@ -541,7 +535,8 @@ impl Leg {
         if self.media.rtcp_mux {
             Some((self.ports.rtp(), self.access.target(now)?))
         } else {
-            Some((self.ports.rtcp(), self.media.remote_rtcp))
+            let has_port = self.access.has_rtcp_port();
+            has_port.then(|| (self.ports.rtcp(), self.media.remote_rtcp))
         }
     }
 }

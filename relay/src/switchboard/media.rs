@@ -1,8 +1,11 @@
 //! LegMedia: what was agreed for one leg, as the switchboard needs it.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
+use dtmf::g711::Law;
+
+use super::association::DtlsPeer;
 use super::browser::BrowserPeer;
 use super::limits::{LOOK_AHEAD, MAX_LOOK_AHEAD};
 use crate::codec::Codec;
@@ -16,9 +19,14 @@ pub enum SourceRule {
     Signalled,
     /// A peer behind NAT: the first source that proves itself. Closes once found.
     Latch,
+    /// Only the signalled address and port, with keys that DTLS agrees on there. Where RTCP has a
+    /// port of its own there is none.
+    Dtls(Box<DtlsPeer>),
     /// A browser: the address that ICE has proven, with keys that DTLS agrees on. Signalled
     /// addresses mean nothing then.
     Browser(Box<BrowserPeer>),
+    /// Nobody yet, while an offer of ours waits for its answer: nothing is sent, nothing is heard.
+    Nobody,
 }
 
 /// How much later the engine hears the caller while a call is armed.
@@ -81,4 +89,32 @@ pub struct LegMedia {
     pub srtp: Option<SrtpKeys>,
     /// Which sources are accepted.
     pub source: SourceRule,
+}
+
+impl LegMedia {
+    /// A leg that has its ports, in the address family of `ours`, and nobody at its other end yet:
+    /// what was offered there waits for its answer.
+    #[must_use]
+    pub fn nobody(ours: IpAddr) -> LegMedia {
+        let anywhere: IpAddr = match ours {
+            IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+            IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+        };
+        let remote = SocketAddr::new(anywhere, 0);
+        LegMedia {
+            remote_rtp: remote,
+            remote_rtcp: remote,
+            rtcp_mux: true,
+            codec: Codec::G711(Law::Mu),
+            payload_type: 0,
+            telephone_event: None,
+            redundancy: None,
+            wants_events: false,
+            ptime: Duration::from_millis(20),
+            they_send: false,
+            they_receive: false,
+            srtp: None,
+            source: SourceRule::Nobody,
+        }
+    }
 }

@@ -16,6 +16,7 @@ use zeroize::Zeroize;
 mod access;
 mod allowance;
 mod announcer;
+mod association;
 mod browser;
 mod call;
 mod command;
@@ -43,14 +44,18 @@ mod routing;
 mod secure_session;
 mod snapshot;
 mod talk_gauge;
+mod telephone;
 mod timers;
 mod transcoder;
 mod transmit;
 mod wheel;
 
 pub use announcer::Announcer;
+pub use association::DtlsPeer;
 pub use browser::BrowserPeer;
-pub use command::{Command, CutReceipt, LocalMedia, OpenCall, Refusal, Reply, SessionRequest};
+pub use command::{
+    Command, CutReceipt, LocalMedia, OpenCall, Part, Refusal, Reply, SessionRequest,
+};
 pub use delivery::Delivery;
 pub use event::{Event, EventKind};
 pub use id::{CallId, LocalPort, PortPair, SessionId, Side, WorkerIndex};
@@ -153,6 +158,10 @@ impl Switchboard {
             Command::Disarm { call } => {
                 self.with(now, call, |call, outbox| call.disarm(outbox).map(|()| Reply::Done))
             }
+            Command::Block { call, side, part, blocked } => self.with(now, call, |call, _| {
+                call.block(side, part, blocked);
+                Ok(Reply::Done)
+            }),
             Command::Enter { call, request } => self.with(now, call, |call, outbox| {
                 call.enter(now, *request, outbox).map(Reply::Secured)
             }),

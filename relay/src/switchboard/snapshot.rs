@@ -47,7 +47,7 @@ pub struct SessionSnapshot {
 pub enum Transport {
     /// In clear.
     Rtp,
-    /// Under keys that signalling has told.
+    /// SRTP at the address that signalling has told, under keys of SDES or DTLS.
     Srtp,
     /// As browsers do: to where ICE has proven, under keys of DTLS.
     WebRtc,

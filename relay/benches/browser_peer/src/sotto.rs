@@ -7,9 +7,9 @@ use std::time::Duration;
 use dtmf::g711::Law;
 use relay::codec::Codec;
 use relay::io::IoMethod;
-use relay::switchboard::dtls::{Fingerprint, Identity};
+use relay::switchboard::dtls::{DtlsRole, Fingerprint, Identity};
 use relay::switchboard::ice::IceCredentials;
-use relay::switchboard::{BrowserPeer, CallId, LegMedia, SourceRule};
+use relay::switchboard::{BrowserPeer, CallId, DtlsPeer, LegMedia, SourceRule};
 use relay::wire::stun::IcePassword;
 use relay::{CallRequest, RelayConfig, Started};
 
@@ -68,8 +68,11 @@ impl Sotto {
         SourceRule::Browser(Box::new(BrowserPeer {
             ours: credentials(ours),
             theirs: credentials(&offer.ice),
-            identity: self.identity.clone(),
-            fingerprint: Fingerprint(offer.fingerprint),
+            dtls: DtlsPeer {
+                identity: self.identity.clone(),
+                fingerprint: Fingerprint(offer.fingerprint),
+                role: DtlsRole::Server,
+            },
         }))
     }
 }

@@ -93,6 +93,9 @@ impl Call {
             Side::Engine => {}
         }
         match route(phase, side, media) {
+            Route::Forward | Route::Unpack if self.blocked[side.index()].holds(media) => {
+                Err(DropReason::NotAgreed)
+            }
             Route::Forward => self.forward(now, side, media, at, payload, buffer),
             Route::Unpack => self.forward_newest(now, side, at, payload, buffer),
             Route::Collect => {

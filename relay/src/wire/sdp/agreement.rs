@@ -7,7 +7,7 @@ use dtmf::g711::Law;
 use rand::CryptoRng;
 
 use super::answer::{Continuation, KeyLine, PreviousAnswer};
-use super::browser::{Browser, BrowserOffer, CertificateDigest};
+use super::browser::{Browser, BrowserOffer, CertificateDigest, Handshake};
 use super::format::Format;
 use super::stream::{Audio, Rejection, Stream, Transport};
 use super::{Offer, Policy, SdpRefusal};
@@ -16,17 +16,20 @@ use crate::wire::sdes::CryptoAttribute;
 use crate::wire::srtp::MasterKey;
 
 /// Packet times we can send, in ms; longest first. Opus has none of 30 (RFC 6716 section 2.1.4).
-const PACKET_TIMES_MS: [u8; 5] = [60, 40, 30, 20, 10];
+pub(super) const PACKET_TIMES_MS: [u8; 5] = [60, 40, 30, 20, 10];
 const OPUS_PACKET_TIMES_MS: [u8; 4] = [60, 40, 20, 10];
 /// Packet time where no other is wished for (RFC 3551 table 1), in ms.
-const DEFAULT_PACKET_TIME_MS: u8 = 20;
+pub(super) const DEFAULT_PACKET_TIME_MS: u8 = 20;
 /// Their second octet with the marker bit set is an RTCP packet type, so RTP that shares its port
 /// with RTCP must not use them (RFC 5761 section 4).
-const TYPES_TAKEN_BY_RTCP: RangeInclusive<u8> = 64..=95;
+pub(super) const TYPES_TAKEN_BY_RTCP: RangeInclusive<u8> = 64..=95;
 
 /// One audio stream both sides agree on. It may hold SRTP keys, so it has neither `Debug` nor
 /// `Clone`.
-pub struct Agreement {
+///
+/// What an offer of theirs has come to is [`Owed`] an answer, what an answer of theirs has come to
+/// is [`Settled`].
+pub struct Agreement<Rest = Owed> {
     /// Where RTP goes, and where it comes from.
     pub remote_rtp: SocketAddr,
     /// Where RTCP goes; the same as `remote_rtp` with `rtcp_mux`.
@@ -43,9 +46,9 @@ pub struct Agreement {
     pub redundancy: Option<u8>,
     /// Length of the packets we send: 10, 20, 30, 40 or 60 ms.
     pub ptime_ms: u8,
-    /// The caller may send.
+    /// The peer may send.
     pub they_send: bool,
-    /// The caller wants to receive; not so while it holds the call.
+    /// The peer wants to receive; not so while it holds the call.
     pub they_receive: bool,
     /// Keys of an SRTP stream; `None` on a plain one. The media plane takes them out before ports
     /// are known and the answer is written, which does without them.
@@ -53,6 +56,14 @@ pub struct Agreement {
     /// What a browser's stream goes by; it has no signalled address, and `remote_rtp` tells the
     /// family of ours alone.
     pub browser: Option<Browser>,
+    /// What a stream goes by whose keys DTLS agrees on at the signalled address.
+    pub handshake: Option<Handshake>,
+    /// What is to be done.
+    pub(super) rest: Rest,
+}
+
+/// What the answer says besides.
+pub struct Owed {
     /// Our key as the answer gives it.
     pub(super) key_line: Option<KeyLine>,
     pub(super) transport: Transport,
@@ -64,11 +75,14 @@ pub struct Agreement {
     pub(super) continuation: Continuation,
 }
 
+/// Nothing more is to be said.
+pub struct Settled;
+
 /// Keys of one SRTP stream (RFC 4568); both have one tag and one suite.
 pub struct SrtpKeys {
-    /// What the caller protects with, as offered.
+    /// What the peer protects with, as it says.
     pub inbound: CryptoAttribute,
-    /// What we protect with, made for this agreement alone.
+    /// What we protect with, made for this leg alone.
     pub outbound: CryptoAttribute,
 }
 
@@ -121,14 +135,17 @@ impl Offer {
             ptime_ms: terms.ptime_ms,
             they_send: terms.they_send,
             they_receive: terms.they_receive,
-            key_line: srtp.as_ref().map(|keys| KeyLine::of(&keys.outbound)),
+            rest: Owed {
+                key_line: srtp.as_ref().map(|keys| KeyLine::of(&keys.outbound)),
+                transport: terms.transport,
+                timing: self.session.timing,
+                rejections,
+                position,
+                continuation: Continuation::of(previous, rng),
+            },
             srtp,
             browser,
-            transport: terms.transport,
-            timing: self.session.timing,
-            rejections,
-            position,
-            continuation: Continuation::of(previous, rng),
+            handshake: terms.handshake,
         })
     }
 }
@@ -155,6 +172,7 @@ struct Terms {
     transport: Transport,
     key: Option<CryptoAttribute>,
     browser: Option<BrowserTerms>,
+    handshake: Option<Handshake>,
 }
 
 /// What a browser has offered, and what we answer with.
@@ -188,6 +206,7 @@ impl Terms {
                 .flatten()
                 .any(|payload_type| TYPES_TAKEN_BY_RTCP.contains(&payload_type));
         let browser = find_browser(&audio, rtcp_mux, policy)?;
+        let handshake = find_handshake(&audio, policy, previous)?;
         // The old way to hold (RFC 3264 section 8.4): the caller's addresses stay what they were.
         let held_blind = browser.is_none() && audio.connection.address()?.is_unspecified();
         let remote = match previous {
@@ -212,13 +231,14 @@ impl Terms {
             transport: audio.transport,
             key: choose_key(audio, previous)?,
             browser,
+            handshake,
         })
     }
 }
 
 impl Remote {
     /// Anywhere, in a family of ours.
-    fn proven_later(policy: &Policy) -> Remote {
+    pub(super) fn proven_later(policy: &Policy) -> Remote {
         let ours = policy.addresses.own_media.first().map(|own| own.address);
         let anywhere: IpAddr = match ours {
             Some(IpAddr::V6(_)) => Ipv6Addr::UNSPECIFIED.into(),
@@ -235,16 +255,28 @@ fn find_browser(
     rtcp_mux: bool,
     policy: &Policy,
 ) -> Result<Option<BrowserTerms>, SdpRefusal> {
-    match audio.transport {
-        Transport::Avp | Transport::Avpf | Transport::Savp | Transport::Savpf => Ok(None),
-        Transport::Dtls => {
-            let certificate = policy.certificate.ok_or(SdpRefusal::NoBrowsers)?;
-            if !rtcp_mux {
-                return Err(SdpRefusal::NoRtcpMux);
-            }
-            Ok(Some(BrowserTerms { offer: audio.browser.clone(), certificate }))
-        }
+    if !audio.is_browser() {
+        return Ok(None);
     }
+    let certificate = policy.certificate.ok_or(SdpRefusal::NoBrowsers)?;
+    if !rtcp_mux {
+        return Err(SdpRefusal::NoRtcpMux);
+    }
+    Ok(Some(BrowserTerms { offer: audio.browser.clone(), certificate }))
+}
+
+/// What a stream with DTLS says that is no browser's.
+fn find_handshake(
+    audio: &Audio,
+    policy: &Policy,
+    previous: Option<&PreviousAnswer>,
+) -> Result<Option<Handshake>, SdpRefusal> {
+    if !audio.transport.is_dtls() || audio.is_browser() {
+        return Ok(None);
+    }
+    let certificate = policy.certificate.ok_or(SdpRefusal::NoBrowsers)?;
+    let before = previous.and_then(PreviousAnswer::handshake);
+    audio.browser.agree_handshake(certificate, before).map(Some)
 }
 
 /// The voice that is spoken.
@@ -253,20 +285,15 @@ fn find_browser(
 /// packet of it has to be decoded. Of browsers the first in their order, since over the open Internet
 /// Opus hides losses that G.711 does not.
 fn choose_voice(audio: &Audio, preferred: Option<Law>) -> Option<(u8, Codec)> {
-    let voices = || {
-        audio.formats.iter().filter_map(|(payload_type, format)| match format {
-            Format::Voice(codec) => Some((*payload_type, *codec)),
-            Format::TelephoneEvent(_) | Format::Redundancy(_) | Format::Other => None,
-        })
-    };
-    let wanted = preferred.and_then(|law| voices().find(|(_, codec)| codec.law() == Some(law)));
-    let is_browser = audio.transport == Transport::Dtls;
-    let plain = || voices().find(|(_, codec)| codec.law().is_some() && !is_browser);
-    wanted.or_else(plain).or_else(|| voices().next())
+    let is_browser = audio.is_browser();
+    let wanted =
+        preferred.and_then(|law| audio.voices().find(|(_, codec)| codec.law() == Some(law)));
+    let plain = || audio.voices().find(|(_, codec)| codec.law().is_some() && !is_browser);
+    wanted.or_else(plain).or_else(|| audio.voices().next())
 }
 
 /// The one on the clock of the voice: with another beside it browsers send broken events on either.
-fn find_telephone_event(audio: &Audio, voice: Codec) -> Option<u8> {
+pub(super) fn find_telephone_event(audio: &Audio, voice: Codec) -> Option<u8> {
     let wanted = Format::TelephoneEvent(voice.clock());
     let mut events = audio.formats.iter().filter(|(_, format)| *format == wanted);
     events.next().map(|(payload_type, _)| *payload_type)
@@ -283,7 +310,11 @@ fn find_redundancy(audio: &Audio, voice: Codec, event: u8) -> Option<u8> {
 
 /// RTP goes where `c=` and `m=` say; RTCP goes to the same port if multiplexed, to `a=rtcp` if
 /// given, else one port up (RFC 3605).
-fn find_remote(audio: &Audio, rtcp_mux: bool, policy: &Policy) -> Result<Remote, SdpRefusal> {
+pub(super) fn find_remote(
+    audio: &Audio,
+    rtcp_mux: bool,
+    policy: &Policy,
+) -> Result<Remote, SdpRefusal> {
     let ip = audio.connection.address()?;
     let rtp = policy.addresses.admit(SocketAddr::new(ip, audio.port))?;
     if rtcp_mux {
@@ -299,7 +330,7 @@ fn find_remote(audio: &Audio, rtcp_mux: bool, policy: &Policy) -> Result<Remote,
 }
 
 /// The wish if it is one we can grant, else 20 ms; in either case no longer than `max`.
-fn choose_ptime(codec: Codec, wish: Option<u16>, max: Option<u16>) -> Option<u8> {
+pub(super) fn choose_ptime(codec: Codec, wish: Option<u16>, max: Option<u16>) -> Option<u8> {
     let times: &[u8] = match codec {
         Codec::G711(_) | Codec::G722 | Codec::L16(_) => &PACKET_TIMES_MS,
         Codec::Opus => &OPUS_PACKET_TIMES_MS,

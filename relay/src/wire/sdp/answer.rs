@@ -7,11 +7,11 @@ use rand::CryptoRng;
 use ring::digest::{SHA256, digest};
 use zeroize::Zeroizing;
 
-use super::agreement::{Agreement, Remote};
-use super::browser::{self, Browser};
+use super::agreement::{Agreement, Owed, Remote};
+use super::browser::{self, Browser, CertificateDigest, Handshake, IceText};
 use super::direction::Direction;
 use super::format::Format;
-use super::stream::Rejection;
+use super::stream::{Rejection, Transport};
 use super::{MAX_STREAMS, MAX_TOKEN_LEN};
 use crate::codec::Codec;
 use crate::wire::sdes::CryptoAttribute;
@@ -43,35 +43,37 @@ pub struct Answer {
 
 /// What a leg keeps of an answer until the next offer. It holds no key of media.
 pub struct PreviousAnswer {
-    browser: Option<Browser>,
-    origin: Origin,
-    body: Digest,
-    sent_key: Option<Digest>,
-    remote_rtp: SocketAddr,
-    remote_rtcp: SocketAddr,
+    pub(super) browser: Option<Browser>,
+    pub(super) handshake: Option<Handshake>,
+    pub(super) origin: Origin,
+    pub(super) body: Digest,
+    pub(super) sent_key: Option<Digest>,
+    pub(super) remote_rtp: SocketAddr,
+    pub(super) remote_rtcp: SocketAddr,
 }
 
-/// The `a=crypto` line that gives our key to the caller.
+/// The `a=crypto` line that gives our key to the peer.
 pub(super) struct KeyLine {
-    text: Zeroizing<String>,
+    pub(super) text: Zeroizing<String>,
     digest: Digest,
 }
 
-/// What an answer continues: its session id, and the body it must differ from to rise in version.
+/// What a description continues: its session id, and the body it must differ from to rise in version.
+#[derive(Clone, Copy)]
 pub(super) struct Continuation {
-    origin: Origin,
-    previous_body: Option<Digest>,
+    pub(super) origin: Origin,
+    pub(super) previous_body: Option<Digest>,
 }
 
 /// Session id and version of an `o=` line (RFC 8866 section 5.2).
 #[derive(Clone, Copy)]
-struct Origin {
+pub(super) struct Origin {
     session_id: u64,
     version: u64,
 }
 
 /// SHA-256 of what must be recognised but not kept.
-type Digest = [u8; 32];
+pub(super) type Digest = [u8; 32];
 
 impl Agreement {
     /// The answer, which gives `local` as our side. Its session id stays that of the previous
@@ -83,19 +85,17 @@ impl Agreement {
         let mut body = Zeroizing::new(String::with_capacity(MAX_ANSWER_LEN));
         self.write_body(local, &mut body);
         let body_digest = sha256(body.as_bytes());
-        let origin = self.continuation.origin_of(body_digest);
+        let origin = self.rest.continuation.origin_of(body_digest);
         let mut text = Zeroizing::new(String::with_capacity(MAX_ANSWER_LEN));
-        let Origin { session_id, version } = origin;
-        line(&mut text, format_args!("v=0"));
-        let address = Network(local.rtp.ip());
-        line(&mut text, format_args!("o=- {session_id} {version} {address}"));
+        origin.write(local, &mut text);
         text.push_str(&body);
         assert!(text.len() <= MAX_ANSWER_LEN, "the bound holds for every agreement");
         let next = PreviousAnswer {
             browser: self.browser.clone(),
+            handshake: self.handshake.clone(),
             origin,
             body: body_digest,
-            sent_key: self.key_line.as_ref().map(|key_line| key_line.digest),
+            sent_key: self.rest.key_line.as_ref().map(|key_line| key_line.digest),
             remote_rtp: self.remote_rtp,
             remote_rtcp: self.remote_rtcp,
         };
@@ -104,10 +104,11 @@ impl Agreement {
 
     /// All lines after `o=`.
     fn write_body(&self, local: LocalMedia, text: &mut String) {
-        let (before, after) = self.rejections.split_at(self.position);
+        let Owed { rejections, position, timing, .. } = &self.rest;
+        let (before, after) = rejections.split_at(*position);
         line(text, format_args!("s=-"));
         line(text, format_args!("c={}", Network(local.rtp.ip())));
-        line(text, format_args!("t={} {}", self.timing.0, self.timing.1));
+        line(text, format_args!("t={} {}", timing.0, timing.1));
         if let Some(browser) = &self.browser {
             line(text, format_args!("a=ice-lite"));
             if let Some(mid) = browser.mid.as_ref().filter(|_| browser.is_bundled) {
@@ -125,27 +126,10 @@ impl Agreement {
             .into_iter()
             .chain(self.telephone_event.map(|event| (event, Format::TelephoneEvent(clock))))
             .chain(self.redundancy.map(|redundancy| (redundancy, Format::Redundancy(clock))));
-        let _ = write!(text, "m=audio {} {}", local.rtp.port(), self.transport.name());
-        formats.clone().for_each(|(payload_type, _)| text.push_str(&format!(" {payload_type}")));
-        line(text, format_args!(""));
-        for (payload_type, format) in formats {
-            line(text, format_args!("a=rtpmap:{payload_type} {format}"));
-        }
-        if self.codec == Codec::Opus {
-            // Copies of what may be lost, in the packets behind it (RFC 7587 section 6.1).
-            line(
-                text,
-                format_args!("a=fmtp:{} minptime=10;useinbandfec=1;usedtx=0", self.payload_type),
-            );
-            line(text, format_args!("a=maxptime:60"));
-        }
-        if let Some(event) = self.telephone_event {
-            // The sixteen keys (RFC 4733 section 3.2); no other event means anything to us.
-            line(text, format_args!("a=fmtp:{event} 0-15"));
-            if let Some(redundancy) = self.redundancy {
-                // Key events alone (RFC 2198 section 4): a copy of audio would be one more way out.
-                line(text, format_args!("a=fmtp:{redundancy} {event}/{event}"));
-            }
+        write_formats(local, self.rest.transport, formats, text);
+        if let Some((event, redundancy)) = self.telephone_event.zip(self.redundancy) {
+            // Key events alone (RFC 2198 section 4): a copy of audio would be one more way out.
+            line(text, format_args!("a=fmtp:{redundancy} {event}/{event}"));
         }
         line(text, format_args!("a=ptime:{}", self.ptime_ms));
         let theirs = Direction { sends: self.they_send, receives: self.they_receive };
@@ -155,28 +139,63 @@ impl Agreement {
         } else {
             line(text, format_args!("a=rtcp:{} {}", local.rtcp.port(), Network(local.rtcp.ip())));
         }
-        if let Some(key_line) = &self.key_line {
+        if let Some(key_line) = &self.rest.key_line {
             text.push_str(&key_line.text);
         }
         if let Some(browser) = &self.browser {
-            browser.write(local, text);
+            if let Some(mid) = &browser.mid {
+                line(text, format_args!("a=mid:{mid}"));
+            }
+            write_fingerprint(&browser.our_fingerprint, browser.role.setup(), text);
+            browser.ours.write(local, text);
+        }
+        if let Some(Handshake { our_fingerprint, role, .. }) = &self.handshake {
+            write_fingerprint(our_fingerprint, role.setup(), text);
         }
     }
 }
 
-impl Browser {
-    /// Who we are, and the one address where we are: that of the media ports.
-    fn write(&self, local: LocalMedia, text: &mut String) {
-        if let Some(mid) = &self.mid {
-            line(text, format_args!("a=mid:{mid}"));
+/// The `m=` line and what it means: the maps, then what is to be known of Opus and of events.
+pub(super) fn write_formats(
+    local: LocalMedia,
+    transport: Transport,
+    formats: impl Iterator<Item = (u8, Format)> + Clone,
+    text: &mut String,
+) {
+    let _ = write!(text, "m=audio {} {}", local.rtp.port(), transport.name());
+    formats.clone().for_each(|(payload_type, _)| text.push_str(&format!(" {payload_type}")));
+    line(text, format_args!(""));
+    for (payload_type, format) in formats.clone() {
+        line(text, format_args!("a=rtpmap:{payload_type} {format}"));
+    }
+    for (payload_type, format) in formats {
+        match format {
+            Format::Voice(Codec::Opus) => {
+                // Copies of what may be lost, in the packets behind it (RFC 7587 section 6.1).
+                let wish = "minptime=10;useinbandfec=1;usedtx=0";
+                line(text, format_args!("a=fmtp:{payload_type} {wish}"));
+                line(text, format_args!("a=maxptime:60"));
+            }
+            // The sixteen keys (RFC 4733 section 3.2); no other event means anything to us.
+            Format::TelephoneEvent(_) => line(text, format_args!("a=fmtp:{payload_type} 0-15")),
+            Format::Voice(Codec::G711(_) | Codec::G722 | Codec::L16(_))
+            | Format::Redundancy(_)
+            | Format::Other => {}
         }
-        line(text, format_args!("a=ice-ufrag:{}", self.ours.ufrag));
-        line(text, format_args!("a=ice-pwd:{}", *self.ours.password));
-        line(
-            text,
-            format_args!("a=fingerprint:sha-256 {}", browser::written(&self.our_fingerprint)),
-        );
-        line(text, format_args!("a=setup:passive"));
+    }
+}
+
+/// Who we are in DTLS, and which side of it.
+pub(super) fn write_fingerprint(ours: &CertificateDigest, setup: &str, text: &mut String) {
+    line(text, format_args!("a=fingerprint:sha-256 {}", browser::written(ours)));
+    line(text, format_args!("a=setup:{setup}"));
+}
+
+impl IceText {
+    /// Who we are in ICE, and the one address where we are: that of the media ports.
+    pub(super) fn write(&self, local: LocalMedia, text: &mut String) {
+        line(text, format_args!("a=ice-ufrag:{}", self.ufrag));
+        line(text, format_args!("a=ice-pwd:{}", *self.password));
         // A browser tells its page of a track only where it is told of a stream.
         line(text, format_args!("a=msid:sotto engine"));
         let (ip, port) = (local.rtp.ip(), local.rtp.port());
@@ -211,7 +230,12 @@ impl PreviousAnswer {
         self.browser.as_ref()
     }
 
-    /// Where the caller's media was.
+    /// What a stream went by whose keys DTLS agrees on at the signalled address.
+    pub(super) fn handshake(&self) -> Option<&Handshake> {
+        self.handshake.as_ref()
+    }
+
+    /// Where the peer's media was.
     pub(super) fn remote(&self, rtcp_mux: bool) -> Remote {
         let rtcp = if rtcp_mux { self.remote_rtp } else { self.remote_rtcp };
         Remote { rtp: self.remote_rtp, rtcp }
@@ -240,9 +264,22 @@ impl Continuation {
         }
     }
 
-    fn origin_of(&self, body: Digest) -> Origin {
+    pub(super) fn origin_of(&self, body: Digest) -> Origin {
         let changed = self.previous_body.is_some_and(|previous| previous != body);
         Origin { version: self.origin.version + u64::from(changed), ..self.origin }
+    }
+}
+
+impl Origin {
+    pub(super) fn is_after(self, other: Origin) -> bool {
+        self.version > other.version
+    }
+
+    /// The lines that begin a description.
+    pub(super) fn write(self, local: LocalMedia, text: &mut String) {
+        let Origin { session_id, version } = self;
+        line(text, format_args!("v=0"));
+        line(text, format_args!("o=- {session_id} {version} {}", Network(local.rtp.ip())));
     }
 }
 
@@ -254,7 +291,7 @@ impl Rejection {
 }
 
 /// An address as `o=` and `c=` write it.
-struct Network(IpAddr);
+pub(super) struct Network(pub(super) IpAddr);
 
 impl fmt::Display for Network {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -266,17 +303,17 @@ impl fmt::Display for Network {
 }
 
 /// Appends one line; writing to a string cannot fail.
-fn line(text: &mut String, content: fmt::Arguments<'_>) {
+pub(super) fn line(text: &mut String, content: fmt::Arguments<'_>) {
     let _ = text.write_fmt(content);
     text.push_str("\r\n");
 }
 
 /// The key's own octets, whatever suite it was offered for.
-fn digest_of(key: &MasterKey) -> Digest {
+pub(super) fn digest_of(key: &MasterKey) -> Digest {
     sha256(key.expose())
 }
 
-fn sha256(octets: &[u8]) -> Digest {
+pub(super) fn sha256(octets: &[u8]) -> Digest {
     let mut sum = Digest::default();
     sum.copy_from_slice(digest(&SHA256, octets).as_ref());
     sum

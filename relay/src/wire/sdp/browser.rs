@@ -48,6 +48,8 @@ pub struct Browser {
     pub theirs: IceText,
     /// The browser's certificate.
     pub fingerprint: CertificateDigest,
+    /// Which side of DTLS we are.
+    pub role: DtlsRole,
     /// Our certificate.
     pub(super) our_fingerprint: CertificateDigest,
     /// The stream's name, if it has one (RFC 5888).
@@ -61,19 +63,56 @@ pub struct Browser {
 pub(super) struct BrowserOffer {
     ufrag: Option<String>,
     password: Option<Zeroizing<String>>,
+    /// Something is said of ICE, usable or not.
+    has_ice: bool,
     fingerprint: Option<CertificateDigest>,
     setup: Option<Setup>,
     mid: Option<String>,
     is_bundled: bool,
 }
 
-/// Which side of DTLS the offerer is ready to be (RFC 8842 section 5.2).
+/// What both sides of a stream are known by whose keys DTLS agrees on, at the addresses that
+/// signalling tells (RFC 5763).
+#[derive(Clone, PartialEq, Eq)]
+pub struct Handshake {
+    /// The peer's certificate.
+    pub fingerprint: CertificateDigest,
+    /// Which side of DTLS we are.
+    pub role: DtlsRole,
+    /// Our certificate.
+    pub(super) our_fingerprint: CertificateDigest,
+}
+
+/// Which side of DTLS we are.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum DtlsRole {
+    /// We begin.
+    Client,
+    /// We wait.
+    Server,
+}
+
+impl DtlsRole {
+    /// What an answer says of it (RFC 8842 section 5.3).
+    pub(super) const fn setup(self) -> &'static str {
+        match self {
+            Self::Client => "active",
+            Self::Server => "passive",
+        }
+    }
+}
+
+/// Which side of DTLS the writer is ready to be (RFC 8842 section 5.2).
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Setup {
-    /// The client, or either.
-    Client,
-    /// The server alone, or nothing yet.
-    Other,
+    /// Either: what offers should say.
+    Either,
+    /// The client.
+    Active,
+    /// The server.
+    Passive,
+    /// Nothing yet.
+    Neither,
 }
 
 impl BrowserOffer {
@@ -85,10 +124,13 @@ impl BrowserOffer {
         BrowserOffer {
             ufrag: ice("ice-ufrag", UFRAG).map(str::to_owned),
             password: ice("ice-pwd", PASSWORD).map(|text| Zeroizing::new(text.to_owned())),
+            has_ice: value("ice-ufrag").or(value("ice-pwd")).is_some(),
             fingerprint: attributes(section, "fingerprint").find_map(|(_, text)| digest_in(text)),
             setup: value("setup").map(|setup| match setup {
-                "actpass" | "active" => Setup::Client,
-                _ => Setup::Other,
+                "actpass" => Setup::Either,
+                "active" => Setup::Active,
+                "passive" => Setup::Passive,
+                _ => Setup::Neither,
             }),
             mid: value("mid").filter(|mid| !mid.is_empty() && is_token(mid)).map(str::to_owned),
             is_bundled: value("group").is_some_and(|group| group.starts_with("BUNDLE")),
@@ -100,11 +142,59 @@ impl BrowserOffer {
         BrowserOffer {
             ufrag: self.ufrag.or_else(|| session.ufrag.clone()),
             password: self.password.or_else(|| session.password.clone()),
+            has_ice: self.has_ice || session.has_ice,
             fingerprint: self.fingerprint.or(session.fingerprint),
             setup: self.setup.or(session.setup),
             mid: self.mid,
             is_bundled: session.is_bundled,
         }
+    }
+
+    /// Whether the peer says something of ICE.
+    pub(super) fn has_ice(&self) -> bool {
+        self.has_ice
+    }
+
+    /// Both sides of an offer without ICE. We wait where we may choose, and are what we have been
+    /// to a peer that is still the same (RFC 8842 section 5.5).
+    pub(super) fn agree_handshake(
+        &self,
+        our_fingerprint: CertificateDigest,
+        before: Option<&Handshake>,
+    ) -> Result<Handshake, SdpRefusal> {
+        let fingerprint = self.fingerprint.ok_or(SdpRefusal::NoFingerprint)?;
+        let before = before.filter(|before| before.fingerprint == fingerprint);
+        let role = match self.setup {
+            Some(Setup::Either) => before.map_or(DtlsRole::Server, |before| before.role),
+            Some(Setup::Active) => DtlsRole::Server,
+            Some(Setup::Passive) => DtlsRole::Client,
+            Some(Setup::Neither) | None => return Err(SdpRefusal::NoSetup),
+        };
+        Ok(Handshake { fingerprint, role, our_fingerprint })
+    }
+
+    /// Both sides of an answer, by which the peer has chosen (RFC 8842 section 5.3).
+    pub(super) fn accept_handshake(
+        &self,
+        our_fingerprint: CertificateDigest,
+    ) -> Result<Handshake, SdpRefusal> {
+        match self.setup {
+            Some(Setup::Active | Setup::Passive) => self.agree_handshake(our_fingerprint, None),
+            Some(Setup::Either | Setup::Neither) | None => Err(SdpRefusal::NoSetup),
+        }
+    }
+
+    /// Both sides of an answer with ICE.
+    pub(super) fn accept(
+        self,
+        our_fingerprint: CertificateDigest,
+        ours: IceText,
+    ) -> Result<Browser, SdpRefusal> {
+        let Handshake { fingerprint, role, .. } = self.accept_handshake(our_fingerprint)?;
+        let (ufrag, password) = self.ufrag.zip(self.password).ok_or(SdpRefusal::NoIce)?;
+        let theirs = IceText { ufrag, password };
+        let (mid, is_bundled) = (self.mid, self.is_bundled);
+        Ok(Browser { ours, theirs, fingerprint, role, our_fingerprint, mid, is_bundled })
     }
 
     /// Both sides, with ours of before if the browser is still the same.
@@ -116,9 +206,11 @@ impl BrowserOffer {
     ) -> Result<Browser, SdpRefusal> {
         let (ufrag, password) = self.ufrag.zip(self.password).ok_or(SdpRefusal::NoIce)?;
         let fingerprint = self.fingerprint.ok_or(SdpRefusal::NoFingerprint)?;
-        if self.setup != Some(Setup::Client) {
-            return Err(SdpRefusal::Setup);
-        }
+        // A browser offers both, so that we are what we are to all browsers.
+        let role = match self.setup {
+            Some(Setup::Either | Setup::Active) => DtlsRole::Server,
+            Some(Setup::Passive | Setup::Neither) | None => return Err(SdpRefusal::Setup),
+        };
         // Other credentials are another connection (RFC 8839 section 4.4.1.1.1).
         let is_same = |before: &&Browser| {
             before.theirs.ufrag == ufrag
@@ -129,7 +221,7 @@ impl BrowserOffer {
         let ours = same.map_or_else(|| IceText::random(rng), |before| before.ours.clone());
         let theirs = IceText { ufrag, password };
         let (mid, is_bundled) = (self.mid, self.is_bundled);
-        Ok(Browser { ours, theirs, fingerprint, our_fingerprint, mid, is_bundled })
+        Ok(Browser { ours, theirs, fingerprint, role, our_fingerprint, mid, is_bundled })
     }
 }
 

@@ -123,7 +123,8 @@ pub enum SdpRefusal {
     AudioOff,
     /// The audio stream uses none of the transports we speak.
     #[error(
-        "the audio stream must use RTP/AVP, RTP/AVPF, RTP/SAVP, RTP/SAVPF or UDP/TLS/RTP/SAVPF"
+        "the audio stream must use RTP/AVP, RTP/AVPF, RTP/SAVP, RTP/SAVPF, UDP/TLS/RTP/SAVP or \
+         UDP/TLS/RTP/SAVPF"
     )]
     Transport,
     /// Plain RTP where the policy asks for SRTP.
@@ -152,22 +153,28 @@ pub enum SdpRefusal {
         "the audio stream has no a=crypto line with a suite and parameters that this relay has"
     )]
     NoUsableKey,
-    /// A browser's stream, and a relay that takes none.
-    #[error("this relay takes no browsers")]
+    /// A browser's stream, or another one with DTLS, and a relay that takes none.
+    #[error("this relay has no certificate, and takes neither browsers nor DTLS")]
     NoBrowsers,
     /// A browser's stream without usable `a=ice-ufrag` and `a=ice-pwd`.
     #[error("the audio stream has no a=ice-ufrag and a=ice-pwd of 4 and 22 ICE characters or more")]
     NoIce,
-    /// A browser's stream without a fingerprint that we compute.
+    /// A stream with DTLS without a fingerprint that we compute.
     #[error("the audio stream has no a=fingerprint of sha-256")]
     NoFingerprint,
     /// A browser's stream whose writer wants us to begin DTLS.
     #[error("the audio stream must have a=setup:actpass or a=setup:active")]
     Setup,
+    /// A stream with DTLS, and nothing that says who begins it.
+    #[error("the audio stream must say by a=setup who begins DTLS")]
+    NoSetup,
     /// A browser's stream that wants RTCP on another port.
-    #[error("the audio stream must have a=rtcp-mux, as all that use DTLS")]
+    #[error("the audio stream must have a=rtcp-mux, as all that use ICE")]
     NoRtcpMux,
-    /// The caller offers the key that our previous answer gave it.
-    #[error("an a=crypto line repeats the key of this relay's previous answer")]
+    /// An answer that takes a stream, a transport, a codec or a key that we have not offered.
+    #[error("the answer takes something that was not offered")]
+    NotOffered,
+    /// The peer offers the key that we gave it, or answers with it.
+    #[error("an a=crypto line repeats a key of this relay's own")]
     KeyEchoed,
 }

@@ -1,4 +1,5 @@
-//! SDP offer/answer: a caller's session description in, an agreement and our answer out.
+//! SDP offer/answer: a session description in, an agreement and our answer out; or an offer of our
+//! own out, and its answer in.
 //!
 //! ```text
 //! octets ── Offer::parse ──► Offer ── agree(policy) ──► Agreement ── answer(local) ──► Answer
@@ -26,6 +27,34 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
+//! An offer of our own is a [`Proposal`]: what one party speaks ([`Offer::menu`]) offered to another.
+//!
+//! ```
+//! use relay::wire::sdp::{LocalMedia, Offer, Policy, Proposal, RtcpMux, Transport, Wishes};
+//! use relay::wire::srtp::Suite;
+//!
+//! # use rand::SeedableRng;
+//! # let rng = &mut rand::rngs::StdRng::seed_from_u64(1);
+//! let caller = b"v=0\r\no=- 1 1 IN IP4 198.51.100.7\r\ns=-\r\nc=IN IP4 198.51.100.7\r\nt=0 0\r\n\
+//!                m=audio 4000 RTP/AVP 8\r\n";
+//! let wishes = Wishes {
+//!     transport: Transport::Avp,
+//!     ice: false,
+//!     rtcp_mux: RtcpMux::Never,
+//!     suites: Suite::ALL.to_vec(),
+//!     menu: Offer::parse(caller)?.menu()?,
+//! };
+//! let mut proposal = Proposal::new(wishes, &Policy::default(), None, rng)?;
+//! let (rtp, rtcp) = ("203.0.113.9:10002".parse()?, "203.0.113.9:10003".parse()?);
+//! assert!(proposal.offer(LocalMedia { rtp, rtcp }).contains("m=audio 10002 RTP/AVP 8\r\n"));
+//!
+//! let callee = b"v=0\r\no=- 9 9 IN IP4 198.51.100.9\r\ns=-\r\nc=IN IP4 198.51.100.9\r\nt=0 0\r\n\
+//!                m=audio 6000 RTP/AVP 8\r\n";
+//! let agreement = proposal.accept(callee, &Policy::default())?;
+//! assert_eq!(agreement.remote_rtp.port(), 6000);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
 //! The offer is hostile input: its size, lines, streams, formats and keys are bounded, and what it
 //! says is never repeated in an error, because a `a=crypto` line carries a key.
 //! Sources: RFC 8866 (SDP), RFC 3264 (offer/answer), RFC 3551 (static payload types), RFC 3605
@@ -40,17 +69,22 @@ mod direction;
 mod error;
 mod format;
 mod line;
+mod menu;
 mod offer;
 mod policy;
+mod proposal;
 mod stream;
 
 pub use address::{AddressPolicy, AddressRefusal, OwnMedia};
-pub use agreement::{Agreement, SrtpKeys};
+pub use agreement::{Agreement, Owed, Settled, SrtpKeys};
 pub use answer::{Answer, LocalMedia, PreviousAnswer};
-pub use browser::{Browser, CertificateDigest, IceText};
+pub use browser::{Browser, CertificateDigest, DtlsRole, Handshake, IceText};
 pub use error::{SdpError, SdpRefusal};
+pub use menu::Menu;
 pub use offer::Offer;
 pub use policy::Policy;
+pub use proposal::{AnswerFault, Proposal, RtcpMux, Wishes};
+pub use stream::Transport;
 
 /// Longest offer read, in octets; the longest seen (a browser with ICE and several streams) has
 /// about 7,000.

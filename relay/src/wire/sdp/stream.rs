@@ -7,6 +7,7 @@ use super::format::Format;
 use super::line::{Line, decimal};
 use super::offer::Session;
 use super::{MAX_FORMATS, MAX_KEYS, MAX_TOKEN_LEN, SdpError, SdpRefusal};
+use crate::codec::Codec;
 use crate::wire::sdes::CryptoAttribute;
 
 /// Payload types read of one redundancy list: the packet itself and its copies, of which senders
@@ -14,9 +15,9 @@ use crate::wire::sdes::CryptoAttribute;
 const MAX_REDUNDANT_TYPES: usize = 17;
 
 /// The RTP profiles we speak; feedback (the F) is optional for both sides (RFC 4585 section 4.2),
-/// and an answer without `a=rtcp-fb` uses none.
+/// and a description without `a=rtcp-fb` uses none.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Transport {
+pub enum Transport {
     /// RTP/AVP (RFC 3551).
     Avp,
     /// RTP/AVPF (RFC 4585).
@@ -25,42 +26,58 @@ pub(super) enum Transport {
     Savp,
     /// RTP/SAVPF (RFC 5124).
     Savpf,
+    /// UDP/TLS/RTP/SAVP: telephones whose keys DTLS agrees on (RFC 5764).
+    DtlsSavp,
     /// UDP/TLS/RTP/SAVPF: what browsers speak (RFC 8842).
-    Dtls,
+    DtlsSavpf,
 }
 
 impl Transport {
+    const ALL: [Self; 6] =
+        [Self::Avp, Self::Avpf, Self::Savp, Self::Savpf, Self::DtlsSavp, Self::DtlsSavpf];
+
     /// The name in an `m=` line.
-    pub(super) const fn name(self) -> &'static str {
+    #[must_use]
+    pub const fn name(self) -> &'static str {
         match self {
             Self::Avp => "RTP/AVP",
             Self::Avpf => "RTP/AVPF",
             Self::Savp => "RTP/SAVP",
             Self::Savpf => "RTP/SAVPF",
-            Self::Dtls => "UDP/TLS/RTP/SAVPF",
+            Self::DtlsSavp => "UDP/TLS/RTP/SAVP",
+            Self::DtlsSavpf => "UDP/TLS/RTP/SAVPF",
         }
     }
 
+    /// The one of that name.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|transport| transport.name() == name)
+    }
+
     /// Whether packets are SRTP.
-    pub(super) const fn is_secure(self) -> bool {
+    #[must_use]
+    pub const fn is_secure(self) -> bool {
         match self {
             Self::Avp | Self::Avpf => false,
-            Self::Savp | Self::Savpf | Self::Dtls => true,
+            Self::Savp | Self::Savpf | Self::DtlsSavp | Self::DtlsSavpf => true,
         }
     }
 
     /// Whether signalling tells the keys.
     pub(super) const fn has_key_lines(self) -> bool {
         match self {
-            Self::Avp | Self::Avpf | Self::Dtls => false,
+            Self::Avp | Self::Avpf | Self::DtlsSavp | Self::DtlsSavpf => false,
             Self::Savp | Self::Savpf => true,
         }
     }
 
-    fn from_name(name: &str) -> Option<Self> {
-        [Self::Avp, Self::Avpf, Self::Savp, Self::Savpf, Self::Dtls]
-            .into_iter()
-            .find(|transport| transport.name() == name)
+    /// Whether DTLS agrees on the keys.
+    pub(super) const fn is_dtls(self) -> bool {
+        match self {
+            Self::Avp | Self::Avpf | Self::Savp | Self::Savpf => false,
+            Self::DtlsSavp | Self::DtlsSavpf => true,
+        }
     }
 }
 
@@ -102,6 +119,21 @@ pub(super) struct Audio {
     pub(super) keys: Vec<CryptoAttribute>,
     /// What is said of ICE and DTLS.
     pub(super) browser: BrowserOffer,
+}
+
+impl Audio {
+    /// Its peer proves by ICE where it is.
+    pub(super) fn is_browser(&self) -> bool {
+        self.transport.is_dtls() && self.browser.has_ice()
+    }
+
+    /// The voices, in the order of preference.
+    pub(super) fn voices(&self) -> impl Iterator<Item = (u8, Codec)> {
+        self.formats.iter().filter_map(|(payload_type, format)| match format {
+            Format::Voice(codec) => Some((*payload_type, *codec)),
+            Format::TelephoneEvent(_) | Format::Redundancy(_) | Format::Other => None,
+        })
+    }
 }
 
 impl Stream {

@@ -1,0 +1,186 @@
+//! Commands: what each of them does. Nothing is answered ok that was not done.
+
+use std::sync::Arc;
+
+use ng_protocol::{Command, Reply, Request};
+use relay::switchboard::{Part, Refusal, Side};
+
+use super::dialog::{Dialog, Said};
+use super::dialogs::Live;
+use super::refused::Refused;
+use super::{query, secure};
+use crate::Control;
+use crate::dto::id;
+use crate::keys::Role;
+
+/// Does what is asked.
+pub(super) async fn obey(
+    control: &Arc<Control>,
+    role: Role,
+    request: &Request<'_>,
+) -> Result<Reply, Refused> {
+    match request.command {
+        Command::Ping => Ok(Reply::pong()),
+        Command::Offer => offer(control, request).await,
+        Command::Answer => answer(control, request).await,
+        Command::Delete => delete(control, request).await,
+        Command::Query => query::query(control, &*live(control, request).await?).await,
+        Command::List => Ok(query::list(control, request.limit)),
+        Command::Statistics => Ok(query::statistics(control)),
+        Command::SecureSession => {
+            secure::enter(control, &*live(control, request).await?, request).await
+        }
+        Command::SecureSessionCancel => {
+            secure::cancel(control, &*live(control, request).await?, role).await
+        }
+        Command::SecureSessionQuery => {
+            secure::query(control, &*live(control, request).await?, role).await
+        }
+        Command::BlockDtmf => block(control, request, Part::KeyEvents, true).await,
+        Command::UnblockDtmf => block(control, request, Part::KeyEvents, false).await,
+        Command::BlockMedia => block(control, request, Part::Media, true).await,
+        Command::UnblockMedia => block(control, request, Part::Media, false).await,
+        Command::StartRecording => start_recording(&*live(control, request).await?),
+        other => Err(Refused::because(unable(other))),
+    }
+}
+
+/// The call that a request names, if it lives.
+async fn live(control: &Control, request: &Request<'_>) -> Result<Live, Refused> {
+    let call_id = request.call_id.ok_or_else(|| Refused::because("call-id is missing"))?;
+    let found = control.ng.dialogs.find(call_id).await;
+    found.ok_or_else(|| Refused::because("there is no call of this call-id"))
+}
+
+async fn offer(control: &Control, request: &Request<'_>) -> Result<Reply, Refused> {
+    let call_id = request.call_id.ok_or_else(|| Refused::because("call-id is missing"))?;
+    let said = Said::of(request)?;
+    let mut place = control.ng.dialogs.enter(call_id).await?;
+    if let Some(dialog) = place.as_mut() {
+        return Ok(Reply::ok().with_sdp(&dialog.offer(control, &said)?));
+    }
+    if !control.is_ready() {
+        return Err(Refusal::Stopping.into());
+    }
+    let mut dialog = Dialog::open(control, &said).await?;
+    match dialog.offer(control, &said) {
+        Ok(sdp) => {
+            *place = Some(dialog);
+            Ok(Reply::ok().with_sdp(&sdp))
+        }
+        Err(refused) => {
+            dialog.end(control).await?;
+            Err(refused)
+        }
+    }
+}
+
+async fn answer(control: &Control, request: &Request<'_>) -> Result<Reply, Refused> {
+    let said = Said::of(request)?;
+    let mut dialog = live(control, request).await?;
+    Ok(Reply::ok().with_sdp(&dialog.answer(control, &said).await?))
+}
+
+/// Ends a call. Proxies delete branches and calls that are gone as a matter of course: that is no
+/// error.
+async fn delete(control: &Control, request: &Request<'_>) -> Result<Reply, Refused> {
+    let Ok(mut dialog) = live(control, request).await else {
+        return Ok(Reply::ok().with_warning("there is no call of this call-id"));
+    };
+    let is_other = |tag: &str| dialog.side_of(tag).is_none();
+    let is_answered = dialog.tags().iter().all(Option::is_some);
+    if request.from_tag.is_some_and(is_other) || is_answered && request.to_tag.is_some_and(is_other)
+    {
+        return Ok(Reply::ok().with_warning("the tags are of no party of this call: it goes on"));
+    }
+    dialog.end(control).await?;
+    tracing::info!(call = id::call(dialog.at().call), "call ended by NG");
+    Ok(Reply::ok())
+}
+
+/// Keeps a part of a party's media from the other one, or no longer. A secure session is none of its
+/// business: what it cuts stays cut. Once it replies, nothing that comes in is passed on.
+async fn block(
+    control: &Control,
+    request: &Request<'_>,
+    part: Part,
+    blocked: bool,
+) -> Result<Reply, Refused> {
+    let dialog = live(control, request).await?;
+    for side in parties(&dialog, request, part)? {
+        control.relay.block(dialog.at(), *side, part, blocked).await?;
+    }
+    let reply = Reply::ok();
+    Ok(match (part, blocked) {
+        (Part::KeyEvents, true) => reply.with_warning(
+            "key events are withheld, tones in the audio are not: a number is safe in a secure \
+             session alone",
+        ),
+        (Part::KeyEvents, false) | (Part::Media, _) => reply,
+    })
+}
+
+/// Whose media a command is about: both parties' keys unless it is said to be directional, the media
+/// of the one it names unless it is said to be for all.
+fn parties(dialog: &Dialog, request: &Request<'_>, part: Part) -> Result<&'static [Side], Refused> {
+    let is_for_all = match part {
+        Part::KeyEvents => !request.options.is_directional,
+        Part::Media => request.options.is_for_all,
+    };
+    let Some(tag) = request.from_tag.filter(|_| !is_for_all) else { return Ok(&Side::ALL) };
+    match dialog.side_of(tag) {
+        Some(Side::Caller) => Ok(&[Side::Caller]),
+        Some(Side::Engine) => Ok(&[Side::Engine]),
+        None => Err(Refused::because("from-tag is of no party of this call")),
+    }
+}
+
+/// A recording is of a whole call or of none of it.
+fn start_recording(dialog: &Dialog) -> Result<Reply, Refused> {
+    match dialog.entry().recorded {
+        true => Ok(Reply::ok()),
+        false => Err(Refused::because(
+            "Sotto does not begin a recording within a call: put record-call=yes into the offer",
+        )),
+    }
+}
+
+/// Why a command is none of this relay's.
+const fn unable(command: Command) -> &'static str {
+    match command {
+        Command::StopRecording => {
+            "Sotto does not end a recording before its call: delete it when the call is over, by \
+             DELETE /v1/calls/{id}/recording"
+        }
+        Command::PauseRecording => {
+            "Sotto does not pause a recording: in a secure session it holds silence, use secure \
+             session"
+        }
+        Command::PlayMedia | Command::StopMedia => {
+            "Sotto does not play files: in a secure session it speaks to the caller by itself"
+        }
+        Command::PlayDtmf => "Sotto does not play keys: let the party send them",
+        Command::SubscribeRequest | Command::SubscribeAnswer | Command::Unsubscribe => {
+            "Sotto does not copy media to others: follow a call by its events"
+        }
+        Command::SilenceMedia | Command::UnsilenceMedia => {
+            "Sotto does not put silence in place of a party but in a secure session: use secure \
+             session, or block media"
+        }
+        Command::Ping
+        | Command::Offer
+        | Command::Answer
+        | Command::Delete
+        | Command::Query
+        | Command::List
+        | Command::Statistics
+        | Command::StartRecording
+        | Command::BlockDtmf
+        | Command::UnblockDtmf
+        | Command::BlockMedia
+        | Command::UnblockMedia
+        | Command::SecureSession
+        | Command::SecureSessionCancel
+        | Command::SecureSessionQuery => "Sotto does not do this",
+    }
+}

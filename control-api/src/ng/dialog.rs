@@ -1,0 +1,310 @@
+//! Dialog: one call of a proxy: two tags, two legs, and the offer that waits for its answer.
+//!
+//! The first offerer is the caller, unless it says otherwise. Nothing is agreed on either leg
+//! before the answer: until then both have ports, and neither hears or sends.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use ng_protocol::{Offerer, Options, Request};
+use relay::codec::Codec;
+use relay::switchboard::{LocalMedia, Side};
+use relay::{CallAt, CallRequest, OpenedCall};
+use ring::digest::{SHA256, digest};
+use zeroize::Zeroizing;
+
+use super::media::{self, LegTalk};
+use super::refused::Refused;
+use crate::dto::id;
+use crate::engines::EngineProfile;
+use crate::external_id::ExternalId;
+use crate::index::CallEntry;
+use crate::{Control, calls, clock};
+
+/// How long an offer may wait for its first answer: proxies give a call three minutes and more to
+/// be answered (RFC 3261 section 16.6, timer C).
+const MAX_RINGING: Duration = Duration::from_secs(300);
+/// Longest tag that is taken, in octets.
+const MAX_TAG: usize = 255;
+
+/// What an offer or answer says.
+pub(super) struct Said<'r> {
+    pub(super) call_id: &'r str,
+    pub(super) from_tag: &'r str,
+    pub(super) to_tag: Option<&'r str>,
+    pub(super) sdp: &'r [u8],
+    pub(super) options: &'r Options,
+}
+
+impl<'r> Said<'r> {
+    /// What a request says; refused if a part is missing.
+    pub(super) fn of(request: &'r Request<'r>) -> Result<Said<'r>, Refused> {
+        let missing = |name| Refused::because(format!("{name} is missing"));
+        let call_id = request.call_id.ok_or_else(|| missing("call-id"))?;
+        let from_tag = request.from_tag.ok_or_else(|| missing("from-tag"))?;
+        let sdp = request.sdp.ok_or_else(|| missing("sdp"))?;
+        if from_tag.len() > MAX_TAG || request.to_tag.is_some_and(|tag| tag.len() > MAX_TAG) {
+            return Err(Refused::because(format!("a tag must have {MAX_TAG} octets at most")));
+        }
+        Ok(Said { call_id, from_tag, to_tag: request.to_tag, sdp, options: &request.options })
+    }
+
+    fn digest(&self) -> [u8; 32] {
+        let mut sum = [0; 32];
+        sum.copy_from_slice(digest(&SHA256, self.sdp).as_ref());
+        sum
+    }
+}
+
+/// One call of a proxy.
+pub(super) struct Dialog {
+    entry: Arc<CallEntry>,
+    at: CallAt,
+    /// The parties' tags, by [`Side::index`].
+    tags: [Option<Box<str>>; 2],
+    talks: [LegTalk; 2],
+    local: [LocalMedia; 2],
+    pending: Option<Pending>,
+    is_answered: bool,
+    /// It was ended here, and the event that tells so is on its way.
+    is_ended: bool,
+    opened: Instant,
+}
+
+/// An offer and what it waits for.
+struct Pending {
+    /// Who has made it.
+    side: Side,
+    sdp: Zeroizing<Vec<u8>>,
+    options: Options,
+    /// The offer as the other party gets it.
+    offer: Zeroizing<String>,
+    /// The answer for who has made it, once there is one.
+    answer: Option<Zeroizing<String>>,
+    /// The other party's answer that came last.
+    answered_by: Option<[u8; 32]>,
+}
+
+impl Dialog {
+    /// Opens a call for a first offer.
+    pub(super) async fn open(control: &Control, said: &Said<'_>) -> Result<Dialog, Refused> {
+        let record = said.options.record == Some(true);
+        if record && control.recordings.is_none() {
+            let reason = "Sotto keeps no recordings: recordings.enabled is false";
+            return Err(Refused::because(reason));
+        }
+        let side = match said.options.offerer {
+            Offerer::Caller => Side::Caller,
+            Offerer::Engine => Side::Engine,
+        };
+        // What can't be agreed on takes no ports.
+        let agreement = LegTalk::default().hear_offer(control, side, said.sdp, None)?;
+        let mut families = [agreement.remote_rtp.is_ipv6(); 2];
+        families[side.other().index()] = said.options.is_ipv6.unwrap_or(families[0]);
+        let call = id::new_call();
+        let entry = CallEntry::new(call, clock::now(), record, false, EngineProfile::default());
+        // A Call-ID that another live call goes by here names this one for its proxy alone.
+        let external_id = ExternalId::parse(said.call_id);
+        let external_id = external_id.filter(|it| control.calls.id_of(it).is_none());
+        let entry = control.calls.expect(entry.called(external_id)).map_err(calls::in_use)?;
+        let [caller, engine] = families.map(media::unknown_party);
+        let request =
+            CallRequest { call, caller, engine, armed: None, record, links: [None, None] };
+        let opened = control.relay.open_call(request).await;
+        let OpenedCall { at, caller, engine } =
+            opened.inspect_err(|_| control.calls.forget(call))?;
+        entry.opened(at);
+        tracing::info!(call = id::call(call), record, "call opened by NG");
+        let mut dialog = Dialog {
+            entry,
+            at,
+            tags: [None, None],
+            talks: Default::default(),
+            local: [caller, engine],
+            pending: None,
+            is_answered: false,
+            is_ended: false,
+            opened: clock::monotonic(),
+        };
+        dialog.tags[side.index()] = Some(said.from_tag.into());
+        dialog.tags[side.other().index()] = said.to_tag.map(Into::into);
+        Ok(dialog)
+    }
+
+    /// The call, as the rest of the control plane knows it.
+    pub(super) fn entry(&self) -> &Arc<CallEntry> {
+        &self.entry
+    }
+
+    /// Its place in the media plane.
+    pub(super) fn at(&self) -> CallAt {
+        self.at
+    }
+
+    /// The parties' tags, by [`Side::index`].
+    pub(super) fn tags(&self) -> [Option<&str>; 2] {
+        [self.tags[0].as_deref(), self.tags[1].as_deref()]
+    }
+
+    /// Where our sides are, by [`Side::index`].
+    pub(super) fn local(&self) -> [LocalMedia; 2] {
+        self.local
+    }
+
+    /// Whether the call has ended, by whomever.
+    pub(super) fn is_over(&self) -> bool {
+        self.is_ended || self.entry.story.is_closed()
+    }
+
+    /// Ends the call.
+    pub(super) async fn end(&mut self, control: &Control) -> Result<(), Refused> {
+        control.end_call(&self.entry).await?;
+        self.is_ended = true;
+        Ok(())
+    }
+
+    /// Whether nobody has answered it, and nobody will.
+    pub(super) fn is_forgotten(&self, now: Instant) -> bool {
+        let is_late = now.saturating_duration_since(self.opened) >= MAX_RINGING;
+        is_late && !self.is_answered && !self.is_over()
+    }
+
+    /// Ends a call that nobody has answered.
+    pub(super) async fn give_up(&mut self, control: &Control) {
+        tracing::info!(call = id::call(self.at.call), "nobody has answered the call: it ends");
+        // A worker that is busy is asked again.
+        let _ = self.end(control).await;
+    }
+
+    /// The party that a tag is of.
+    pub(super) fn side_of(&self, tag: &str) -> Option<Side> {
+        Side::ALL.into_iter().find(|side| self.tags[side.index()].as_deref() == Some(tag))
+    }
+
+    /// Takes an offer in, and returns what the other party is offered. The ports stay.
+    pub(super) fn offer(
+        &mut self,
+        control: &Control,
+        said: &Said<'_>,
+    ) -> Result<Zeroizing<String>, Refused> {
+        let side = self.offerer(said)?;
+        if let Some(pending) = &self.pending
+            && (pending.side, &**pending.sdp, &pending.options) == (side, said.sdp, said.options)
+            && pending.answer.is_none()
+        {
+            return Ok(pending.offer.clone());
+        }
+        // What can't be agreed on is not offered to anybody.
+        let mut agreement = self.talks[side.index()].hear_offer(control, side, said.sdp, None)?;
+        media::leg(control, &mut agreement, said.options)?;
+        let other = side.other();
+        let local = self.local[other.index()];
+        let talk = &mut self.talks[other.index()];
+        let offer = talk.propose(control, other, (said.sdp, said.options), local)?;
+        self.pending = Some(Pending {
+            side,
+            sdp: Zeroizing::new(said.sdp.to_vec()),
+            options: said.options.clone(),
+            offer: offer.clone(),
+            answer: None,
+            answered_by: None,
+        });
+        Ok(offer)
+    }
+
+    /// Who offers. A party that is not known yet, or whose tag has changed, is known by the other's.
+    fn offerer(&mut self, said: &Said<'_>) -> Result<Side, Refused> {
+        if let Some(side) = self.side_of(said.from_tag) {
+            if let Some(other) = said.to_tag {
+                self.tags[side.other().index()] = Some(other.into());
+            }
+            return Ok(side);
+        }
+        let other = said.to_tag.and_then(|tag| self.side_of(tag));
+        let side = other.map(Side::other).ok_or_else(unknown_tags)?;
+        self.tags[side.index()] = Some(said.from_tag.into());
+        Ok(side)
+    }
+
+    /// Takes an answer in, puts it into force with the offer it is for, and returns what the
+    /// offerer is answered. The same answer may come again, and another one of another branch.
+    pub(super) async fn answer(
+        &mut self,
+        control: &Control,
+        said: &Said<'_>,
+    ) -> Result<Zeroizing<String>, Refused> {
+        let no_offer = || Refused::because("no offer waits for an answer on this call");
+        let offerer = self.pending.as_ref().ok_or_else(no_offer)?.side;
+        self.meet_answerer(offerer, said)?;
+        let sdp = said.digest();
+        if let Some(Pending { answered_by, answer: Some(answer), .. }) = &self.pending
+            && *answered_by == Some(sdp)
+        {
+            return Ok(answer.clone());
+        }
+        let side = offerer.other();
+        let (mut agreement, agreed) =
+            self.talks[side.index()].hear_answer(control, side, said.sdp)?;
+        self.check_family(side, agreement.remote_rtp)?;
+        let heard = agreement.codec;
+        let media = media::leg(control, &mut agreement, said.options)?;
+        let mut pending = self.pending.take().ok_or_else(no_offer)?;
+        // Whatever fails from here on leaves no offer behind: the proxy has to make it anew.
+        let answer = match pending.answer.take() {
+            Some(answer) => answer,
+            None => self.answer_offerer(control, &pending, heard).await?,
+        };
+        control.relay.reoffer(self.at, side, media).await?;
+        self.talks[side.index()].is_agreed(agreed);
+        self.is_answered = true;
+        let answered_by = Some(sdp);
+        self.pending = Some(Pending { answer: Some(answer.clone()), answered_by, ..pending });
+        Ok(answer)
+    }
+
+    /// Puts an offer into force and answers it, if it can be in the codec that was answered with.
+    async fn answer_offerer(
+        &mut self,
+        control: &Control,
+        pending: &Pending,
+        heard: Codec,
+    ) -> Result<Zeroizing<String>, Refused> {
+        let side = pending.side;
+        let talk = &mut self.talks[side.index()];
+        let mut agreement = talk.hear_offer(control, side, &pending.sdp, Some(heard))?;
+        let media = media::leg(control, &mut agreement, &pending.options)?;
+        control.relay.reoffer(self.at, side, media).await?;
+        let answer = agreement.answer(control.policy.outside(self.local[side.index()]));
+        let text = Zeroizing::new(answer.text().to_owned());
+        talk.is_agreed(answer.into_previous());
+        Ok(text)
+    }
+
+    /// Refuses an answer from a family that our ports for this party are not of.
+    fn check_family(&self, side: Side, peer: SocketAddr) -> Result<(), Refused> {
+        match self.local[side.index()].rtp.is_ipv6() == peer.is_ipv6() {
+            true => Ok(()),
+            false => Err(Refused::because(
+                "the answer is of another address family than the offer: see address-family",
+            )),
+        }
+    }
+
+    /// Knows the answerer by the tag that is not the offerer's. Proxies write both either way round.
+    fn meet_answerer(&mut self, offerer: Side, said: &Said<'_>) -> Result<(), Refused> {
+        let to_tag = said.to_tag.ok_or_else(|| Refused::because("to-tag is missing"))?;
+        let known = self.tags[offerer.index()].as_deref();
+        let answerer = match (known == Some(said.from_tag), known == Some(to_tag)) {
+            (true, _) => to_tag,
+            (false, true) => said.from_tag,
+            (false, false) => return Err(unknown_tags()),
+        };
+        self.tags[offerer.other().index()] = Some(answerer.into());
+        Ok(())
+    }
+}
+
+fn unknown_tags() -> Refused {
+    Refused::because("neither tag is of a party of this call")
+}

@@ -1,0 +1,120 @@
+//! NG: SIP proxies drive this relay by rtpengine's control protocol.
+//!
+//! ```text
+//! udp, tcp, http ──octets──► handle ──► Replays ──► Request ──► commands ──► Dialog ──► relay
+//!       ▲                                  │                                    │
+//!       └──────────── the same octets ◄────┘◄──────────── Reply ◄───────────────┘
+//! ```
+//!
+//! A call of a proxy is a call like any other: REST lists it, and a secure session cuts it.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use ng_protocol::{Message, Reply, Request, Value};
+use zeroize::Zeroizing;
+
+use crate::keys::{KeyId, Principal, Role};
+use crate::{Control, clock};
+
+mod commands;
+pub mod config;
+mod dialog;
+mod dialogs;
+mod faults;
+pub mod http;
+mod media;
+mod peers;
+mod query;
+mod refused;
+mod replay;
+mod secure;
+mod tcp;
+mod udp;
+
+use dialogs::Dialogs;
+pub use dialogs::tend;
+use faults::{Fault, Faults};
+use replay::Replays;
+pub use tcp::serve as serve_tcp;
+pub use udp::serve as serve_udp;
+
+/// What the transports share.
+#[derive(Default)]
+pub struct Ng {
+    dialogs: Dialogs,
+    replays: Replays,
+    faults: Faults,
+}
+
+/// Who sends a request.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+struct Peer {
+    name: Name,
+    /// What it may do.
+    role: Role,
+}
+
+/// What a sender is known by.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+enum Name {
+    Address(SocketAddr),
+    Key(KeyId),
+}
+
+impl Peer {
+    /// One that its address lets in: it may do what scripts may.
+    fn at(address: SocketAddr) -> Peer {
+        Peer { name: Name::Address(address), role: Role::Script }
+    }
+
+    /// One that its key lets in.
+    fn of_key(principal: &Principal) -> Peer {
+        Peer { name: Name::Key(principal.key.clone()), role: principal.role }
+    }
+}
+
+/// Does what `octets` ask for, once, and returns the reply for their sender; nothing if they are no
+/// message.
+async fn handle(
+    control: &Arc<Control>,
+    peer: &Peer,
+    octets: &[u8],
+) -> Option<Arc<Zeroizing<Vec<u8>>>> {
+    let ng = &control.ng;
+    let Ok(message) = Message::split(octets) else {
+        ng.faults.note(Fault::NotAMessage);
+        return None;
+    };
+    let place = ng.replays.place(clock::monotonic(), peer, octets);
+    let written = place.get_or_init(async || {
+        let reply = answer(control, peer.role, &message).await;
+        let written = Arc::new(reply.write(&message));
+        ng.replays.keep(written.len());
+        written
+    });
+    Some(Arc::clone(written.await))
+}
+
+async fn answer(control: &Arc<Control>, role: Role, message: &Message<'_>) -> Reply {
+    let value = match Value::read(message.syntax, message.body) {
+        Ok(value) => value,
+        Err(malformed) => {
+            control.ng.faults.note(Fault::Malformed);
+            return Reply::error(malformed.to_string());
+        }
+    };
+    let request = match Request::read(&value) {
+        Ok(request) => request,
+        Err(bad) => {
+            control.ng.faults.note(Fault::Malformed);
+            return Reply::error(bad.to_string());
+        }
+    };
+    if !request.unknown.is_empty() {
+        control.ng.faults.note_unknown(&request.unknown);
+    }
+    let reply = commands::obey(control, role, &request).await;
+    let knows_load_limit = request.options.knows_load_limit;
+    reply.unwrap_or_else(|refused| refused.into_reply(knows_load_limit))
+}

@@ -1,0 +1,629 @@
+//! NG: a SIP proxy drives the relay by rtpengine's control protocol, over real sockets.
+
+#![expect(clippy::unwrap_used, reason = "a test may")]
+
+mod rig;
+
+use std::net::{SocketAddr, UdpSocket};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use control_api::keys::Role;
+use control_api::ng;
+use control_api::ng::config::Peers;
+use ng_protocol::{Message, Syntax, Value};
+use rig::{Rig, answer_port, offer};
+
+const FRAME: Duration = Duration::from_millis(20);
+
+/// A proxy that asks by UDP.
+struct Proxy {
+    socket: UdpSocket,
+    relay: SocketAddr,
+    syntax: Syntax,
+    cookies: AtomicU32,
+}
+
+/// What a relay has replied.
+struct Told(Value<'static>);
+
+impl Told {
+    fn text(&self, name: &str) -> &str {
+        self.0.get(name).and_then(Value::text).unwrap_or_else(|| panic!("{name} in {:?}", self.0))
+    }
+
+    #[track_caller]
+    fn ok(self) -> Told {
+        assert_eq!(
+            self.text("result"),
+            "ok",
+            "{:?}",
+            self.0.get("error-reason").and_then(Value::text)
+        );
+        self
+    }
+
+    #[track_caller]
+    fn refused(self, words: &str) {
+        assert_eq!(self.text("result"), "error");
+        let reason = self.text("error-reason");
+        assert!(reason.contains(words), "{reason}");
+    }
+}
+
+impl Proxy {
+    async fn of(rig: &Rig) -> Proxy {
+        let listener = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        let relay = listener.local_addr().unwrap();
+        let (control, stopping) = (Arc::clone(&rig.control), rig.control.stopping());
+        tokio::spawn(ng::serve_udp(listener, Peers::default(), control, stopping));
+        Proxy::at(relay, Syntax::Bencode)
+    }
+
+    fn at(relay: SocketAddr, syntax: Syntax) -> Proxy {
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        socket.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+        Proxy { socket, relay, syntax, cookies: AtomicU32::new(0) }
+    }
+
+    /// A request with a cookie of its own.
+    fn written(&self, members: &[(&'static str, &str)]) -> Vec<u8> {
+        let cookie = self.cookies.fetch_add(1, Ordering::Relaxed);
+        let mut octets = format!("1_{cookie} ").into_bytes();
+        let members = members.iter().map(|(name, text)| ((*name).into(), Value::of_text(*text)));
+        Value::Dictionary(members.collect()).write(self.syntax, &mut octets);
+        octets
+    }
+
+    fn send(&self, octets: &[u8]) -> Vec<u8> {
+        self.socket.send_to(octets, self.relay).unwrap();
+        let mut reply = vec![0; 65_536];
+        let len = tokio::task::block_in_place(|| self.socket.recv(&mut reply).unwrap());
+        reply.truncate(len);
+        reply
+    }
+
+    fn ask(&self, members: &[(&'static str, &str)]) -> Told {
+        self.told(&self.written(members))
+    }
+
+    /// A request with members that are no texts.
+    fn ask_with(&self, members: &[(&'static str, &str)], more: &[(&'static str, Value)]) -> Told {
+        let mut octets = self.written(members);
+        // The dictionary is closed anew behind what it has more.
+        octets.pop();
+        let mut rest = Vec::new();
+        let more = more.iter().map(|(name, value)| ((*name).into(), value.clone()));
+        Value::Dictionary(more.collect()).write(self.syntax, &mut rest);
+        if self.syntax == Syntax::Json {
+            rest[0] = b',';
+            octets.extend(rest);
+        } else {
+            octets.extend(&rest[1..]);
+        }
+        self.told(&octets)
+    }
+
+    fn told(&self, request: &[u8]) -> Told {
+        let reply = self.send(request);
+        let (asked, message) = (Message::split(request).unwrap(), Message::split(&reply).unwrap());
+        assert_eq!((message.cookie, message.syntax), (asked.cookie, asked.syntax));
+        Told(Value::read(message.syntax, message.body).unwrap().into_owned())
+    }
+}
+
+fn socket() -> UdpSocket {
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    socket.set_read_timeout(Some(FRAME)).unwrap();
+    socket
+}
+
+fn port_of(socket: &UdpSocket) -> u16 {
+    socket.local_addr().unwrap().port()
+}
+
+/// Sends ten packets from `mouth` and counts those that `ear` gets.
+fn pass(from: u16, mouth: &UdpSocket, to: u16, ear: &UdpSocket) -> usize {
+    let mut heard = 0;
+    for number in from..from + 10 {
+        let mut packet = vec![0x80, 0];
+        packet.extend(number.to_be_bytes());
+        packet.extend((u32::from(number) * 160).to_be_bytes());
+        packet.extend([1, 2, 3, 4]);
+        packet.extend([0x55; 160]);
+        mouth.send_to(&packet, ("127.0.0.1", to)).unwrap();
+        let mut datagram = [0; 2048];
+        // Reports are no media.
+        while let Ok(len) = ear.recv(&mut datagram) {
+            heard += usize::from(len == 172);
+            if len == 172 {
+                break;
+            }
+        }
+    }
+    heard
+}
+
+/// A call of a proxy: both parties and where each is to send.
+struct Call {
+    caller: UdpSocket,
+    engine: UdpSocket,
+    caller_port: u16,
+    engine_port: u16,
+}
+
+const IDS: [(&str, &str); 2] = [("call-id", "a@proxy"), ("from-tag", "one")];
+
+impl Call {
+    fn open(proxy: &Proxy) -> Call {
+        let (caller, engine) = (socket(), socket());
+        let offered = proxy.ask(&[
+            ("command", "offer"),
+            IDS[0],
+            IDS[1],
+            ("sdp", &offer(port_of(&caller))),
+            ("ICE", "remove"),
+            ("transport-protocol", "RTP/AVP"),
+        ]);
+        let engine_port = answer_port(offered.ok().text("sdp"));
+        let answered = proxy.ask(&[
+            ("command", "answer"),
+            IDS[0],
+            IDS[1],
+            ("to-tag", "two"),
+            ("sdp", &offer(port_of(&engine))),
+        ]);
+        let caller_port = answer_port(answered.ok().text("sdp"));
+        Call { caller, engine, caller_port, engine_port }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_proxy_finds_the_relay_alive() {
+    let rig = Rig::new("ng-ping");
+    let proxy = Proxy::of(&rig).await;
+    assert_eq!(proxy.send(b"0_1_2 d7:command4:pinge"), b"0_1_2 d6:result4:ponge");
+    let json = Proxy::at(proxy.relay, Syntax::Json);
+    assert_eq!(json.send(b"7 {\"command\":\"ping\"}"), b"7 {\"result\":\"pong\"}");
+    json.ask(&[("command", "dance")]).refused("not known");
+    json.ask(&[("sdp", "")]).refused("no command");
+    json.ask(&[("command", "offer"), IDS[0]]).refused("from-tag");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_of_a_proxy_carries_media_both_ways_until_it_is_deleted() {
+    let rig = Rig::new("ng-call");
+    let proxy = Proxy::of(&rig).await;
+    let call = Call::open(&proxy);
+    assert!(pass(1, &call.caller, call.caller_port, &call.engine) >= 9);
+    assert!(pass(1, &call.engine, call.engine_port, &call.caller) >= 9);
+
+    let listed = rig.get(Role::Operator, "/v1/calls").await.expect(200).json();
+    assert_eq!(listed["data"].as_array().unwrap().len(), 1, "REST knows it");
+    let delete = [("command", "delete"), IDS[0], IDS[1]];
+    let told = proxy.ask(&[("command", "delete"), IDS[0], ("from-tag", "nobody")]).ok();
+    assert!(told.text("warning").contains("goes on"));
+    assert!(pass(20, &call.caller, call.caller_port, &call.engine) >= 9);
+    proxy.ask(&delete).ok();
+    assert_eq!(pass(40, &call.caller, call.caller_port, &call.engine), 0);
+    assert!(proxy.ask(&delete).ok().text("warning").contains("no call"));
+    proxy.ask(&[("command", "query"), IDS[0]]).refused("no call");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_hears_or_is_sent_to_before_the_answer() {
+    let rig = Rig::new("ng-early");
+    let proxy = Proxy::of(&rig).await;
+    let (caller, engine) = (socket(), socket());
+    let sdp = offer(port_of(&caller));
+    let told = proxy.ask(&[("command", "offer"), IDS[0], IDS[1], ("sdp", &sdp)]).ok();
+    let engine_port = answer_port(told.text("sdp"));
+    assert_eq!(pass(1, &engine, engine_port, &caller), 0);
+    proxy.ask(&[("command", "answer"), IDS[0], IDS[1], ("sdp", &sdp)]).refused("to-tag");
+    proxy
+        .ask(&[("command", "answer"), IDS[0], ("from-tag", "x"), ("to-tag", "y"), ("sdp", &sdp)])
+        .refused("neither tag");
+    proxy
+        .ask(&[("command", "answer"), ("call-id", "other"), IDS[1], ("sdp", &sdp)])
+        .refused("no call");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_comes_again_has_no_second_effect() {
+    let rig = Rig::new("ng-again");
+    let proxy = Proxy::of(&rig).await;
+    let (caller, engine) = (socket(), socket());
+    let (sdp, answer) = (offer(port_of(&caller)), offer(port_of(&engine)));
+    let members = [("command", "offer"), IDS[0], IDS[1], ("sdp", &*sdp)];
+    let request = proxy.written(&members);
+    // Both copies are there before the first is worked on.
+    proxy.socket.send_to(&request, proxy.relay).unwrap();
+    let first = proxy.send(&request);
+    let mut copy = vec![0; 65_536];
+    let len = proxy.socket.recv(&mut copy).unwrap();
+    assert_eq!(first, copy[..len]);
+    let told = proxy.ask(&members).ok();
+    let body = Message::split(&first).unwrap();
+    let sent = Value::read(body.syntax, body.body).unwrap();
+    assert_eq!(sent.get("sdp").and_then(Value::text), Some(told.text("sdp")), "another cookie");
+
+    let members = [("command", "answer"), IDS[0], IDS[1], ("to-tag", "two"), ("sdp", &*answer)];
+    let told: Vec<Told> = (0..4).map(|_| proxy.ask(&members).ok()).collect();
+    assert!(told.iter().all(|it| it.text("sdp") == told[0].text("sdp")), "four times 200 OK");
+    let listed = proxy.ask(&[("command", "list")]).ok();
+    assert_eq!(listed.0.get("calls").unwrap().texts().collect::<Vec<_>>(), ["a@proxy"]);
+    assert_eq!(rig.control.gauges.calls(), 1);
+}
+
+/// What the engine hears of a caller that goes on talking, for half a second.
+fn heard_by_engine(call: &Call, from: u16) -> Vec<Vec<u8>> {
+    let mut heard = Vec::new();
+    for number in from..from + 25 {
+        let mut packet = vec![0x80, 0];
+        packet.extend(number.to_be_bytes());
+        packet.extend((u32::from(number) * 160).to_be_bytes());
+        packet.extend([1, 2, 3, 4]);
+        packet.extend([VOICE; 160]);
+        call.caller.send_to(&packet, ("127.0.0.1", call.caller_port)).unwrap();
+        let mut datagram = [0; 2048];
+        if let Ok(len) = call.engine.recv(&mut datagram)
+            && len == 172
+        {
+            heard.push(datagram[12..len].to_vec());
+        }
+    }
+    heard
+}
+
+/// What the caller's voice is made of.
+const VOICE: u8 = 0x55;
+
+fn octets_of_the_caller(heard: &[Vec<u8>]) -> usize {
+    heard.iter().flatten().filter(|&&octet| octet == VOICE).count()
+}
+
+/// Enters a session by NG and returns what the engine heard before and within.
+async fn a_session_by_ng(rig: &Rig, proxy: &Proxy) -> [Vec<Vec<u8>>; 2] {
+    let call = Call::open(proxy);
+    let before = heard_by_engine(&call, 1);
+    proxy.ask(&[("command", "secure session"), IDS[0]]).refused("plan is missing");
+    let plan = r#"{ "fields": [{ "type": "payment-card-number", "max_attempts": 7 }] }"#;
+    proxy.ask(&[("command", "secure session"), IDS[0], ("plan", plan)]).refused("max_attempts");
+    proxy.ask(&[("command", "secure session query"), IDS[0]]).refused("No secure session");
+    let told = proxy.ask(&[("command", "secure session"), IDS[0], ("plan", "card-payment")]).ok();
+    assert_eq!(told.text("state"), "collecting");
+    let within = heard_by_engine(&call, 100);
+    let path = format!("/v1/calls/{}", proxy.ask(&[("command", "query"), IDS[0]]).text("call"));
+    assert_eq!(rig.get(Role::Script, &path).await.json()["state"], "secure");
+    let second = proxy.ask(&[("command", "secure session"), IDS[0], ("plan", "code")]);
+    second.refused("in progress");
+    // A proxy is no operator: it ends what it drives itself, and nothing else.
+    proxy.ask(&[("command", "secure session cancel"), IDS[0]]).refused("");
+    [before, within]
+}
+
+#[cfg(not(feature = "sabotage"))]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_by_ng_cuts_the_call_before_it_is_answered() {
+    let rig = Rig::new("ng-secure");
+    let proxy = Proxy::of(&rig).await;
+    let [before, within] = a_session_by_ng(&rig, &proxy).await;
+    assert!(octets_of_the_caller(&before) > 20 * 160, "the control: it is heard before");
+    assert!(within.len() > 15, "the engine's stream goes on: {} frames", within.len());
+    assert_eq!(octets_of_the_caller(&within), 0);
+    let told = proxy.ask(&[("command", "secure session query"), IDS[0]]).ok();
+    assert_eq!(told.text("state"), "collecting");
+    // Nothing of what follows opens it.
+    for command in ["unblock media", "unblock DTMF"] {
+        proxy.ask(&[("command", command), IDS[0], IDS[1]]).ok();
+    }
+    for command in ["unsilence media", "stop recording", "pause recording", "play media"] {
+        proxy.ask(&[("command", command), IDS[0], IDS[1]]).refused("Sotto does not");
+    }
+    let told = proxy.ask(&[("command", "secure session query"), IDS[0]]).ok();
+    assert_eq!(told.text("state"), "collecting");
+}
+
+/// The control: with masking broken, the same look at the engine's stream finds the caller in it.
+#[cfg(feature = "sabotage")]
+#[tokio::test(flavor = "multi_thread")]
+async fn without_masking_a_session_by_ng_leaks() {
+    relay::sabotage::break_masking();
+    let rig = Rig::new("ng-broken");
+    let proxy = Proxy::of(&rig).await;
+    let [_, within] = a_session_by_ng(&rig, &proxy).await;
+    assert!(octets_of_the_caller(&within) > 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn plans_are_dictionaries_too() {
+    let rig = Rig::new("ng-plan");
+    for syntax in [Syntax::Bencode, Syntax::Json] {
+        let proxy = Proxy::at(Proxy::of(&rig).await.relay, syntax);
+        let call = Call::open(&proxy);
+        let field = Value::dictionary([
+            ("type", Value::of_text("postal-code")),
+            ("min_digits", Value::Integer(4)),
+            ("max_digits", Value::Integer(4)),
+        ]);
+        let plan = Value::dictionary([("fields", Value::List(vec![field]))]);
+        let told = proxy.ask_with(&[("command", "secure session"), IDS[0]], &[("plan", plan)]).ok();
+        assert!(told.text("session").starts_with("sec_"));
+        proxy.ask(&[("command", "delete"), IDS[0], IDS[1]]).ok();
+        drop(call);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn blocked_media_is_kept_back_and_nothing_is_claimed_that_is_not_done() {
+    let rig = Rig::new("ng-block");
+    let proxy = Proxy::of(&rig).await;
+    let call = Call::open(&proxy);
+    let heard = |from| pass(from, &call.caller, call.caller_port, &call.engine);
+    assert!(heard(1) >= 9);
+    proxy.ask(&[("command", "block media"), IDS[0], ("from-tag", "x")]).refused("no party");
+    proxy.ask(&[("command", "block media"), IDS[0], ("from-tag", "two")]).ok();
+    assert!(heard(20) >= 9, "the other party is blocked");
+    proxy.ask(&[("command", "block media"), IDS[0], IDS[1]]).ok();
+    assert_eq!(heard(40), 0);
+    proxy
+        .ask_with(
+            &[("command", "unblock media"), IDS[0], IDS[1]],
+            &[("flags", Value::List(vec![Value::of_text("all")]))],
+        )
+        .ok();
+    assert!(heard(60) >= 9);
+    let told = proxy.ask(&[("command", "block DTMF"), IDS[0], IDS[1]]).ok();
+    assert!(told.text("warning").contains("tones"));
+    let refused = [
+        "silence media",
+        "unsilence media",
+        "play media",
+        "stop media",
+        "play DTMF",
+        "stop recording",
+        "pause recording",
+        "subscribe request",
+        "subscribe answer",
+        "unsubscribe",
+    ];
+    for command in refused {
+        proxy.ask(&[("command", command), IDS[0], IDS[1]]).refused("Sotto does not");
+    }
+    proxy.ask(&[("command", "start recording"), IDS[0]]).refused("record-call");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_recording_is_asked_for_with_the_offer() {
+    let rig = Rig::new("ng-record");
+    let proxy = Proxy::of(&rig).await;
+    let sdp = offer(9);
+    let members = [("command", "offer"), IDS[0], IDS[1], ("sdp", &*sdp), ("record call", "yes")];
+    proxy.ask(&members).ok();
+    proxy.ask(&[("command", "start recording"), IDS[0]]).ok();
+    let path = format!("/v1/calls/{}", proxy.ask(&[("command", "query"), IDS[0]]).text("call"));
+    assert_eq!(rig.get(Role::Operator, &path).await.json()["recording"], true);
+}
+
+/// The `m=` line of a description, and the rest of it.
+fn stream(sdp: &str) -> (&str, &str) {
+    let at = sdp.find("m=audio ").unwrap();
+    sdp[at..].split_once("\r\n").unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_party_has_a_transport_of_its_own() {
+    let rig = Rig::new("ng-transports");
+    let proxy = Proxy::of(&rig).await;
+    let cases: [(&str, &str, &[&str]); 4] = [
+        ("RTP/AVP", "RTP/AVP", &[]),
+        (
+            "ICE=remove RTP/SAVP SDES-no-AEAD_AES_256_GCM",
+            "RTP/SAVP",
+            &["a=crypto:1 AEAD_AES_128_GCM"],
+        ),
+        ("ICE=remove UDP/TLS/RTP/SAVP SDES-off", "UDP/TLS/RTP/SAVP", &["a=fingerprint:sha-256 "]),
+        (
+            "ICE=force rtcp-mux-offer SDES-off UDP/TLS/RTP/SAVPF",
+            "UDP/TLS/RTP/SAVPF",
+            &["a=ice-ufrag:", "a=rtcp-mux", "a=setup:actpass", "a=candidate:"],
+        ),
+    ];
+    for (number, (flags, transport, lines)) in cases.into_iter().enumerate() {
+        let call_id = format!("{number}@proxy");
+        let told = proxy.ask(&[
+            ("command", "offer"),
+            ("call-id", &call_id),
+            IDS[1],
+            ("sdp", &offer(9)),
+            ("rtpp-flags", flags),
+        ]);
+        let told = told.ok();
+        let (stream, rest) = stream(told.text("sdp"));
+        assert!(stream.contains(&format!(" {transport} 0 101")), "{stream}");
+        assert!(!rest.contains("AEAD_AES_256_GCM") || number != 1, "{rest}");
+        for line in lines {
+            assert!(rest.contains(line), "{line} in {rest}");
+        }
+        proxy.ask(&[("command", "delete"), ("call-id", &call_id), IDS[1]]).ok();
+    }
+    let unknown = [("command", "offer"), IDS[0], IDS[1], ("transport-protocol", "RTP/XYZ")];
+    let sdp = offer(9);
+    proxy.ask(&[&unknown[..], &[("sdp", &*sdp)]].concat()).refused("transport-protocol");
+    assert_eq!(rig.control.gauges.calls(), 0, "what is refused leaves nothing");
+}
+
+/// A caller in clear and an engine with keys in its SDP: the relay's key is what it has offered.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_srtp_engine_is_answered_in_clear() {
+    let rig = Rig::new("ng-srtp");
+    let proxy = Proxy::of(&rig).await;
+    let (caller, engine) = (socket(), socket());
+    let sdp = offer(port_of(&caller));
+    let members =
+        [("command", "offer"), IDS[0], IDS[1], ("sdp", &*sdp), ("transport-protocol", "RTP/SAVP")];
+    proxy.ask(&members).ok();
+    let plain = offer(port_of(&engine));
+    let answer = |sdp: &str| {
+        proxy.ask(&[("command", "answer"), IDS[0], IDS[1], ("to-tag", "two"), ("sdp", sdp)])
+    };
+    answer(&plain).refused("not offered");
+    let key =
+        "a=crypto:3 AES_CM_128_HMAC_SHA1_80 inline:WVNfX19zZW1jdGwgKCkgewkyMjA7fQp9CnVubGVz\r\n";
+    let secure = plain.replace("RTP/AVP", "RTP/SAVP") + key;
+    let told = answer(&secure).ok();
+    assert!(stream(told.text("sdp")).0.contains(" RTP/AVP 0 101"), "{}", told.text("sdp"));
+    let caller_port = answer_port(told.text("sdp"));
+    // Ten octets of tag behind each packet.
+    engine.set_read_timeout(Some(Duration::from_secs(1))).unwrap();
+    pass_one(&caller, caller_port);
+    let mut datagram = [0; 2048];
+    assert_eq!(engine.recv(&mut datagram).unwrap(), 182);
+    assert!(!datagram[12..172].windows(8).any(|it| it == [VOICE; 8]), "it is encrypted");
+}
+
+fn pass_one(mouth: &UdpSocket, to: u16) {
+    let mut packet = vec![0x80, 0, 0, 1, 0, 0, 0, 160, 1, 2, 3, 4];
+    packet.extend([VOICE; 160]);
+    mouth.send_to(&packet, ("127.0.0.1", to)).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn either_party_offers_anew_and_keeps_its_ports() {
+    let rig = Rig::new("ng-reoffer");
+    let proxy = Proxy::of(&rig).await;
+    let call = Call::open(&proxy);
+    let ask = |command, from, to, sdp: &str| {
+        let told = proxy.ask(&[
+            ("command", command),
+            IDS[0],
+            ("from-tag", from),
+            ("to-tag", to),
+            ("sdp", sdp),
+        ]);
+        told.ok().text("sdp").to_owned()
+    };
+    let (caller, engine) = (offer(port_of(&call.caller)), offer(port_of(&call.engine)));
+    // The caller holds the call.
+    let held = ask("offer", "one", "two", &format!("{caller}a=sendonly\r\n"));
+    assert!(held.contains("a=sendonly"), "{held}");
+    assert_eq!(answer_port(&held), call.engine_port);
+    let held = ask("answer", "one", "two", &format!("{engine}a=recvonly\r\n"));
+    assert_eq!((answer_port(&held), held.contains("a=recvonly")), (call.caller_port, true));
+    // The engine ends the hold, from another port.
+    let moved = socket();
+    let offered = ask("offer", "two", "one", &offer(port_of(&moved)));
+    assert_eq!(answer_port(&offered), call.caller_port);
+    assert!(offered.contains("a=sendrecv"), "{offered}");
+    let answered = ask("answer", "two", "one", &caller);
+    assert_eq!(answer_port(&answered), call.engine_port);
+    assert!(pass(1, &call.caller, call.caller_port, &moved) >= 9);
+    assert!(pass(1, &moved, call.engine_port, &call.caller) >= 9);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_engine_may_be_the_one_that_calls() {
+    let rig = Rig::new("ng-engine");
+    let proxy = Proxy::of(&rig).await;
+    let sdp = offer(9);
+    let flags = Value::List(vec![Value::of_text("sotto-engine-offers")]);
+    let members = [("command", "offer"), IDS[0], IDS[1], ("sdp", &*sdp)];
+    proxy.ask_with(&members, &[("flags", flags)]).ok();
+    let told = proxy.ask(&[("command", "query"), IDS[0]]).ok();
+    let party = told.0.get("tags").unwrap().get("one").unwrap();
+    assert_eq!(party.get("role").and_then(Value::text), Some("engine"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_query_tells_what_a_proxy_asks_for_and_no_more() {
+    let rig = Rig::new("ng-query");
+    let proxy = Proxy::of(&rig).await;
+    let call = Call::open(&proxy);
+    for round in 0..25 {
+        pass(1 + round * 10, &call.caller, call.caller_port, &call.engine);
+    }
+    let told = proxy.ask(&[("command", "query"), IDS[0]]).ok();
+    let totals = told.0.get("totals").unwrap().get("RTP").unwrap();
+    // In steps of a hundred: exact ones would tell how many keys were pressed.
+    assert_eq!(totals.get("packets"), Some(&Value::Integer(200)));
+    let party = told.0.get("tags").unwrap().get("two").unwrap();
+    assert_eq!(party.get("in dialogue with").and_then(Value::text), Some("one"));
+    let told = proxy.ask(&[("command", "statistics")]).ok();
+    let current = told.0.get("statistics").unwrap().get("currentstatistics").unwrap();
+    assert_eq!(current.get("sessionsown"), Some(&Value::Integer(1)));
+}
+
+/// Strangers get nothing, not even an error: whoever is named as the sender would be sent it.
+#[tokio::test(flavor = "multi_thread")]
+async fn strangers_get_no_reply() {
+    let rig = Rig::new("ng-stranger");
+    let listener = tokio::net::UdpSocket::bind("0.0.0.0:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let (control, stopping) = (Arc::clone(&rig.control), rig.control.stopping());
+    let peers = Peers::parse(&["192.0.2.0/24".to_owned()]).unwrap();
+    tokio::spawn(ng::serve_udp(listener, peers, control, stopping));
+    let Some(address) = own_address() else { panic!("a machine with an address of its own") };
+    let stranger = UdpSocket::bind((address, 0)).unwrap();
+    stranger.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
+    stranger.send_to(b"1 d7:command4:pinge", (address, port)).unwrap();
+    assert!(stranger.recv(&mut [0; 64]).is_err());
+    let proxy = Proxy::at(([127, 0, 0, 1], port).into(), Syntax::Bencode);
+    assert_eq!(proxy.send(b"1 d7:command4:pinge"), b"1 d6:result4:ponge", "the control");
+    for nonsense in [&b"1"[..], b"", b"1 x", b"1 d"] {
+        proxy.socket.send_to(nonsense, proxy.relay).unwrap();
+    }
+    let told = proxy.send(b"2 d");
+    assert!(told.starts_with(b"2 d6:result5:error"), "a cookie and half a dictionary: an error");
+}
+
+/// An address of this machine that is not loopback. Nothing is sent to find it out.
+fn own_address() -> Option<std::net::IpAddr> {
+    let socket = UdpSocket::bind("0.0.0.0:0").ok()?;
+    socket.connect("192.0.2.1:9").ok()?;
+    socket.local_addr().ok().map(|it| it.ip()).filter(|ip| !ip.is_loopback())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tcp_carries_one_message_behind_the_other() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let rig = Rig::new("ng-tcp");
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let relay = listener.local_addr().unwrap();
+    let (control, stopping) = (Arc::clone(&rig.control), rig.control.stopping());
+    tokio::spawn(ng::serve_tcp(listener, Peers::default(), control, stopping));
+    let mut stream = tokio::net::TcpStream::connect(relay).await.unwrap();
+    let requests = b"1 d7:command4:pinge\n 2 {\"command\":\"ping\"}3 d7:command4:pi";
+    stream.write_all(requests).await.unwrap();
+    let expected = b"1 d6:result4:ponge2 {\"result\":\"pong\"}";
+    let mut replies = vec![0; expected.len()];
+    stream.read_exact(&mut replies).await.unwrap();
+    assert_eq!(replies, expected);
+    stream.write_all(b"nge").await.unwrap();
+    let mut reply = [0; 18];
+    stream.read_exact(&mut reply).await.unwrap();
+    assert_eq!(&reply, b"3 d6:result4:ponge");
+    stream.write_all(b"no message").await.unwrap();
+    assert_eq!(stream.read(&mut reply).await.unwrap(), 0, "where the next begins is unknown");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn http_asks_for_a_key_of_scripts() {
+    use axum::body::Body;
+    use axum::http::Request;
+    let rig = Rig::new("ng-http");
+    let request = |token: Option<&str>, body: &'static str| {
+        let mut request = Request::post("/ng");
+        if let Some(token) = token {
+            request = request.header("authorization", format!("Bearer {token}"));
+        }
+        request.body(Body::from(body)).unwrap()
+    };
+    let ping = "7 {\"command\":\"ping\"}";
+    let (script, engine) = (rig.token(Role::Script), rig.token(Role::Engine));
+    let pong = rig.send(request(Some(script), ping)).await.expect(200);
+    assert_eq!(pong.body, b"7 {\"result\":\"pong\"}");
+    rig.send(request(None, ping)).await.expect(401);
+    rig.send(request(Some(engine), ping)).await.expect(403);
+    rig.send(request(Some(script), "ping")).await.expect(400);
+}

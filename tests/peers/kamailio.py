@@ -1,0 +1,225 @@
+"""Kamailio with Sotto in rtpengine's place: a baresip calls another one through both.
+
+The caller speaks plain RTP. The callee is the engine of the call, called plain, with keys by SDES or
+by DTLS: what it heard is the file that it keeps of what it decoded.
+"""
+
+import itertools
+import json
+import shutil
+import socket
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+
+import baresip
+import checks
+import g711
+import ng
+import sotto
+
+# How the callee is called, and the parameters of its account.
+WAYS = {
+    "plain": ("", "rtp"),
+    "SDES": (";mediaenc=srtp-mand", "srtp"),
+    "DTLS": (";mediaenc=dtls_srtp", "srtp"),
+}
+SETTINGS = f'[ng]\naddress = "{sotto.written(ng.NG)}"\n'
+ENGINE_VOICE = 1000  # Hz
+PART = 160  # samples: a packet
+HUSHED = 8  # the loudest sample that is silence, in either law
+_cookies = itertools.count()
+
+
+class Kamailio:
+    """The proxy, with the configuration beside this file."""
+
+    def __enter__(self):
+        self._folder = Path(tempfile.mkdtemp(prefix="sotto-kamailio-"))
+        command = [
+            "kamailio", "-f", str(Path(__file__).with_suffix(".cfg")), "-DD", "-E",
+            "-m", "64", "-M", "8", "-w", str(self._folder), "-Y", str(self._folder),
+        ]  # fmt: skip
+        with (self._folder / "log").open("wb") as log:
+            self._process = subprocess.Popen(command, stdout=log, stderr=log)
+        time.sleep(1)  # it tells nobody when it is up; who dials too early is not answered
+        checks.equal(self._process.poll(), None, "kamailio's exit code at its start")
+        return self
+
+    def __exit__(self, kind, *_):
+        if kind:
+            print((self._folder / "log").read_text(errors="replace")[-2000:])
+        self._process.terminate()
+        self._process.wait(10)
+        shutil.rmtree(self._folder)
+
+
+class Payment:
+    """A call through the proxy, both telephones talking."""
+
+    def __init__(self, binary, way, broken=False):
+        account, self.transport = WAYS[way]
+        self.way = way.lower()
+        self.relay = sotto.Sotto(binary, settings=SETTINGS, broken=broken)
+        self.proxy = Kamailio()
+        self.callee = baresip.Baresip(f"{account};answermode=auto", 1, ENGINE_VOICE)
+        self.caller = baresip.Baresip()
+
+    def __enter__(self):
+        for part in (self.relay, self.proxy, self.callee, self.caller):
+            part.__enter__()
+        self.caller.dial(self.way)
+        self.call = Placed(self.relay, checks.wait_until(self._call, 10, "a call")["id"])
+        checks.wait_until(self._talks, 10, "voice both ways")
+        time.sleep(1)
+        return self
+
+    def __exit__(self, *error):
+        for part in (self.caller, self.callee, self.proxy, self.relay):
+            part.__exit__(*error)
+
+    def legs(self):
+        """Caller and engine, as REST shows them."""
+        view = self.call.do("GET")
+        return [view["legs"][side] for side in ("caller", "engine")]
+
+    def hold(self):
+        """Two re-INVITEs of the caller's, through the proxy, and voice both ways again."""
+        self.caller.do("hold")
+        time.sleep(0.5)
+        self.caller.do("resume")
+        time.sleep(0.5)
+        before = self._received()
+        checks.wait_until(
+            lambda: all(now > then + 25 for now, then in zip(self._received(), before)),
+            10, "voice both ways after a hold",
+        )  # fmt: skip
+
+    def see_through(self, enter):
+        """A card keyed in a secure session, which `enter` begins: the span of the cut."""
+        self.caller.press("5")
+        checks.equal(self.callee.keys_heard(), 1, "control: keys that reach the callee in the open")
+        enter(self.call)
+        cut = time.time()
+        self.caller.press(sotto.KEYS)
+        verdict, still_cut = self.call.see_through()
+        checks.equal(verdict, "pass", "verdict")
+        time.sleep(1.5)
+        checks.equal(self.callee.keys_heard(), 1, "keys that reached the callee")
+        return still_cut - cut
+
+    def hang_up(self):
+        """The end, by the caller; what both have heard, in parts as long as a packet."""
+        self.caller.do("hangup")
+        checks.wait_until(
+            lambda: self.call.do("GET")["state"] == "closed", 5, "the end of the call"
+        )
+        return [
+            baresip.parts(checks.wait_until(phone.heard, 3, "what a telephone heard"), PART)
+            for phone in (self.caller, self.callee)
+        ]
+
+    def _call(self):
+        return next(iter(self.relay.request("GET", "/v1/calls")["data"]), None)
+
+    def _received(self):
+        return [leg["packets_received"] for leg in self.legs()]
+
+    def _talks(self):
+        return all(packets > 25 for packets in self._received())
+
+
+class Placed(sotto.Call):
+    """A call that a proxy has opened."""
+
+    def __init__(self, relay, call):
+        self.sotto, self.id, self.was_held = relay, call, False
+
+
+def ask(command, **members):
+    """The reply to one command of rtpengine's protocol."""
+    cookie = b"peer%d" % next(_cookies)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+        client.settimeout(2)
+        client.sendto(cookie + b" " + ng.bencode({"command": command, **members}), ng.NG)
+        return client.recv(65536)
+
+
+def enter_by_ng(call):
+    """Enters a secure session by the protocol of proxies."""
+    listed = ask("list")
+    (call_id,) = (one.decode() for one in calls_in(listed))
+    reply = ask("secure session", **{"call-id": call_id, "plan": json.dumps(sotto.PLAN)})
+    checks.equal(ng.text_of(reply, "result"), "ok", "the reply once the cut is in force")
+    checks.expect(call.session()["state"] != "ended", "the session, as REST knows it")
+
+
+def calls_in(reply):
+    """The texts of the list of calls in a bencoded reply."""
+    rest = reply.split(b"5:callsl", 1)[1]
+    while rest[:1] != b"e":
+        length, rest = rest.split(b":", 1)
+        yield rest[: int(length)]
+        rest = rest[int(length) :]
+
+
+def longest(parts, holds):
+    """Begin and end of the longest run of parts of which something holds."""
+    best, begin = (0, 0), 0
+    for at, part in enumerate(parts):
+        if not holds(part):
+            begin = at + 1
+        elif at + 1 - begin > best[1] - best[0]:
+            best = (begin, at + 1)
+    return best
+
+
+def is_hushed(part):
+    """Digital silence, in either law."""
+    return max(map(abs, part)) <= HUSHED
+
+
+def quiet_at(callee):
+    """The longest silence that the callee heard, in seconds, with its tone before it and after."""
+    begin, end = longest(callee, is_hushed)
+    around = [sum(callee[:begin], []), sum(callee[end:], [])]
+    tones = [
+        max([0, *(g711.power(one, baresip.VOICE) for one in baresip.parts(part, 1600))])
+        for part in around
+    ]
+    return (end - begin) * PART / 8000, tones
+
+
+def secure(binary, way):
+    """A card keyed through the proxy passes, and its callee hears not one sample of it."""
+    # By the protocol of proxies once, else by REST.
+    enter = enter_by_ng if way == "SDES" else sotto.Call.enter
+    with Payment(binary, way) as payment:
+        checks.equal(
+            [leg["transport"] for leg in payment.legs()], ["rtp", payment.transport], "transports"
+        )
+        span = payment.see_through(enter)
+        # What is heard behind a hold this baresip doesn't keep.
+        payment.hold()
+        caller, callee = payment.hang_up()
+        quiet, tones = quiet_at(callee)
+        told = max(g711.power(one, ENGINE_VOICE) for one in baresip.parts(sum(caller, []), 1600))
+        checks.figure(
+            f"digital silence of {quiet:.1f} s at the callee in a cut of {span:.1f} s; share of the "
+            f"caller's tone before it {tones[0]:.2f}, after it {tones[1]:.2f}; of the callee's tone "
+            f"at the caller {told:.2f}"
+        )
+        checks.expect(quiet > span - 0.5, "unbroken silence at the callee during the cut")
+        checks.expect(min(*tones, told) > 0.9, "both tones around it")
+
+
+def control(sabotaged):
+    """What looks for silence at the callee finds a relay that does not mask."""
+    with Payment(sabotaged, "SDES", broken=True) as payment:
+        payment.call.enter()
+        time.sleep(4)
+        _, callee = payment.hang_up()
+        quiet, _ = quiet_at(callee)
+        checks.figure(f"digital silence of {quiet:.1f} s at the callee in a cut of 4 s")
+        checks.expect(quiet < 1, "a callee that hears the caller in the cut")
