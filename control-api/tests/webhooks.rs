@@ -14,7 +14,6 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use control_api::Outward;
 use control_api::keys::Role;
-use control_api::sinks::Sinks;
 use control_api::webhooks::config::{RawWebhook, resolve};
 use control_api::webhooks::delivery::Schedule;
 use control_api::webhooks::{IN_FLIGHT, Webhooks, WebhooksError};
