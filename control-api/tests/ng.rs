@@ -561,7 +561,7 @@ async fn strangers_get_no_reply() {
     let listener = tokio::net::UdpSocket::bind("0.0.0.0:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
     let (control, stopping) = (Arc::clone(&rig.control), rig.control.stopping());
-    let peers = Peers::parse(&["192.0.2.0/24".to_owned()]).unwrap();
+    let peers = Peers::parse(&["198.51.100.7".to_owned()]).unwrap();
     tokio::spawn(ng::serve_udp(listener, peers, control, stopping));
     let Some(address) = own_address() else { panic!("a machine with an address of its own") };
     let stranger = UdpSocket::bind((address, 0)).unwrap();
