@@ -20,6 +20,7 @@ mod kind;
 pub mod openai;
 mod options;
 mod payload;
+mod payments;
 pub mod plivo;
 pub mod telnyx;
 #[cfg(test)]

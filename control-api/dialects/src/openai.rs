@@ -17,22 +17,16 @@ mod heard;
 mod said;
 mod spoken;
 
-use std::collections::VecDeque;
-
 use dtmf::Digit;
 use serde_json::{Value, json};
 
-use self::heard::{Audio, Call, Failure, Heard, Item, Wish};
+use self::heard::{Audio, Call, Failure, Heard, Item};
 use self::spoken::Spoken;
+use crate::payments::{Answer, COLLECT, NOT_STARTED, Payments, Wish, kept};
 use crate::{
     Act, Dialect, Effects, Encoding, Fault, Introduction, Message, Model, Notice, Reached, Verdict,
     payload,
 };
-
-/// Octets of an id that is kept or said again: a server's have less than 40.
-const MAX_ID: usize = 256;
-/// Calls of a function that are remembered, since each is told twice, the second time soon.
-const MAX_CALLS: usize = 16;
 
 /// One conversation with a model.
 pub struct OpenAi {
@@ -44,12 +38,9 @@ pub struct OpenAi {
     active: Option<String>,
     /// The response that the caller has interrupted: what still comes of it isn't played.
     muted: Option<String>,
-    calls: VecDeque<String>,
-    /// The call of a function that is answered when a payment is over.
-    pending: Option<String>,
+    payments: Payments,
     /// A response is asked for once the active one is done, or the secure session is over.
     owes: bool,
-    is_secure: bool,
 }
 
 impl OpenAi {
@@ -58,21 +49,19 @@ impl OpenAi {
     pub fn new(introduction: Introduction, model: Model, keys: bool) -> OpenAi {
         OpenAi {
             introduction,
+            payments: Payments::new(model.plans.clone()),
             model,
             keys,
             spoken: Spoken::default(),
             active: None,
             muted: None,
-            calls: VecDeque::new(),
-            pending: None,
             owes: false,
-            is_secure: false,
         }
     }
 
     /// The model is to speak: now, or as soon as it may. It refuses a second response at a time.
     fn respond(&mut self, effects: &mut Effects) {
-        self.owes = self.is_secure || self.active.is_some();
+        self.owes = self.payments.is_secure() || self.active.is_some();
         if !self.owes {
             say(&json!({"type": "response.create"}), effects);
         }
@@ -117,62 +106,35 @@ impl OpenAi {
             Err(_) if !is_complete => return Ok(()),
             Err(_) => call.arguments.is_empty().then(Wish::default),
         };
-        if call.name == said::COLLECT && !self.calls.contains(&call.call_id) {
-            let id = kept(call.call_id)?;
-            self.remember(id.clone());
-            self.collect(id, wish, effects);
+        if call.name != COLLECT {
+            return Ok(());
+        }
+        match self.payments.ask(call.call_id.clone(), wish)? {
+            Answer::Collect(plan) => effects.acts.push(Act::Collect { plan }),
+            Answer::Refused => self.refuse(&call.call_id, effects),
+            Answer::Known => {}
         }
         Ok(())
     }
 
-    fn remember(&mut self, call: String) {
-        self.calls.push_back(call);
-        if self.calls.len() > MAX_CALLS {
-            self.calls.pop_front();
-        }
-    }
-
-    /// One payment at a time, and by a plan that there is.
-    fn collect(&mut self, call: String, wish: Option<Wish>, effects: &mut Effects) {
-        match wish.and_then(|wish| self.plan(wish)) {
-            Some(plan) if self.pending.is_none() && !self.is_secure => {
-                self.pending = Some(call);
-                effects.acts.push(Act::Collect { plan });
-            }
-            Some(_) | None => self.refuse(&call, effects),
-        }
-    }
-
     fn refuse(&mut self, call: &str, effects: &mut Effects) {
-        say(&said::output(call, said::NOT_STARTED), effects);
+        say(&said::output(call, &json!({"error": NOT_STARTED})), effects);
         self.respond(effects);
     }
 
-    /// The plan that is wished for, which may have no name; none if there is no such plan.
-    fn plan(&self, wish: Wish) -> Option<Option<String>> {
-        let plans = self.model.plans.as_ref()?;
-        match wish.plan {
-            Some(plan) if plans.contains(&plan) => Some(Some(plan)),
-            Some(_) if plans.is_empty() => Some(None),
-            Some(_) => None,
-            None if plans.len() > 1 => None,
-            None => Some(plans.first().cloned()),
-        }
-    }
-
     fn secure(&mut self, effects: &mut Effects) {
-        self.is_secure = true;
+        self.payments.begin();
         say(&said::turns(None), effects);
         say(&json!({"type": "input_audio_buffer.clear"}), effects);
     }
 
     fn open_again(&mut self, verdict: Verdict, effects: &mut Effects) {
-        self.is_secure = false;
+        let call = self.payments.end();
         say(&json!({"type": "input_audio_buffer.clear"}), effects);
         say(&said::turns(Some(self.model.turns)), effects);
         let name = verdict.name();
-        if let Some(call) = self.pending.take() {
-            say(&said::output(&call, &json!({"result": name}).to_string()), effects);
+        if let Some(call) = call {
+            say(&said::output(&call, &json!({"result": name})), effects);
             self.owes = true;
         } else if self.introduction.tells_secure {
             // Somebody else began it, and the model may know.
@@ -206,10 +168,6 @@ fn say(event: &Value, effects: &mut Effects) {
     effects.send.push(Message::Text(event.to_string()));
 }
 
-fn kept(id: String) -> Result<String, Fault> {
-    if id.len() > MAX_ID { Err(Fault::Malformed) } else { Ok(id) }
-}
-
 impl Dialect for OpenAi {
     fn encoding(&self) -> Encoding {
         self.introduction.encoding
@@ -230,7 +188,7 @@ impl Dialect for OpenAi {
     }
 
     fn key(&mut self, key: Digit, effects: &mut Effects) {
-        if self.keys && !self.is_secure {
+        if self.keys && !self.payments.is_secure() {
             let pressed = format!("I pressed {} on my telephone.", char::from(key.to_ascii()));
             say(&said::text("user", &pressed), effects);
             self.respond(effects);
@@ -253,7 +211,7 @@ impl Dialect for OpenAi {
             Notice::SecureStarted => self.secure(effects),
             Notice::SecureEnded(verdict) => self.open_again(verdict, effects),
             Notice::NotCollected => {
-                if let Some(call) = self.pending.take() {
+                if let Some(call) = self.payments.fail() {
                     self.refuse(&call, effects);
                 }
             }

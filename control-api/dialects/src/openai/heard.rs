@@ -68,9 +68,3 @@ pub(super) struct Failure {
     pub(super) code: Option<String>,
     pub(super) event_id: Option<String>,
 }
-
-/// What the one function is called with.
-#[derive(Deserialize, Default)]
-pub(super) struct Wish {
-    pub(super) plan: Option<String>,
-}

@@ -3,15 +3,11 @@
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
+use crate::payments::COLLECT;
 use crate::{Encoding, Introduction, Model, Turns};
 
-/// The one function that a model may call.
-pub(super) const COLLECT: &str = "collect_payment";
 /// The id of the event that says how sound is encoded. Without it nothing could be understood.
 pub(super) const SESSION_EVENT: &str = "session";
-/// What a function has come to that could not be begun.
-pub(super) const NOT_STARTED: &str = r#"{"error":"it could not be started"}"#;
-
 /// The event that there is most of, written without a tree.
 #[derive(Serialize)]
 pub(super) struct Append {
@@ -101,7 +97,8 @@ pub(super) fn text(role: &str, text: &str) -> Value {
 }
 
 /// What a function has come to.
-pub(super) fn output(call: &str, output: &str) -> Value {
+pub(super) fn output(call: &str, output: &Value) -> Value {
+    let output = output.to_string();
     item(&json!({"type": "function_call_output", "call_id": call, "output": output}))
 }
 
