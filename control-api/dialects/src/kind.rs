@@ -3,6 +3,8 @@
 use crate::audio_stream::AudioStream;
 use crate::audiosocket::AudioSocket;
 use crate::chan_websocket::{self, ChanWebsocket};
+use crate::deepgram::Deepgram;
+use crate::elevenlabs::ElevenLabs;
 use crate::exotel::Exotel;
 use crate::jambonz::{self, Jambonz};
 use crate::openai::OpenAi;
@@ -35,6 +37,10 @@ pub enum Kind {
     AudioSocket,
     /// OpenAI Realtime.
     OpenAi,
+    /// Deepgram's voice agent.
+    Deepgram,
+    /// ElevenLabs agents.
+    ElevenLabs,
 }
 
 /// What a kind's messages travel by.
@@ -54,6 +60,8 @@ enum Proof {
     Token(&'static str),
     /// Twilio's signature of the URL.
     Signature,
+    /// A header of ElevenLabs'.
+    Key,
     /// There is no request to say it in.
     Nothing,
 }
@@ -81,7 +89,7 @@ const fn websocket(name: &'static str, encodings: &'static [Encoding]) -> Facts 
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Kind; 10] = [
+    pub const ALL: [Kind; 12] = [
         Kind::Twilio,
         Kind::Telnyx,
         Kind::Plivo,
@@ -92,6 +100,8 @@ impl Kind {
         Kind::ChanWebsocket,
         Kind::AudioSocket,
         Kind::OpenAi,
+        Kind::Deepgram,
+        Kind::ElevenLabs,
     ];
 
     const fn facts(self) -> Facts {
@@ -120,6 +130,13 @@ impl Kind {
                 ..websocket("audiosocket", &[L8, L16, L24])
             },
             Kind::OpenAi => websocket("openai", &[PCMU, PCMA, L24]),
+            Kind::Deepgram => Facts {
+                proof: Proof::Token("Token"),
+                ..websocket("deepgram", &[PCMU, PCMA, L8, L16, L24])
+            },
+            Kind::ElevenLabs => {
+                Facts { proof: Proof::Key, ..websocket("elevenlabs", &[PCMU, L8, L16, L24]) }
+            }
         }
     }
 
@@ -167,6 +184,7 @@ impl Kind {
                 let signature = twilio::signature(secret, url);
                 Some(("x-twilio-signature", Secret::new(signature.as_bytes())))
             }
+            Proof::Key => Some(("xi-api-key", Secret::new(secret.reveal()))),
             Proof::Nothing => None,
         });
         Handshake { subprotocols: facts.subprotocols, headers: header.into_iter().collect() }
@@ -194,6 +212,10 @@ impl Kind {
             Kind::ChanWebsocket => Box::new(ChanWebsocket::new(introduction, options.plain_text)),
             Kind::AudioSocket => Box::new(AudioSocket::new(introduction, keys)),
             Kind::OpenAi => Box::new(OpenAi::new(introduction, options.model.clone(), keys)),
+            Kind::Deepgram => Box::new(Deepgram::new(introduction, options.model.clone(), keys)),
+            Kind::ElevenLabs => {
+                Box::new(ElevenLabs::new(introduction, options.model.clone(), keys))
+            }
         })
     }
 }

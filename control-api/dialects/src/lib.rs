@@ -11,6 +11,8 @@ mod act;
 pub mod audio_stream;
 pub mod audiosocket;
 pub mod chan_websocket;
+pub mod deepgram;
+pub mod elevenlabs;
 mod encoding;
 pub mod exotel;
 mod handshake;

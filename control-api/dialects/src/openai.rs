@@ -100,7 +100,7 @@ impl OpenAi {
 
     /// A call of a function, which is told by two events of which either may be missing. Arguments
     /// that break off are no JSON: such a call was interrupted, unless it is said to be complete.
-    fn call(&mut self, call: Call, is_complete: bool, effects: &mut Effects) -> Result<(), Fault> {
+    fn call(&mut self, call: &Call, is_complete: bool, effects: &mut Effects) -> Result<(), Fault> {
         let wish = match serde_json::from_str::<Wish>(&call.arguments) {
             Ok(wish) => Some(wish),
             Err(_) if !is_complete => return Ok(()),
@@ -228,9 +228,9 @@ impl Dialect for OpenAi {
             Heard::Done { response } => self.done(&response.id, effects),
             Heard::Audio(audio) => self.play(audio, effects)?,
             Heard::SpeechStarted => self.interrupt(effects),
-            Heard::Arguments(call) => self.call(call, false, effects)?,
+            Heard::Arguments(call) => self.call(&call, false, effects)?,
             Heard::ItemDone { item: Item::FunctionCall { call, status } } => {
-                self.call(call, status.as_deref() == Some("completed"), effects)?;
+                self.call(&call, status.as_deref() == Some("completed"), effects)?;
             }
             Heard::Error { error } => self.fail(&error)?,
             Heard::ItemDone { item: Item::Other } | Heard::Other => {}

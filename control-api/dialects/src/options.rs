@@ -4,7 +4,7 @@
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Options {
     /// Keys are told to engines that aren't always told of them: jambonz (its `passDtmf`),
-    /// AudioSocket (old engines take a key for an error) and OpenAI (a text of the user). All other
+    /// AudioSocket (old engines take a key for an error) and models (a text of the user). All other
     /// kinds that have a message for keys send it anyway.
     pub keys: bool,
     /// Control messages are plain text, not JSON: of chan_websocket alone.
