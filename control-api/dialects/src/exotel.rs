@@ -1,14 +1,13 @@
 //! Exotel AgentStream ("Voicebot"), two-way: JSON text alone (Exotel's documentation, "WebSocket
 //! protocol").
 //!
-//! Twilio's in snake case with samples, 16 bits little-endian. Numbers are texts. Five frames of the
-//! caller go into one message of 100 ms, as Exotel has it. What is gathered when a secure session
-//! begins is from before it, but would arrive in it: it becomes silence of the same length.
+//! Twilio's in snake case with samples, 16 bits little-endian. Numbers are texts. Exotel sends 100 ms
+//! in a message; here each frame of 20 ms is one, which engines take as well: what is gathered before
+//! a secure session begins would arrive in it.
 
 use dtmf::Digit;
 use serde::Deserialize;
 use serde_json::{Value, json};
-use zeroize::Zeroize;
 
 use crate::introduction::hex;
 use crate::{
@@ -16,8 +15,8 @@ use crate::{
     payload,
 };
 
-/// Length of one message of sound.
-const CHUNK_MS: u32 = 100;
+/// Length of a frame, which `timestamp` counts.
+const FRAME_MS: u64 = 20;
 /// A key's length. How long it was pressed isn't known here.
 const KEY_MS: &str = "100";
 
@@ -25,11 +24,8 @@ const KEY_MS: &str = "100";
 pub struct Exotel {
     introduction: Introduction,
     stream: String,
-    gathered: Vec<u8>,
     sequence: u64,
     chunk: u64,
-    /// Octets of all chunks, which `timestamp` counts.
-    sent: u64,
 }
 
 /// A message of an engine. What it has besides is not looked at.
@@ -62,7 +58,7 @@ impl Exotel {
     #[must_use]
     pub fn new(introduction: Introduction) -> Exotel {
         let stream = hex(&introduction.stream);
-        Exotel { introduction, stream, gathered: Vec::new(), sequence: 0, chunk: 0, sent: 0 }
+        Exotel { introduction, stream, sequence: 0, chunk: 0 }
     }
 
     fn say(&mut self, mut message: Value, effects: &mut Effects) {
@@ -70,22 +66,6 @@ impl Exotel {
         message["sequence_number"] = self.sequence.to_string().into();
         message["stream_sid"] = self.stream.clone().into();
         effects.send.push(Message::Text(message.to_string()));
-    }
-
-    /// All that is gathered, as one message.
-    fn send_gathered(&mut self, effects: &mut Effects) {
-        if self.gathered.is_empty() {
-            return;
-        }
-        self.chunk += 1;
-        let media = json!({
-            "chunk": self.chunk.to_string(),
-            "timestamp": self.introduction.encoding.milliseconds(self.sent).to_string(),
-            "payload": payload::encode(&self.gathered),
-        });
-        self.sent += self.gathered.len() as u64;
-        self.gathered.zeroize();
-        self.say(json!({"event": "media", "media": media}), effects);
     }
 }
 
@@ -113,10 +93,13 @@ impl Dialect for Exotel {
     }
 
     fn audio(&mut self, frame: &[u8], effects: &mut Effects) {
-        self.gathered.extend_from_slice(frame);
-        if self.gathered.len() >= self.introduction.encoding.octets(CHUNK_MS) {
-            self.send_gathered(effects);
-        }
+        self.chunk += 1;
+        let media = json!({
+            "chunk": self.chunk.to_string(),
+            "timestamp": ((self.chunk - 1) * FRAME_MS).to_string(),
+            "payload": payload::encode(frame),
+        });
+        self.say(json!({"event": "media", "media": media}), effects);
     }
 
     fn key(&mut self, key: Digit, effects: &mut Effects) {
@@ -131,16 +114,12 @@ impl Dialect for Exotel {
     }
 
     fn notice(&mut self, notice: Notice, effects: &mut Effects) {
-        if notice == Notice::SecureStarted {
-            self.gathered.fill(self.introduction.encoding.silence());
-        }
         if let Some(secure) = notice.secure().filter(|_| self.introduction.tells_secure) {
             self.say(json!({"event": "secure", "secure": secure}), effects);
         }
     }
 
     fn end(&mut self, effects: &mut Effects) {
-        self.send_gathered(effects);
         let stop = json!({
             "call_sid": hex(&self.introduction.call),
             "account_sid": self.introduction.account,
@@ -170,7 +149,7 @@ mod tests {
 
     use super::Exotel;
     use crate::testing::{act, hear, heard, introduction, said};
-    use crate::{Act, Dialect, Encoding, Fault, Message, Notice, Reached, payload};
+    use crate::{Act, Dialect, Encoding, Fault, Message, Notice, Reached};
 
     const STREAM: &str = "01010101010101010101010101010101";
 
@@ -194,50 +173,27 @@ mod tests {
                 }}),
             ]
         );
-        for _ in 0..4 {
-            assert!(said(|effects| stream.audio(&[1; 320], effects)).is_empty());
-        }
-        let media = |number: &str, chunk: &str, timestamp: &str, octets: &[u8]| {
-            json!({"event": "media", "sequence_number": number, "stream_sid": STREAM, "media":
-                {"chunk": chunk, "timestamp": timestamp, "payload": payload::encode(octets)}})
-        };
-        let sent = said(|effects| stream.audio(&[1; 320], effects));
-        assert_eq!(sent, [media("2", "1", "0", &[1; 1600])]);
+        said(|effects| stream.audio(&[0; 320], effects));
+        assert_eq!(
+            said(|effects| stream.audio(&[1, 2], effects)),
+            [json!({"event": "media", "sequence_number": "3", "stream_sid": STREAM, "media":
+                {"chunk": "2", "timestamp": "20", "payload": "AQI="}})]
+        );
         assert_eq!(
             said(|effects| stream.key(Digit::Five, effects)),
-            [json!({"event": "dtmf", "sequence_number": "3", "stream_sid": STREAM,
+            [json!({"event": "dtmf", "sequence_number": "4", "stream_sid": STREAM,
                 "dtmf": {"digit": "5", "duration": "100"}})]
         );
         assert_eq!(
             said(|effects| stream.marked("m", Reached::Cleared, effects)),
-            [json!({"event": "mark", "sequence_number": "4", "stream_sid": STREAM,
+            [json!({"event": "mark", "sequence_number": "5", "stream_sid": STREAM,
                 "mark": {"name": "m"}})]
         );
-        said(|effects| stream.audio(&[1; 320], effects));
         let stop = json!({"call_sid": call, "account_sid": "", "reason": "callended"});
         assert_eq!(
             said(|effects| stream.end(effects)),
-            [
-                media("5", "2", "100", &[1; 320]),
-                json!({"event": "stop", "sequence_number": "6", "stream_sid": STREAM,
-                    "stop": stop}),
-            ]
+            [json!({"event": "stop", "sequence_number": "6", "stream_sid": STREAM, "stop": stop})]
         );
-    }
-
-    #[test]
-    fn what_is_gathered_does_not_arrive_in_a_session() {
-        let sent = |is_secure: bool| {
-            let mut stream = stream();
-            said(|effects| stream.audio(&[1; 1280], effects));
-            if is_secure {
-                assert!(said(|effects| stream.notice(Notice::SecureStarted, effects)).is_empty());
-            }
-            said(|effects| stream.audio(&[0; 320], effects))
-        };
-        assert_eq!(sent(true)[0]["media"]["payload"], payload::encode(&[0; 1600]));
-        let leaks = payload::encode(&[&[1; 1280][..], &[0; 320]].concat());
-        assert_eq!(sent(false)[0]["media"]["payload"], leaks, "which it would have been");
     }
 
     #[test]

@@ -53,7 +53,8 @@ pub trait Dialect: Send {
     /// The connection is there: what is said first.
     fn open(&mut self, effects: &mut Effects);
 
-    /// A frame of the caller, 20 ms long.
+    /// A frame of the caller, 20 ms long. What is made of it is in `effects` when this returns and
+    /// nothing of it is kept: a cut waits for what is on its way, and knows of nothing else.
     fn audio(&mut self, frame: &[u8], effects: &mut Effects);
 
     /// A key that the caller has pressed while nothing is cut.
@@ -62,8 +63,9 @@ pub trait Dialect: Send {
     /// Everything before a mark has been played, or was thrown away.
     fn marked(&mut self, name: &str, reached: Reached, effects: &mut Effects);
 
-    /// What was asked for by [`Act::Clear`] is done, and all marks in it have been told. `played` is
-    /// how many octets of the engine's have been played since the connection began.
+    /// What was asked for by [`Act::Clear`] is done, and all marks in it have been told; or what
+    /// waited was thrown away, or not let in, for another reason. `played` is how many octets of the
+    /// engine's have been played since the connection began.
     fn cleared(&mut self, played: u64, effects: &mut Effects) {
         let _ = (played, effects);
     }

@@ -3,10 +3,12 @@
 
 use std::collections::BTreeMap;
 
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
 use dialects::audiosocket::{CallerSocket, Deframer};
 use dialects::{
-    Act, Dialect, Effects, Encoding, Introduction, Kind, MAX_MARK, Message, Model, Notice, Options,
-    Reached, Verdict,
+    Act, Dialect, Effects, Encoding, Fault, Introduction, Kind, MAX_MARK, Message, Model, Notice,
+    Options, Reached, Verdict,
 };
 use dtmf::Digit;
 use proptest::prelude::*;
@@ -306,6 +308,71 @@ proptest! {
             let _ = socket.hear(frame, &mut effects);
         }
     }
+}
+
+/// Everything that is sent, and base64 in it as what it stands for.
+fn sound_of(effects: &mut Effects) -> Vec<u8> {
+    let sound = |message| match message {
+        Message::Binary(octets) => octets,
+        Message::Text(text) => {
+            let words = text.split('"').filter(|word| word.len() > 100);
+            words.flat_map(|word| BASE64_STANDARD.decode(word).expect("base64")).collect()
+        }
+    };
+    effects.send.drain(..).flat_map(sound).collect()
+}
+
+/// Whether what a caller says is sent at once and wholly, and never after that.
+fn keeps_nothing(dialect: &mut dyn Dialect) -> bool {
+    let (length, silence) = (dialect.encoding().octets(20), dialect.encoding().silence());
+    let mut effects = Effects::default();
+    dialect.audio(&vec![0x5a; length], &mut effects);
+    let is_all = sound_of(&mut effects).iter().filter(|&&octet| octet == 0x5a).count() == length;
+    is_all
+        && (0..10).all(|_| {
+            dialect.audio(&vec![silence; length], &mut effects);
+            !sound_of(&mut effects).contains(&0x5a)
+        })
+}
+
+#[test]
+fn nothing_of_the_caller_is_kept() {
+    for kind in Kind::ALL {
+        for &encoding in kind.encodings() {
+            let mut dialect = kind.dialect(introduction(encoding), &options()).expect("its own");
+            let mut effects = Effects::default();
+            dialect.open(&mut effects);
+            for begun in [r#"{"type":"Welcome"}"#, r#"{"type":"SettingsApplied"}"#] {
+                let _ = dialect.hear(&Message::Text(begun.to_owned()), &mut effects);
+            }
+            assert!(keeps_nothing(&mut *dialect), "{}", kind.name());
+        }
+    }
+}
+
+/// A dialect that is a frame behind.
+struct Behind(Vec<u8>);
+
+impl Dialect for Behind {
+    fn encoding(&self) -> Encoding {
+        Encoding::Pcmu
+    }
+    fn open(&mut self, _: &mut Effects) {}
+    fn audio(&mut self, frame: &[u8], effects: &mut Effects) {
+        let before = std::mem::replace(&mut self.0, frame.to_owned());
+        effects.send.push(Message::Binary(before));
+    }
+    fn key(&mut self, _: Digit, _: &mut Effects) {}
+    fn marked(&mut self, _: &str, _: Reached, _: &mut Effects) {}
+    fn end(&mut self, _: &mut Effects) {}
+    fn hear(&mut self, _: &Message, _: &mut Effects) -> Result<(), Fault> {
+        Ok(())
+    }
+}
+
+#[test]
+fn a_dialect_that_keeps_something_is_found() {
+    assert!(!keeps_nothing(&mut Behind(Vec::new())));
 }
 
 #[test]
