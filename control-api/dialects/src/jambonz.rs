@@ -23,9 +23,9 @@ use crate::{
 pub const SUBPROTOCOLS: &[&str] = &["audio.drachtio.org", "audio.jambonz.org"];
 /// Pieces that wait or play; what comes after that is left out, as jambonz does.
 const MAX_PIECES: usize = 10;
-/// Marks and pieces that have not been told of: one for each 60 ms of a minute. Of more the oldest
-/// is told to be cleared.
-const MAX_WAITING: usize = 1024;
+/// Marks and pieces that have not been told of: one for each frame of two minutes, which is more
+/// than may wait. Of more the oldest is told to be cleared.
+const MAX_WAITING: usize = 6000;
 /// A key's length in samples of 8 kHz. How long it was pressed isn't known here: 200 ms.
 const KEY_LENGTH: &str = "1600";
 

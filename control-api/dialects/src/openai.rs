@@ -50,12 +50,13 @@ impl OpenAi {
         OpenAi {
             introduction,
             payments: Payments::new(model.plans.clone()),
+            // Not before the session is as it should be, and not in the middle of a secure one.
+            owes: model.greets,
             model,
             keys,
             spoken: Spoken::default(),
             active: None,
             muted: None,
-            owes: false,
         }
     }
 
@@ -85,6 +86,11 @@ impl OpenAi {
     /// The caller speaks: the model is to be quiet, though it may be already.
     fn interrupt(&mut self, effects: &mut Effects) {
         effects.acts.push(Act::Clear);
+        self.hush(effects);
+    }
+
+    /// What still comes of the active response is not wanted. Each is cancelled once.
+    fn hush(&mut self, effects: &mut Effects) {
         if self.active.is_some() && self.muted != self.active {
             self.muted.clone_from(&self.active);
             say(&json!({"type": "response.cancel"}), effects);
@@ -175,9 +181,6 @@ impl Dialect for OpenAi {
 
     fn open(&mut self, effects: &mut Effects) {
         say(&said::session(&self.introduction, &self.model), effects);
-        if self.model.greets {
-            self.respond(effects);
-        }
     }
 
     fn audio(&mut self, frame: &[u8], effects: &mut Effects) {
@@ -200,6 +203,8 @@ impl Dialect for OpenAi {
     }
 
     fn cleared(&mut self, played: u64, effects: &mut Effects) {
+        // Whoever threw it away: an item of which the end is missing is not continued.
+        self.hush(effects);
         for (item, heard) in self.spoken.cut(played) {
             let milliseconds = self.introduction.encoding.milliseconds(heard);
             say(&said::truncate(&item, milliseconds), effects);
@@ -224,6 +229,7 @@ impl Dialect for OpenAi {
 
     fn hear(&mut self, message: &Message, effects: &mut Effects) -> Result<(), Fault> {
         match payload::json(message)? {
+            Heard::Updated => self.pay_debt(effects),
             Heard::Created { response } => self.active = Some(kept(response.id)?),
             Heard::Done { response } => self.done(&response.id, effects),
             Heard::Audio(audio) => self.play(audio, effects)?,
@@ -348,7 +354,39 @@ mod tests {
         );
         assert_eq!(session["audio"]["input"]["turn_detection"], json!({"type": "semantic_vad"}));
         assert!(session.get("tools").is_none());
-        assert_eq!(opened[1..], [create()]);
+        assert_eq!(opened.len(), 1);
+    }
+
+    #[test]
+    fn a_model_that_greets_does_so_once_it_may() {
+        let greeting = |is_secure: bool| {
+            let told = Model { greets: true, ..model(&[]) };
+            let mut talk = OpenAi::new(introduction(Encoding::Pcmu), told, false);
+            said(|effects| talk.open(effects));
+            if is_secure {
+                said(|effects| talk.notice(Notice::SecureStarted, effects));
+            }
+            let updated = json!({"type": "session.updated", "session": {}});
+            let at_once = answered(&mut talk, &updated);
+            assert!(answered(&mut talk, &updated).is_empty(), "once");
+            let ended = Notice::SecureEnded(Verdict::Pass);
+            (at_once, said(|effects| talk.notice(ended, effects)).pop())
+        };
+        assert_eq!(greeting(false).0, [create()]);
+        assert_eq!(greeting(true), (Vec::new(), Some(create())));
+    }
+
+    #[test]
+    fn what_is_thrown_away_by_another_hand_is_not_continued() {
+        let mut talk = talk(&[]);
+        answered(&mut talk, &response("created", "r1"));
+        assert!(matches!(act(&mut talk, &delta("r1", "i1", 1600)), Act::Play(_)));
+        let told = said(|effects| talk.cleared(800, effects));
+        assert_eq!(told[0], json!({"type": "response.cancel"}));
+        assert_eq!((told.len(), &told[1]["audio_end_ms"]), (2, &json!(100)));
+        let late = heard(&mut talk, &delta("r1", "i1", 800)).unwrap_or_default();
+        assert!(late.acts.is_empty());
+        assert!(said(|effects| talk.cleared(800, effects)).is_empty(), "told once");
     }
 
     #[test]
@@ -395,6 +433,7 @@ mod tests {
         answered(&mut talk, &response("done", "r1"));
         answered(&mut talk, &response("created", "r2"));
         assert!(matches!(act(&mut talk, &delta("r2", "i3", 800)), Act::Play(_)));
+        answered(&mut talk, &response("done", "r2"));
         assert_eq!(said(|effects| talk.cleared(480, effects)), [truncate("i3", 10)]);
     }
 

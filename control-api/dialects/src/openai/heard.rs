@@ -6,6 +6,8 @@ use serde::Deserialize;
 #[derive(Deserialize)]
 #[serde(tag = "type")]
 pub(super) enum Heard {
+    #[serde(rename = "session.updated")]
+    Updated,
     #[serde(rename = "response.created")]
     Created { response: Response },
     #[serde(rename = "response.done")]
