@@ -314,6 +314,10 @@ impl<'a, E: Errands> Conversation<'a, E> {
                 Notice::SecureStarted
             }
             Tale::SessionEnded(_, verdict) => {
+                // What it said meanwhile was let in by nobody: a dialect that counts learns of it.
+                if self.is_deaf() {
+                    self.clear();
+                }
                 self.is_cut = false;
                 Notice::SecureEnded(match verdict {
                     Some(dtmf::Verdict::Passed) => Verdict::Pass,
