@@ -32,13 +32,14 @@ import strides
 import whip
 
 TOGETHER = 4  # scenarios at a time, of those that mostly wait
+PAIRED = 2  # of those that take a core: a browser that looks at pages, fifty sessions in one process
 SECONDS = 240  # for one scenario
 CANARY_SECONDS = 900  # for one that plays hundreds of sessions, twice if chance is in doubt
 NETNS = Path(__file__).with_name("netns.sh")
 
 
 def table(binary, sabotaged):
-    """By suite: scenarios that can run beside others, and those that are measured alone."""
+    """By suite: scenarios that mostly wait, those that take a core, those that are measured alone."""
     return {
         "peers": (
             {
@@ -115,14 +116,15 @@ def table(binary, sabotaged):
                 },
             },
             {
-                "one stream across two flips, seen by tshark": lambda: sessions.cadence(binary),
-                "a flip takes less than 5 ms": lambda: flips.flip_latency(binary),
+                "a person at the console sees a payment through": lambda: console.pays(binary),
                 "50 sessions leak nothing": lambda: sessions.fifty_sessions(binary),
                 "50 sessions as frames leak nothing": frames(sessions.fifty_sessions, binary),
-                # A browser that looks at pages takes all the processor there is.
-                "a person at the console sees a payment through": lambda: console.pays(binary),
-                "a person without a mouse does so too": lambda: console.keyboard(binary),
                 "control: without masking the console shows it": lambda: console.control(sabotaged),
+                "a person without a mouse does so too": lambda: console.keyboard(binary),
+            },
+            {
+                "one stream across two flips, seen by tshark": lambda: sessions.cadence(binary),
+                "a flip takes less than 5 ms": lambda: flips.flip_latency(binary),
             },
         ),
         "attacks": (
@@ -135,6 +137,7 @@ def table(binary, sabotaged):
                 "control: the same spray on rtpengine": attacks.control,
             },
             {},
+            {},
         ),
         "canary": (
             {
@@ -144,6 +147,7 @@ def table(binary, sabotaged):
                     sabotaged
                 ),
             },
+            {},
             {
                 "canary sessions of 200 telephones and 8 browsers leave nothing": lambda: hunt.sessions(
                     binary
@@ -181,9 +185,9 @@ def apart(arguments, name):
 
 def main(suite, binary, sabotaged, *names):
     """All scenarios of a suite, or those whose names contain one of `names`."""
-    beside, alone = table(binary, sabotaged)[suite]
+    beside, paired, alone = table(binary, sabotaged)[suite]
     if names[:1] == ("--here",):
-        (beside | alone)[names[1]]()
+        (beside | paired | alone)[names[1]]()
         return True
     arguments = (suite, binary, sabotaged)
 
@@ -191,9 +195,10 @@ def main(suite, binary, sabotaged, *names):
         found = [one for one in scenarios if not names or any(name in one for name in names)]
         return found * int(os.environ.get("TIMES", "1"))
 
-    with concurrent.futures.ThreadPoolExecutor(TOGETHER) as pool:
-        passed = list(pool.map(lambda one: apart(arguments, one), wanted(beside)))
-    passed += [apart(arguments, one) for one in wanted(alone)]
+    passed = []
+    for scenarios, at_once in ((beside, TOGETHER), (paired, PAIRED), (alone, 1)):
+        with concurrent.futures.ThreadPoolExecutor(at_once) as pool:
+            passed += pool.map(lambda one: apart(arguments, one), wanted(scenarios))
     print(f"{suite}: {sum(passed)} passed, {len(passed) - sum(passed)} failed", flush=True)
     return passed and all(passed)
 
