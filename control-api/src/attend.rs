@@ -7,6 +7,7 @@ use axum::extract::{MatchedPath, Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use tokio::sync::watch;
 use tracing::Instrument;
 use uuid::Uuid;
 
@@ -15,6 +16,7 @@ use crate::activity::Watched;
 use crate::calls::KEY_PATH;
 use crate::clock;
 use crate::problem::Problem;
+use crate::wait::Presence;
 
 /// Lengths of a request id that is taken over from the client.
 const ID_LENGTHS: std::ops::RangeInclusive<usize> = 8..=64;
@@ -37,6 +39,9 @@ pub async fn attend(
     let path = request.extensions().get::<MatchedPath>().cloned();
     let path = path.as_ref().map_or("unmatched", MatchedPath::as_str);
     let watched = Watched::begin(method, path, &mut request);
+    // Dropped with this future, when the client hangs up: the task goes on, but need not wait.
+    let (_here, presence) = watch::channel(());
+    request.extensions_mut().insert(Presence(presence));
     let span = tracing::info_span!("request", request_id = id, key = tracing::field::Empty);
     let task = tokio::spawn(next.run(request).instrument(span.clone()));
     let mut response = task.await.unwrap_or_else(|_| Problem::internal().into_response());

@@ -4,9 +4,9 @@ use std::marker::PhantomData;
 use std::sync::{Arc, OnceLock};
 
 use axum::extract::FromRequestParts;
-use axum::http::HeaderMap;
 use axum::http::header::AUTHORIZATION;
 use axum::http::request::Parts;
+use axum::http::{Extensions, HeaderMap};
 use relay::switchboard::CallId;
 
 use crate::Control;
@@ -112,6 +112,7 @@ impl Witness {
 pub struct Permit<N: Needs> {
     /// Who makes the request.
     pub principal: Principal,
+    witness: Option<Witness>,
     needs: PhantomData<N>,
 }
 
@@ -120,6 +121,46 @@ impl<N: Needs> Permit<N> {
     #[must_use]
     pub fn role(&self) -> Role {
         self.principal.role
+    }
+
+    /// Lets in whoever has a key that is valid and allows this; `token` is what was sent as one.
+    ///
+    /// # Errors
+    /// [`Code::Unauthenticated`] or [`Code::Forbidden`].
+    pub(crate) fn admit(
+        control: &Control,
+        extensions: &Extensions,
+        token: Option<&str>,
+    ) -> Result<Permit<N>, Problem> {
+        let Some(principal) = token.and_then(|token| control.keys().verify(token)) else {
+            control.metrics.unauthenticated();
+            return Err(Problem::new(
+                Code::Unauthenticated,
+                "Send Authorization: Bearer and a key made by `sotto keys add`; a key added while the \
+                 relay runs counts after SIGHUP.",
+            ));
+        };
+        tracing::Span::current().record("key", principal.key.as_str());
+        let witness = extensions.get::<Witness>().cloned();
+        if let Some(witness) = &witness {
+            witness.saw_principal(&principal);
+        }
+        if N::ANY_OF.iter().any(|&scope| principal.role.allows(scope)) {
+            Ok(Permit { principal, witness, needs: PhantomData })
+        } else {
+            let able = |role: &Role| N::ANY_OF.iter().any(|&scope| role.allows(scope));
+            let able: Vec<_> = Role::ALL.iter().filter(|role| able(role)).collect();
+            let able: Vec<_> = able.into_iter().map(|role| role.as_str()).collect();
+            let detail = format!("This needs a key of the role {}.", able.join(" or "));
+            Err(Problem::new(Code::Forbidden, detail))
+        }
+    }
+
+    /// The request is about a call that its path does not name.
+    pub(crate) fn concerns(&self, call: CallId) {
+        if let Some(witness) = &self.witness {
+            witness.saw_call(call);
+        }
     }
 }
 
@@ -130,28 +171,7 @@ impl<N: Needs> FromRequestParts<Arc<Control>> for Permit<N> {
         parts: &mut Parts,
         control: &Arc<Control>,
     ) -> Result<Self, Problem> {
-        let verified = bearer(&parts.headers).and_then(|token| control.keys().verify(token));
-        let Some(principal) = verified else {
-            control.metrics.unauthenticated();
-            return Err(Problem::new(
-                Code::Unauthenticated,
-                "Send Authorization: Bearer and a key made by `sotto keys add`; a key added while the \
-                 relay runs counts after SIGHUP.",
-            ));
-        };
-        tracing::Span::current().record("key", principal.key.as_str());
-        if let Some(witness) = parts.extensions.get::<Witness>() {
-            witness.saw_principal(&principal);
-        }
-        if N::ANY_OF.iter().any(|&scope| principal.role.allows(scope)) {
-            Ok(Permit { principal, needs: PhantomData })
-        } else {
-            let able = |role: &Role| N::ANY_OF.iter().any(|&scope| role.allows(scope));
-            let able: Vec<_> = Role::ALL.iter().filter(|role| able(role)).collect();
-            let able: Vec<_> = able.into_iter().map(|role| role.as_str()).collect();
-            let detail = format!("This needs a key of the role {}.", able.join(" or "));
-            Err(Problem::new(Code::Forbidden, detail))
-        }
+        Permit::admit(control, &parts.extensions, bearer(&parts.headers))
     }
 }
 

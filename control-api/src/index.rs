@@ -18,6 +18,8 @@ use crate::external_id::ExternalId;
 use crate::model_tokens::ModelTokens;
 use crate::sinks::SinkOrder;
 use crate::story::Story;
+use crate::tools::Run;
+use crate::wait::WaitRoom;
 
 /// Calls that are over and still answered for, so that their outcome can be read.
 pub const MAX_ENDED: usize = 4096;
@@ -44,6 +46,10 @@ pub struct CallEntry {
     pub story: Story,
     /// What the caller was last answered; re-offers build on it, one at a time.
     pub answered: tokio::sync::Mutex<Option<PreviousAnswer>>,
+    /// Room for requests that wait for its secure session's end.
+    pub waits: WaitRoom,
+    /// The last session that a platform's tool started; held while one is being started.
+    pub tool: tokio::sync::Mutex<Option<Run>>,
     /// What lets the call's model in.
     pub models: ModelTokens,
     /// What becomes of what its secure sessions accept: the one in progress, and those that are
@@ -78,6 +84,8 @@ impl CallEntry {
             profile: Mutex::new(profile),
             story: Story::default(),
             answered: tokio::sync::Mutex::new(None),
+            waits: WaitRoom::default(),
+            tool: tokio::sync::Mutex::new(None),
             models: ModelTokens::default(),
             orders: Mutex::default(),
             hearing: Mutex::default(),

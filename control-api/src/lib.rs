@@ -60,6 +60,9 @@ pub mod sinks;
 pub mod sip;
 pub mod story;
 pub mod telling;
+pub mod tools;
+pub mod twilio;
+pub mod wait;
 pub mod webhooks;
 pub mod whip;
 
@@ -106,6 +109,8 @@ pub struct Control {
     pub activity: Arc<Activity>,
     /// Room for event streams.
     pub streams: Arc<Semaphore>,
+    /// Room for requests that wait.
+    pub waits: Arc<Semaphore>,
     /// Room for echo engines.
     pub echoes: Arc<Semaphore>,
     /// How engines are reached that are behind a connection.
@@ -182,6 +187,7 @@ impl Control {
             activity,
             streams: Arc::new(Semaphore::new(event_stream::MAX_STREAMS)),
             linked,
+            waits: Arc::new(Semaphore::new(wait::MAX_WAITS)),
             echoes: Arc::new(Semaphore::new(echo::MAX_ENGINES)),
             models,
             ng: ng::Ng::default(),
@@ -319,6 +325,8 @@ pub fn app(control: &Arc<Control>) -> Router {
         .route(mcp::PATH, post(mcp::serve))
         // Its contract is rtpengine's control protocol.
         .route(ng::http::PATH, post(ng::http::serve))
+        // And this one's is Twilio's.
+        .route(twilio::PATH, post(twilio::hang_up).fallback(twilio::wrong_method))
         .fallback(async || Problem::new(Code::NotFound, "See /v1/openapi.json for what there is."))
         .method_not_allowed_fallback(async || {
             Problem::new(Code::MethodNotAllowed, "The Allow header names the methods it knows.")

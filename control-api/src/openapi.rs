@@ -12,7 +12,7 @@ use utoipa_axum::routes;
 
 use crate::{
     Control, activity, calls, captures, echo, events, model_tokens, plans, recordings,
-    secure_sessions, sinks, webhooks, whip,
+    secure_sessions, sinks, tools, webhooks, whip,
 };
 
 const KEY_SCHEME: &str = "api_key";
@@ -31,6 +31,7 @@ pub fn routes_and_contract() -> (Router<Arc<Control>>, OpenApi) {
         .routes(routes!(captures::complete))
         .routes(routes!(sinks::fetch::fetch))
         .routes(routes!(plans::list))
+        .routes(routes!(tools::collect_payment))
         .routes(routes!(model_tokens::issue, model_tokens::revoke))
         .routes(routes!(events::follow))
         .routes(routes!(echo::api::hear))

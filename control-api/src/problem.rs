@@ -84,6 +84,8 @@ pub enum Code {
     IdempotencyKeyReused,
     /// Too many event streams are open.
     TooManyStreams,
+    /// Too many requests wait for the end of a secure session.
+    TooManyWaits,
     /// A fault of ours.
     Internal,
     /// No call, port, memory or queue space is free.
@@ -96,7 +98,7 @@ pub enum Code {
 
 impl Code {
     /// Every code, for the documentation and its tests.
-    pub const ALL: [Code; 36] = [
+    pub const ALL: [Code; 37] = [
         Code::MalformedBody,
         Code::MalformedSdp,
         Code::MalformedParameter,
@@ -129,6 +131,7 @@ impl Code {
         Code::SdpNotAcceptable,
         Code::IdempotencyKeyReused,
         Code::TooManyStreams,
+        Code::TooManyWaits,
         Code::Internal,
         Code::NoCapacity,
         Code::EngineUnreachable,
@@ -199,6 +202,7 @@ impl Code {
                 (422, "idempotency-key-reused", "The key was used with another body")
             }
             Code::TooManyStreams => (429, "too-many-streams", "Too many event streams are open"),
+            Code::TooManyWaits => (429, "too-many-waits", "Too many requests are waiting"),
             Code::Internal => (500, "internal", "The relay failed to do this"),
             Code::NoCapacity => (503, "no-capacity", "The relay has no room for this now"),
             Code::EngineUnreachable => (502, "engine-unreachable", "The engine is not reached"),
@@ -291,6 +295,12 @@ impl Problem {
         }
     }
 
+    /// The sentence about this occurrence.
+    #[must_use]
+    pub fn detail(&self) -> &str {
+        &self.detail
+    }
+
     /// A fault of ours; its cause goes to the log, not to the client.
     #[must_use]
     pub fn internal() -> Problem {
@@ -376,7 +386,7 @@ impl IntoResponse for Problem {
         if self.code == Code::Unauthenticated {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
-        if matches!(self.code, Code::NoCapacity | Code::TooManyStreams) {
+        if matches!(self.code, Code::NoCapacity | Code::TooManyStreams | Code::TooManyWaits) {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(RETRY_AFTER_SECONDS));
         }
         response.extensions_mut().insert(Arc::new(self));

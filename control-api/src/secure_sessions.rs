@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::State;
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Query, State};
 use axum::http::StatusCode;
 use axum::response::Response;
-use relay::switchboard::{EngineAudio, SessionRequest};
+use relay::switchboard::{EngineAudio, SessionId, SessionRequest};
 
 use crate::Control;
 use crate::auth::{AnyKey, Permit, SecureEnd, SecureEnter};
@@ -21,15 +22,17 @@ use crate::idempotency::{Answer, Posted};
 use crate::index::CallEntry;
 use crate::keys::{Role, Scope};
 use crate::problem::{Code, Problem, ProblemBody};
+use crate::wait::{self, Asker, WaitQuery, Waited, Waiting};
 
 /// Enters a secure session.
 ///
 /// The answer comes when the cut is in force: from then on nothing of the caller reaches the
-/// engine or the recording.
+/// engine or the recording. With `wait` the answer comes when the session is over, or the time is,
+/// and tells how it stands: `result` is the verdict, if it is over.
 #[utoipa::path(
     post, path = "/v1/calls/{call_id}/secure-session", tag = "secure sessions",
     request_body = EnterRequest,
-    params(("call_id" = String, Path),
+    params(("call_id" = String, Path), WaitQuery,
         ("Idempotency-Key" = Option<String>, Header,
         description = "Repeat a request with the same key, and it has its effect once (24 h)")),
     responses(
@@ -42,9 +45,27 @@ pub async fn enter(
     permit: Permit<SecureEnter>,
     call: CallPath,
     posted: Posted,
+    asker: Asker,
+    query: Result<Query<WaitQuery>, QueryRejection>,
     body: JsonBytes,
 ) -> Result<Response, Problem> {
-    let work = async { enter_session(&control, &call, plan_of(&control, &body)?).await };
+    let work = async {
+        let time = WaitQuery::time(query)?;
+        let plan = plan_of(&control, &body)?;
+        let take = |time| Waiting::take_room(&control, &call.0, asker, time);
+        let waiting = time.map(take).transpose()?;
+        let mut entered = enter_session(&control, &call, plan).await?;
+        if let Some(waiting) = waiting {
+            let session = Some(entered.session);
+            // Also if nobody hears it: the session was entered, and a repeated request is told so.
+            let waited = waiting.until_over(&control, &call.0, session, &permit.principal).await;
+            if waited != Waited::Revoked {
+                let Json(last) = view(&control, &call.0, permit.role()).await?;
+                entered.told.wait_is_over(&last);
+            }
+        }
+        Answer::created(&entered.location, &entered.told)
+    };
     posted.once(&control, &permit, body.octets(), work).await
 }
 
@@ -82,23 +103,21 @@ pub(crate) async fn enter_named(
     enter_session(control, &CallPath(call), plans.request(&known)?).await.map(drop)
 }
 
-/// Enters a session with a plan that was sent or named; the answer is for REST.
+/// A session that was entered.
+pub(crate) struct Entered {
+    /// Which.
+    pub(crate) session: SessionId,
+    location: String,
+    /// What whoever asked is told.
+    pub(crate) told: SessionEntered,
+}
+
+/// Enters a session with a plan that was sent or named.
 pub(crate) async fn enter_session(
     control: &Control,
     call: &CallPath,
     request: PlanRequest,
-) -> Result<Answer, Problem> {
-    let entered = begin(control, call, request).await?;
-    let location = format!("/v1/calls/{}/secure-session", id::call(call.0.id));
-    Answer::created(&location, &entered)
-}
-
-/// Enters a session; what is returned is for whoever asked.
-pub(crate) async fn begin(
-    control: &Control,
-    call: &CallPath,
-    request: PlanRequest,
-) -> Result<SessionEntered, Problem> {
+) -> Result<Entered, Problem> {
     let at = call.live()?;
     let session = id::new_session();
     let context =
@@ -116,16 +135,19 @@ pub(crate) async fn begin(
     call.0.story.session_started(cut_at, session);
     let call = id::call(at.call);
     tracing::info!(call, session = id::session(session), "secure session entered");
+    let location = format!("/v1/calls/{call}/secure-session");
     if warning.is_some() {
         tracing::warn!(call, "the session may outlast the silence that its engine bears");
     }
-    Ok(SessionEntered::new(&receipt, cut_at, warning))
+    Ok(Entered { session, location, told: SessionEntered::new(&receipt, cut_at, warning) })
 }
 
 /// Reads the call's last secure session. An engine's key learns its state, and pass or fail.
+///
+/// With `wait` the answer comes when no session is in progress any more, or the time is over.
 #[utoipa::path(
     get, path = "/v1/calls/{call_id}/secure-session", tag = "secure sessions",
-    params(("call_id" = String, Path)),
+    params(("call_id" = String, Path), WaitQuery),
     responses(
         (status = 200, body = SessionView),
         (status = "4XX", body = ProblemBody, content_type = "application/problem+json")),
@@ -134,7 +156,16 @@ pub async fn read(
     State(control): State<Arc<Control>>,
     permit: Permit<AnyKey>,
     CallPath(entry): CallPath,
+    asker: Asker,
+    query: Result<Query<WaitQuery>, QueryRejection>,
 ) -> Result<Json<SessionView>, Problem> {
+    if let Some(time) = WaitQuery::time(query)? {
+        let waiting = Waiting::take_room(&control, &entry, asker, time)?;
+        let waited = waiting.until_over(&control, &entry, None, &permit.principal).await;
+        if waited == Waited::Revoked {
+            return Err(wait::revoked());
+        }
+    }
     view(&control, &entry, permit.role()).await
 }
 

@@ -125,12 +125,15 @@ pub struct SessionRecord {
     pub rejected: Option<FieldError>,
     /// How the collection ended.
     pub verdict: Option<Verdict>,
+    /// When the session ended, in whole seconds.
+    pub ended_at: Option<Timestamp>,
 }
 
 impl SessionRecord {
     fn started(id: SessionId, cut_at: Timestamp) -> SessionRecord {
         let state = SessionState::Collecting;
-        SessionRecord { id, cut_at, state, field: None, rejected: None, verdict: None }
+        let (field, rejected) = (None, None);
+        SessionRecord { id, cut_at, state, field, rejected, verdict: None, ended_at: None }
     }
 }
 
@@ -202,6 +205,20 @@ impl Story {
     #[must_use]
     pub fn session(&self) -> Option<SessionRecord> {
         self.lock().session
+    }
+
+    /// Returns when `session` is over, or, without one, whichever is in progress.
+    pub async fn session_over(&self, session: Option<SessionId>) {
+        let mut changes = self.changes();
+        loop {
+            changes.borrow_and_update();
+            let is_over = self.session().is_none_or(|last| {
+                last.state == SessionState::Ended || session.is_some_and(|id| id != last.id)
+            });
+            if is_over || changes.changed().await.is_err() {
+                return;
+            }
+        }
     }
 
     /// The call's state as its events tell it: `open`, `armed`, `secure`, `draining`, `held` or
@@ -297,6 +314,7 @@ impl Chapters {
         let Some(session) = &mut self.session else { return };
         if session.state != SessionState::Ended {
             session.state = SessionState::Ended;
+            session.ended_at = Some(at.whole_seconds());
             let (id, verdict) = (session.id, session.verdict);
             self.tell(at, Tale::SessionEnded(id, verdict));
         }

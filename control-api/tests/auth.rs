@@ -11,7 +11,7 @@ use control_api::openapi;
 use rig::Rig;
 
 /// Operations, and the roles that are let in.
-const MATRIX: [(&str, &str, &[Role]); 28] = [
+const MATRIX: [(&str, &str, &[Role]); 29] = [
     ("post", "/v1/calls", CALLS),
     ("get", "/v1/calls", CALLS),
     ("get", "/v1/calls/{call_id}", CALLS),
@@ -32,6 +32,7 @@ const MATRIX: [(&str, &str, &[Role]); 28] = [
     ("get", "/v1/calls/{call_id}/recording", &[Role::Operator]),
     ("get", "/v1/webhook-deliveries", &[Role::Operator]),
     ("post", "/v1/webhook-deliveries/{delivery_id}/replay", &[Role::Operator]),
+    ("post", "/v1/tools/collect_payment", ALL),
     ("get", "/v1/plans", CALLS),
     ("post", "/v1/calls/{call_id}/model-tokens", CALLS),
     ("delete", "/v1/calls/{call_id}/model-tokens", CALLS),

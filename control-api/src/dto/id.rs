@@ -45,12 +45,17 @@ pub fn session(id: SessionId) -> String {
 /// The call that `text` names, if it has the one form that ids have.
 #[must_use]
 pub fn parse_call(text: &str) -> Option<CallId> {
-    let hex = text.strip_prefix(CALL_PREFIX)?;
+    parse_hex(text.strip_prefix(CALL_PREFIX)?).map(CallId)
+}
+
+/// 128 bits as every id writes them: 32 digits, letters in lower case.
+#[must_use]
+pub fn parse_hex(hex: &str) -> Option<u128> {
     let lower = hex.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
     if hex.len() != HEX_LEN || !lower {
         return None;
     }
-    u128::from_str_radix(hex, 16).ok().map(CallId)
+    u128::from_str_radix(hex, 16).ok()
 }
 
 #[cfg(test)]

@@ -19,4 +19,6 @@ pub mod plan;
 pub mod secure_session;
 pub mod sink;
 pub mod text;
+pub mod tool;
+pub mod twilio;
 pub mod webhook;

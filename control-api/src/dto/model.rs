@@ -6,6 +6,13 @@ use utoipa::ToSchema;
 use super::secure_session::{ResultName, SessionView, StateName};
 use crate::clock::Timestamp;
 
+/// What a model is told of a session that passed.
+pub(super) const PASSED: &str = "It passed. Tell the caller so and go on.";
+/// What it is told of one that failed.
+pub(super) const FAILED: &str = "It failed, and you are not told why. Do not ask the caller to say \
+                                 anything of it. Offer to start again, or hand the call over to a \
+                                 person.";
+
 /// Makes a token for the model of one call.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -68,13 +75,8 @@ impl ModelAnswer {
                 "The caller is keying, and you hear silence. Call wait_for_secure_result; if it \
                  goes on for minutes, hand the call over to a person."
             }
-            (StateName::Ended, Some(ResultName::Pass)) => {
-                "It passed. Tell the caller so and go on."
-            }
-            (StateName::Ended, Some(ResultName::Fail) | None) => {
-                "It failed, and you are not told why. Do not ask the caller to say anything of \
-                 it. Offer to start again, or hand the call over to a person."
-            }
+            (StateName::Ended, Some(ResultName::Pass)) => PASSED,
+            (StateName::Ended, Some(ResultName::Fail) | None) => FAILED,
         };
         ModelAnswer { seen: Seen::Session(Box::new(session)), next }
     }

@@ -22,11 +22,14 @@ pub struct SessionEntered {
     /// The session's id.
     #[schema(example = "sec_0198c0f3a1b27c3e8d4f5a6b7c8d9e0f")]
     id: String,
-    /// `collecting`.
+    /// `collecting`, unless the request waited: then where it stands.
     state: StateName,
     /// When the cut came into force, UTC.
     #[schema(value_type = String, format = DateTime)]
     cut_at: Timestamp,
+    /// Of a request that waited: `pass` or `fail`, if it is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    result: Option<ResultName>,
     /// What may go wrong, in words for whoever writes the plan; absent if nothing is seen.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     warnings: Vec<String>,
@@ -44,8 +47,18 @@ impl SessionEntered {
             id: id::session(receipt.session()),
             state: StateName::Collecting,
             cut_at,
+            result: None,
             warnings: warning.iter().map(ToString::to_string).collect(),
         }
+    }
+}
+
+impl SessionEntered {
+    /// The same session after a wait, given how the call's last session stands. One that another
+    /// has replaced is over, and its verdict is no longer known.
+    pub fn wait_is_over(&mut self, last: &SessionView) {
+        (self.state, self.result) =
+            if last.id == self.id { last.standing() } else { (StateName::Ended, None) };
     }
 }
 

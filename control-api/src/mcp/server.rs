@@ -20,7 +20,6 @@ use crate::keys::Role;
 use crate::model_tokens::{Grant, ModelPermit};
 use crate::plans::PlanName;
 use crate::problem::{Code, Problem};
-use crate::story::SessionState;
 use crate::{Control, clock, secure_sessions};
 
 /// The MCP server of one call, as one token's model sees it.
@@ -78,8 +77,8 @@ impl ModelServer {
         let request = self.control.models.plans.request(plan).map_err(|_| BROKEN)?;
         let call = CallPath(Arc::clone(&self.entry));
         match secure_sessions::enter_session(&self.control, &call, request).await {
-            Ok(_) => {
-                *started = self.entry.story.session().map(|session| session.id);
+            Ok(entered) => {
+                *started = Some(entered.session);
                 Ok(())
             }
             Err(problem) if problem.code == Code::SessionInProgress => {
@@ -94,21 +93,9 @@ impl ModelServer {
     /// no moment before, so that the time of an answer is not that of a key.
     async fn wait(&self, time: Duration) -> Result<(), Failure> {
         let _room = self.grant.waits.try_acquire().map_err(|_| TOO_MANY_WAITS)?;
-        let (mut changes, mut stopping) = (self.entry.story.changes(), self.control.stopping());
-        let over = async {
-            loop {
-                changes.borrow_and_update();
-                let session = self.entry.story.session();
-                if session.is_none_or(|session| session.state == SessionState::Ended) {
-                    return;
-                }
-                if changes.changed().await.is_err() {
-                    return;
-                }
-            }
-        };
+        let mut stopping = self.control.stopping();
         tokio::select! {
-            () = over => {}
+            () = self.entry.story.session_over(None) => {}
             () = tokio::time::sleep(time) => {}
             _ = stopping.wait_for(|stopping| *stopping) => {}
         }

@@ -22,8 +22,8 @@ pub(super) async fn enter(
     let body = body_of(plan);
     let plan = secure_sessions::plan_of(control, &body)?;
     let call = CallPath(dialog.entry().clone());
-    let entered = secure_sessions::begin(control, &call, plan).await?;
-    reply_of(&entered)
+    let entered = secure_sessions::enter_session(control, &call, plan).await?;
+    reply_of(&entered.told)
 }
 
 /// Where the last session stands, as much as `role` may know.
