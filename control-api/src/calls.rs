@@ -13,11 +13,12 @@ use axum::response::{IntoResponse, Response};
 use relay::switchboard::dtls::Fingerprint;
 use relay::switchboard::ice::IceCredentials;
 use relay::switchboard::{
-    BrowserPeer, CallId, DtlsPeer, LegMedia, LocalMedia, Refusal, Side, SourceRule, SrtpKeys,
+    BrowserPeer, CallId, DtlsPeer, LegMedia, LocalMedia, LookAhead, Refusal, Side, SourceRule,
+    SrtpKeys,
 };
 use relay::wire::sdp::{Agreement, Browser, Handshake, IceText, Offer, PreviousAnswer};
 use relay::wire::stun::IcePassword;
-use relay::{CallAt, CallRequest as MediaRequest, HangUp, OpenedCall};
+use relay::{CallAt, CallRequest as MediaRequest, HangUp, NearEnd, OpenedCall};
 use serde::Deserialize;
 use utoipa::IntoParams;
 use zeroize::Zeroizing;
@@ -33,7 +34,7 @@ use crate::dto::call::{
 use crate::dto::engine::{EngineAnswer, EnginePlace, EngineRequest};
 use crate::dto::id;
 use crate::dto::json::JsonBytes;
-use crate::engine_leg::{self, EngineLeg};
+use crate::engine_leg::{self, EngineLeg, Party};
 use crate::engines::Known;
 use crate::external_id::{ExternalId, PATH_PREFIX};
 use crate::idempotency::{Answer, Posted};
@@ -165,43 +166,96 @@ pub(crate) async fn place(
     admit(&agreement)?;
     reachable(control, "/caller/sdp", agreement.remote_rtp)?;
     let nat = request.caller.nat;
-    let call = id::new_call();
-    let EngineLeg { media: engine, profile, link, party } =
-        engine_leg::prepare(control, request.engine).await?;
     let armed = request.armed.then(|| look_ahead(request.look_ahead_ms)).transpose()?;
-    let record = request.record.unwrap_or(control.recordings.is_some());
-    if record && control.recordings.is_none() {
-        return Err(Problem::invalid(
-            "/record",
-            "this relay keeps no recordings: recordings.enabled is false",
-        ));
-    }
-    let caller = leg_media(control, &mut agreement, nat);
-    let entry = CallEntry::new(call, clock::now(), record, nat, profile);
-    let entry = control.calls.expect(entry.called(request.external_id)).map_err(in_use)?;
-    let opened = control.relay.open_call(MediaRequest {
-        call,
-        caller,
-        engine,
+    let launch = Launch {
+        caller: leg_media(control, &mut agreement, nat),
+        link: None,
+        nat,
+        engine: request.engine,
         armed,
-        record,
-        links: [None, link],
-    });
-    let OpenedCall { at, caller, engine } = opened.await.inspect_err(|_| {
-        control.calls.forget(call);
-    })?;
-    let answer = agreement.answer(control.policy.outside(caller));
-    let armed = armed.is_some();
+        record: request.record,
+        external_id: request.external_id,
+    };
+    let launched = launch.open(control).await?;
+    let answer = agreement.answer(control.policy.outside(launched.caller));
     let ufrag = agreement.browser.map(|browser| browser.ours.ufrag);
     let text = Zeroizing::new(answer.text().to_owned());
-    *entry.answered.lock().await = Some(answer.into_previous());
-    entry.opened(at);
-    party.begin(control, &entry, engine.rtp);
-    tracing::info!(call = id::call(call), armed, record, "call opened");
-    if let Some(external_id) = &entry.external_id {
-        tracing::debug!(call = id::call(call), external_id = external_id.as_str(), "call named");
-    }
+    *launched.entry.answered.lock().await = Some(answer.into_previous());
+    let Launched { armed, engine, .. } = launched;
+    let entry = launched.begin(control);
     Ok(Placed { entry, armed, answer: text, engine, ufrag })
+}
+
+/// What a call needs to begin, once it is agreed what its caller's leg is.
+pub(crate) struct Launch {
+    /// The caller's leg.
+    pub(crate) caller: LegMedia,
+    /// The relay's end of it, where the caller is not on the network.
+    pub(crate) link: Option<NearEnd>,
+    /// The caller is behind NAT.
+    pub(crate) nat: bool,
+    /// The engine's leg.
+    pub(crate) engine: EngineRequest,
+    /// Begin armed, by this much.
+    pub(crate) armed: Option<LookAhead>,
+    /// Keep a recording; where nothing is said, if there is a place for it.
+    pub(crate) record: Option<bool>,
+    /// What whoever places the call calls it.
+    pub(crate) external_id: Option<ExternalId>,
+}
+
+/// A call whose ports are bound, and which nobody can find yet.
+pub(crate) struct Launched {
+    /// The call.
+    pub(crate) entry: Arc<CallEntry>,
+    /// Our side of the caller's leg.
+    pub(crate) caller: LocalMedia,
+    engine: LocalMedia,
+    at: CallAt,
+    armed: bool,
+    party: Party,
+}
+
+impl Launch {
+    /// Gets the engine ready and opens the call.
+    ///
+    /// # Errors
+    /// A problem; nothing is left of the call then.
+    pub(crate) async fn open(self, control: &Arc<Control>) -> Result<Launched, Problem> {
+        let Launch { caller, link: caller_link, nat, engine, armed, record, external_id } = self;
+        let record = record.unwrap_or(control.recordings.is_some());
+        if record && control.recordings.is_none() {
+            let detail = "this relay keeps no recordings: recordings.enabled is false";
+            return Err(Problem::invalid("/record", detail));
+        }
+        let EngineLeg { media: engine, profile, link, party } =
+            engine_leg::prepare(control, engine).await?;
+        let call = id::new_call();
+        let entry = CallEntry::new(call, clock::now(), record, nat, profile);
+        let entry = control.calls.expect(entry.called(external_id)).map_err(in_use)?;
+        let links = [caller_link, link];
+        let opening = MediaRequest { call, caller, engine, armed, record, links };
+        let opened = control.relay.open_call(opening).await;
+        let OpenedCall { at, caller, engine } = opened.inspect_err(|_| {
+            control.calls.forget(call);
+        })?;
+        Ok(Launched { entry, caller, engine, at, armed: armed.is_some(), party })
+    }
+}
+
+impl Launched {
+    /// Begins: the call can be found, and its engine speaks.
+    pub(crate) fn begin(self, control: &Arc<Control>) -> Arc<CallEntry> {
+        let Launched { entry, engine, at, armed, party, .. } = self;
+        entry.opened(at);
+        party.begin(control, &entry, engine.rtp);
+        let call = id::call(entry.id);
+        tracing::info!(call, armed, record = entry.recorded, "call opened");
+        if let Some(external_id) = &entry.external_id {
+            tracing::debug!(call, external_id = external_id.as_str(), "call named");
+        }
+        entry
+    }
 }
 
 /// Which calls to list.

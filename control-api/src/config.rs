@@ -17,6 +17,7 @@ use relay::wire::sdp::{AddressPolicy, OwnMedia, Policy};
 use serde::Deserialize;
 use serde_json::Value;
 
+use crate::linked::callers::{CallersConfig, RawCallers};
 use crate::mcp::BaseUrl;
 use crate::ng::config::{NgConfig, RawNg};
 
@@ -76,6 +77,8 @@ pub struct RawConfig {
     pub sip: RawSip,
     /// SIP proxies that speak rtpengine's control protocol.
     pub ng: RawNg,
+    /// Asterisk's channels that dial this relay by AudioSocket.
+    pub audiosocket: RawCallers,
 }
 
 /// The MCP servers of calls, as typed.
@@ -229,6 +232,8 @@ pub struct Config {
     pub sip: Option<SipConfig>,
     /// Where SIP proxies reach it without a key.
     pub ng: NgConfig,
+    /// Where AudioSocket callers reach it, if anywhere.
+    pub audiosocket: Option<CallersConfig>,
 }
 
 /// What is done with recordings.
@@ -391,6 +396,9 @@ impl RawConfig {
             plans: self.plans,
             mcp_base: mcp_base(self.mcp)?,
             sip,
+            audiosocket: self.audiosocket.resolve().map_err(|(member, reason)| {
+                ConfigError::Invalid { member, reason: reason.to_owned() }
+            })?,
             ng: self.ng.resolve().map_err(|(member, reason)| ConfigError::Invalid {
                 member,
                 reason: reason.to_owned(),
@@ -688,6 +696,7 @@ mod tests {
         assert!(sip.users_file.is_some() && sip.trunks.is_some() && sip.realm.is_some());
         assert!(sip.digest.is_some() && sip.nat.is_some() && sip.max_calls.is_some());
         assert!(sip.engine.is_some() && !sip.numbers.is_empty());
+        assert!(raw.audiosocket.address.is_some() && raw.audiosocket.engine.is_some());
         let ng = &raw.ng;
         assert!(ng.address.is_some() && ng.tcp_address.is_some() && ng.peers.is_some());
         assert!(raw.recordings.key_files.is_some() && raw.recordings.retain_days.is_some());

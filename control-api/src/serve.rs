@@ -172,6 +172,10 @@ impl Running {
         let sip = bind_sip(config.sip.clone()).await?;
         let sip_address = sip.as_ref().and_then(Sip::address);
         let proxies = Proxies::listen(&config.ng).await?;
+        let callers = match &config.audiosocket {
+            Some(callers) => Some((listen(callers.address).await?, callers.clone())),
+            None => None,
+        };
         let policy = config.media.policy();
         let served = config.clone();
         let relay = relay_config(config.media, archive.clone())?;
@@ -212,6 +216,10 @@ impl Running {
         tasks.extend(control.webhooks.start(&control.stopping()));
         tasks.extend(sip.into_iter().flat_map(|sip| sip.start(&control)));
         tasks.extend(proxies.attend(&control, &config.ng.peers));
+        tasks.extend(callers.map(|(listener, callers)| {
+            tracing::info!(address = %callers.address, "AudioSocket callers are listened to");
+            tokio::spawn(linked::callers::serve(listener, callers, Arc::clone(&control)))
+        }));
         if let Some(retain) = config.recordings.and_then(|recordings| recordings.retain) {
             tasks.push(tokio::spawn(retention::keep(Arc::clone(&control), retain)));
         }

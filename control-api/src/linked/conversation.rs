@@ -8,9 +8,11 @@ use std::time::{Duration, Instant};
 
 use dialects::{Act, Dialect, Effects, Message, Notice, Reached, Verdict};
 use relay::Link;
+use relay::switchboard::Side;
 use relay::switchboard::limits::LINK_DATAGRAM;
 use tokio::sync::{mpsc, watch};
 use tokio::time::MissedTickBehavior;
+use zeroize::{Zeroize, Zeroizing};
 
 use super::allowance::Allowance;
 use super::packets::{Format, Heard, Packetizer, Unpacker};
@@ -31,6 +33,8 @@ const MISSED_PULSES: u32 = 3;
 /// Acts of one message: none asks for as many, and an endless one must end.
 const MAX_ACTS: usize = 4096;
 
+/// Length of a frame.
+const FRAME_MS: u32 = 20;
 /// Refusals that wait to be told: a model waits for one before it asks again.
 const MAX_REFUSALS: usize = 4;
 
@@ -58,6 +62,8 @@ pub(super) trait Errands: Send {
 
 /// One connection.
 pub(super) struct Conversation<'a, E> {
+    /// Who is at its other end.
+    side: Side,
     pub(super) entry: &'a CallEntry,
     pub(super) wire: &'a mut Wire,
     pub(super) link: &'a mut Link,
@@ -69,6 +75,8 @@ pub(super) struct Conversation<'a, E> {
     allowance: Allowance,
     effects: Effects,
     frame: Vec<u8>,
+    /// Of a caller's sound, what is no whole frame yet.
+    rest: Zeroizing<Vec<u8>>,
     told: Vec<Told>,
     /// The last tale that the engine was told.
     heard_of: u64,
@@ -89,10 +97,11 @@ impl<'a, E: Errands> Conversation<'a, E> {
         link: &'a mut Link,
         errands: &'a mut E,
         dialect: Box<dyn Dialect>,
-        format: Format,
+        (side, format): (Side, Format),
     ) -> Option<Conversation<'a, E>> {
         let mut random = chance::generator().ok()?;
         Some(Conversation {
+            side,
             entry,
             wire,
             link,
@@ -103,6 +112,7 @@ impl<'a, E: Errands> Conversation<'a, E> {
             allowance: Allowance::new(clock::monotonic()),
             effects: Effects::default(),
             frame: Vec::new(),
+            rest: Zeroizing::new(Vec::new()),
             told: Vec::new(),
             heard_of: 0,
             is_cut: false,
@@ -149,7 +159,7 @@ impl<'a, E: Errands> Conversation<'a, E> {
                     },
                 },
                 came = self.wire.next(), if is_open => self.hear(came).await?,
-                () = tokio::time::sleep_until(due) => self.play(clock::monotonic()),
+                () = tokio::time::sleep_until(due), if self.side == Side::Engine => self.play(clock::monotonic()),
                 _ = story.changed() => self.catch_up_with_story(),
                 Some(()) = self.refusals.1.recv() => {
                     self.dialect.notice(Notice::NotCollected, &mut self.effects);
@@ -197,7 +207,9 @@ impl<'a, E: Errands> Conversation<'a, E> {
             Message::Text(text) => text.len(),
             Message::Binary(octets) => octets.len(),
         });
-        if let Err(fault) = self.dialect.hear(&message, &mut self.effects) {
+        let heard = self.dialect.hear(&message, &mut self.effects);
+        wipe(message);
+        if let Err(fault) = heard {
             tracing::warn!(call = self.id(), %fault, "an engine's connection can't go on");
             return Err(Ending::Lost);
         }
@@ -219,6 +231,7 @@ impl<'a, E: Errands> Conversation<'a, E> {
 
     async fn carry_out(&mut self, act: Act) -> Step {
         match act {
+            Act::Play(octets) if self.side == Side::Caller => self.pass(octets),
             // What it says in a cut is not played, and must not be played afterwards.
             Act::Play(_) if self.is_deaf() => {}
             Act::Play(octets) => {
@@ -254,7 +267,27 @@ impl<'a, E: Errands> Conversation<'a, E> {
 
     /// The call is cut, and the engine is not heard meanwhile.
     fn is_deaf(&self) -> bool {
-        self.is_cut && !self.entry.lets_engine_through()
+        self.side == Side::Engine && self.is_cut && !self.entry.lets_engine_through()
+    }
+
+    /// Hands a caller's sound on as it comes: it has a clock of its own, and waits for nobody. What
+    /// is behind it is wiped, since it may be the sound of a key.
+    fn pass(&mut self, octets: Vec<u8>) {
+        self.rest.extend_from_slice(&octets);
+        wipe(Message::Binary(octets));
+        let length = self.dialect.encoding().octets(FRAME_MS);
+        let mut packet = Zeroizing::new([0; LINK_DATAGRAM]);
+        let now = clock::monotonic();
+        let mut frames = self.rest.chunks_exact(length);
+        for frame in &mut frames {
+            if let Some(datagram) = self.packets.sound(now, frame, &mut packet) {
+                // What the relay has no room for is lost, as on any line.
+                let _ = self.link.send(datagram);
+            }
+        }
+        let rest = frames.remainder().to_owned();
+        self.rest.zeroize();
+        *self.rest = rest;
     }
 
     fn clear(&mut self) {
@@ -357,6 +390,14 @@ impl<'a, E: Errands> Conversation<'a, E> {
 
     fn id(&self) -> String {
         crate::dto::id::call(self.entry.id)
+    }
+}
+
+/// Wipes a message of a party whose sound or keys may be in it.
+fn wipe(message: Message) {
+    match message {
+        Message::Text(mut text) => text.zeroize(),
+        Message::Binary(mut octets) => octets.zeroize(),
     }
 }
 

@@ -14,6 +14,7 @@ use rustls::ClientConfig;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 mod allowance;
+pub mod callers;
 mod conversation;
 mod engine;
 mod packets;
@@ -181,7 +182,8 @@ impl Ready {
             return Ending::Lost;
         };
         let mut errands = EngineErrands { control: Arc::clone(control), entry: Arc::clone(entry) };
-        let conversation = Conversation::new(entry, wire, link, &mut errands, dialect, *format);
+        let leg = (Side::Engine, *format);
+        let conversation = Conversation::new(entry, wire, link, &mut errands, dialect, leg);
         match conversation {
             Some(mut conversation) => conversation.hold(control.stopping()).await,
             None => Ending::Lost,
