@@ -115,10 +115,7 @@ impl Jambonz {
     }
 
     fn pieces(&self) -> usize {
-        let is_piece = |(_, waiting): &&(u64, Waiting)| match waiting {
-            Waiting::Piece(_) => true,
-            Waiting::Mark(_) => false,
-        };
+        let is_piece = |(_, waiting): &&(u64, Waiting)| matches!(waiting, Waiting::Piece(_));
         self.waiting.iter().filter(is_piece).count()
     }
 
@@ -187,7 +184,8 @@ impl Dialect for Jambonz {
     }
 
     fn marked(&mut self, name: &str, reached: Reached, effects: &mut Effects) {
-        let at = self.waiting.iter().position(|(number, _)| number.to_string() == name);
+        let Ok(number) = name.parse::<u64>() else { return };
+        let at = self.waiting.iter().position(|(waiting, _)| *waiting == number);
         if let Some((_, waiting)) = at.and_then(|at| self.waiting.remove(at)) {
             tell(&waiting, reached, effects);
         }

@@ -230,8 +230,14 @@ impl Dialect for OpenAi {
     fn hear(&mut self, message: &Message, effects: &mut Effects) -> Result<(), Fault> {
         match payload::json(message)? {
             Heard::Updated => self.pay_debt(effects),
-            Heard::Created { response } => self.active = Some(kept(response.id)?),
-            Heard::Done { response } => self.done(&response.id, effects),
+            Heard::Created { response } => {
+                self.active = Some(kept(response.id.unwrap_or_default())?);
+                // Of a turn that was taken just before the session. Nobody would hear it.
+                if self.payments.is_secure() {
+                    self.hush(effects);
+                }
+            }
+            Heard::Done { response } => self.done(&response.id.unwrap_or_default(), effects),
             Heard::Audio(audio) => self.play(audio, effects)?,
             Heard::SpeechStarted => self.interrupt(effects),
             Heard::Arguments(call) => self.call(&call, false, effects)?,
@@ -435,6 +441,16 @@ mod tests {
         assert!(matches!(act(&mut talk, &delta("r2", "i3", 800)), Act::Play(_)));
         answered(&mut talk, &response("done", "r2"));
         assert_eq!(said(|effects| talk.cleared(480, effects)), [truncate("i3", 10)]);
+    }
+
+    #[test]
+    fn a_turn_that_was_taken_just_before_a_session_is_given_up() {
+        let mut talk = talk(&[]);
+        said(|effects| talk.notice(Notice::SecureStarted, effects));
+        let told = answered(&mut talk, &response("created", "r"));
+        assert_eq!(told, [json!({"type": "response.cancel"})]);
+        assert!(heard(&mut talk, &delta("r", "i", 800)).unwrap_or_default().acts.is_empty());
+        assert!(answered(&mut talk, &response("done", "r")).is_empty());
     }
 
     #[test]

@@ -28,7 +28,7 @@ pub(super) enum Heard {
 
 #[derive(Deserialize)]
 pub(super) struct Response {
-    pub(super) id: String,
+    pub(super) id: Option<String>,
 }
 
 #[derive(Deserialize)]
