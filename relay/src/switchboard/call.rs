@@ -635,9 +635,9 @@ mod tests {
             let timestamp = u32::from(sequence) * 160;
             send(call, start, payload_type, sequence, timestamp, payload).is_some()
         };
-        let redundant = [&[101, 5, 10, 0, 160][..]].concat();
+        let redundant: &[u8] = &[101, 5, 10, 0, 160];
         let mut seen = |call: &mut Call| {
-            [(101, event), (121, &redundant), (0, &[0x55; 40])]
+            [(101, event), (121, redundant), (0, &[0x55; 160])]
                 .map(|(payload_type, payload)| passes(call, payload_type, payload))
         };
         assert_eq!(seen(&mut call), [true; 3], "the control: all of it passes");
@@ -692,7 +692,7 @@ mod tests {
         timestamp: u32,
         payload: &[u8],
     ) -> Option<Transmit> {
-        let mut buffer = [0; 64];
+        let mut buffer = [0; 256];
         buffer[..12].copy_from_slice(&[0x80, 0x80 | payload_type, 0, 0, 0, 0, 0, 0, 0, 0, 0, 9]);
         buffer[2..4].copy_from_slice(&sequence.to_be_bytes());
         buffer[4..8].copy_from_slice(&timestamp.to_be_bytes());
