@@ -41,7 +41,16 @@ pub(super) async fn obey(
         Command::BlockMedia => block(control, request, Part::Media, true).await,
         Command::UnblockMedia => block(control, request, Part::Media, false).await,
         Command::StartRecording => start_recording(&*live(control, request).await?),
-        other => Err(Refused::because(unable(other))),
+        Command::StopRecording
+        | Command::PauseRecording
+        | Command::SilenceMedia
+        | Command::UnsilenceMedia
+        | Command::PlayMedia
+        | Command::StopMedia
+        | Command::PlayDtmf
+        | Command::SubscribeRequest
+        | Command::SubscribeAnswer
+        | Command::Unsubscribe => Err(Refused::because(unable(request.command))),
     }
 }
 
