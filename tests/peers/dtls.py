@@ -1,6 +1,8 @@
-"""DTLS: OpenSSL as a browser's transport, with certificates and versions that browsers don't have.
+"""DTLS: OpenSSL as the transport of browsers and telephones, with certificates and versions that
+browsers don't have.
 
-A shim does ICE for it: it proves an address to the relay and passes on what is no STUN.
+A shim does ICE for a browser's: it proves an address to the relay and passes on what is no STUN. A
+telephone's waits for the relay to begin, at the address that is signalled.
 """
 
 import hashlib
@@ -26,6 +28,7 @@ BINDING, SUCCESS = 0x0001, 0x0101
 USERNAME, INTEGRITY, PRIORITY, USE_CANDIDATE = 0x0006, 0x0008, 0x0024, 0x0025
 MAPPED, FINGERPRINT, CONTROLLING = 0x0020, 0x8028, 0x802A
 OURS = "abcd", "0123456789abcdefghijklmn"
+SERVER = ("127.0.0.1", 4433)
 KEYS = {
     "RSA": ["-newkey", "rsa:2048"],
     "ECDSA": ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"],
@@ -65,19 +68,24 @@ def consent(request, relay):
     return message(SUCCESS, request[8:20], body, OURS[1])
 
 
+def certificate(folder, key, lies):
+    """Where a new key lies, its certificate beside it, and the fingerprint to be signalled."""
+    pem = Path(folder) / f"{key}.pem"
+    subprocess.run(
+        ["openssl", "req", "-x509", *KEYS[key], "-nodes", "-days", "2", "-subj", "/CN=caller",
+         "-keyout", pem, "-out", f"{pem}.crt"],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    der = ssl.PEM_cert_to_DER_cert(Path(f"{pem}.crt").read_text())
+    digest = hashlib.sha256(der + (b"x" if lies else b"")).hexdigest().upper()
+    return pem, ":".join(re.findall("..", digest))
+
+
 class Peer:
     """A call by WHIP whose DTLS is OpenSSL's."""
 
     def __init__(self, relay, folder, key, version, lies=False):
-        pem = Path(folder) / f"{key}.pem"
-        subprocess.run(
-            ["openssl", "req", "-x509", *KEYS[key], "-nodes", "-days", "2", "-subj", "/CN=caller",
-             "-keyout", pem, "-out", f"{pem}.crt"],
-            check=True, capture_output=True,
-        )  # fmt: skip
-        der = ssl.PEM_cert_to_DER_cert(Path(f"{pem}.crt").read_text())
-        digest = hashlib.sha256(der + (b"x" if lies else b"")).hexdigest().upper()
-        written = ":".join(re.findall("..", digest))
+        pem, written = certificate(folder, key, lies)
         url = f"http://{sotto.written(sotto.CONTROL)}/v1/whip?engine=echo"
         headers = {"Authorization": f"Bearer {relay.operator_key}"}
         headers["Content-Type"] = "application/sdp"
@@ -140,6 +148,51 @@ class Peer:
             self._outside.sendto(datagram, self._relay)
 
 
+class Telephone:
+    """A call whose caller waits for DTLS where it signals that it is; the waiting is OpenSSL's."""
+
+    def __init__(self, relay, folder, key, lies=False):
+        pem, fingerprint = certificate(folder, key, lies)
+        self._outside = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self._inside = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self._outside.bind(("127.0.0.1", 0))
+        self._inside.bind(("127.0.0.1", 0))
+        self._relay, self.srtp, self._over = None, 0, False
+        command = ["openssl", "s_server", "-dtls1_2", "-accept", sotto.written(SERVER),
+                   "-cert", f"{pem}.crt", "-key", pem, "-Verify", "1", "-mtu", "1200",
+                   "-use_srtp", "SRTP_AES128_CM_SHA1_80"]  # fmt: skip
+        process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        )
+        time.sleep(0.5)
+        for turn in (self._from_relay, self._from_openssl):
+            threading.Thread(target=turn, daemon=True).start()
+        lines = [
+            "v=0", "o=- 1 1 IN IP4 127.0.0.1", "s=-", "c=IN IP4 127.0.0.1", "t=0 0",
+            f"m=audio {self._outside.getsockname()[1]} UDP/TLS/RTP/SAVP 0", "a=rtcp-mux",
+            f"a=fingerprint:sha-256 {fingerprint}", "a=setup:passive", "",
+        ]  # fmt: skip
+        body = {"caller": {"sdp": "\r\n".join(lines)}, "engine": {"type": "echo"}}
+        self.answer = relay.request("POST", "/v1/calls", body)["caller"]["sdp"]
+        time.sleep(4)  # the handshake, and some of what the engine says
+        self._over = True
+        process.terminate()
+        said, _ = process.communicate()
+        self.said = said.decode(errors="replace")
+
+    def _from_relay(self):
+        while not self._over:
+            datagram, self._relay = self._outside.recvfrom(2048)
+            if 20 <= datagram[0] < 64:
+                self._inside.sendto(datagram, SERVER)
+            elif 128 <= datagram[0] < 192 and not 64 <= datagram[1] & 0x7F < 96:
+                self.srtp += 1
+
+    def _from_openssl(self):
+        while not self._over:
+            self._outside.sendto(self._inside.recv(2048), self._relay)
+
+
 def offer(fingerprint):
     """As a browser offers, of PCMU alone."""
     return "\r\n".join([
@@ -163,4 +216,17 @@ def versions(binary):
         checks.expect("alert" in old.said, f"DTLS 1.0 is refused, not {old.said[-900:]}")
         checks.equal(old.srtp, 0, "packets of SRTP to who speaks DTLS 1.0")
         other = Peer(relay, folder, "ECDSA", "-dtls1_2", lies=True)
+        checks.equal(other.srtp, 0, "packets of SRTP to who has another certificate")
+
+
+def telephones(binary):
+    """The relay begins where a telephone waits: RSA and ECDSA are taken, another certificate not."""
+    with sotto.Sotto(binary) as relay, tempfile.TemporaryDirectory(prefix="sotto-dtls-") as folder:
+        for key in KEYS:
+            peer = Telephone(relay, folder, key)
+            checks.expect("a=setup:active" in peer.answer, "the relay as the one who begins")
+            checks.expect("SRTP_AES128_CM_SHA1_80" in peer.said, f"{key}: {peer.said[-900:]}")
+            checks.expect(peer.srtp > 50, f"{key}: the engine's voice, not {peer.srtp} packets")
+            checks.figure(f"DTLS 1.2, a server with {key}: {peer.srtp} packets of SRTP heard")
+        other = Telephone(relay, folder, "ECDSA", lies=True)
         checks.equal(other.srtp, 0, "packets of SRTP to who has another certificate")

@@ -100,6 +100,7 @@ def table(binary, sabotaged):
                 "DTLS: certificates and versions that others come with": lambda: dtls.versions(
                     binary
                 ),
+                "DTLS: telephones that wait for the relay to begin": lambda: dtls.telephones(binary),
                 "baresip holds and resumes while secure": lambda: baresip.hold(binary),
                 "baresip hangs up in the middle": lambda: baresip.hang_up(binary),
                 **{
