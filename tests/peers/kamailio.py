@@ -164,31 +164,21 @@ def calls_in(reply):
         rest = rest[int(length) :]
 
 
-def longest(parts, holds):
-    """Begin and end of the longest run of parts of which something holds."""
-    best, begin = (0, 0), 0
-    for at, part in enumerate(parts):
-        if not holds(part):
-            begin = at + 1
-        elif at + 1 - begin > best[1] - best[0]:
-            best = (begin, at + 1)
-    return best
-
-
 def is_hushed(part):
     """Digital silence, in either law."""
     return max(map(abs, part)) <= HUSHED
 
 
 def quiet_at(callee):
-    """The longest silence that the callee heard, in seconds, with its tone before it and after."""
-    begin, end = longest(callee, is_hushed)
-    around = [sum(callee[:begin], []), sum(callee[end:], [])]
+    """The silence that the callee heard, in seconds, how many packets in it were none, and the share
+    of the caller's tone before it and after."""
+    hushed = [at for at, part in enumerate(callee) if is_hushed(part)]
+    begin, end = (hushed[0], hushed[-1] + 1) if hushed else (len(callee), len(callee))
     tones = [
-        max([0, *(g711.power(one, baresip.VOICE) for one in baresip.parts(part, 1600))])
-        for part in around
+        max([0, *(g711.power(one, baresip.VOICE) for one in baresip.parts(sum(part, []), 1600))])
+        for part in (callee[:begin], callee[end:])
     ]
-    return (end - begin) * PART / 8000, tones
+    return len(hushed) * PART / 8000, end - begin - len(hushed), tones
 
 
 def secure(binary, way):
@@ -203,14 +193,16 @@ def secure(binary, way):
         # What is heard behind a hold this baresip doesn't keep.
         payment.hold()
         caller, callee = payment.hang_up()
-        quiet, tones = quiet_at(callee)
+        quiet, loud, tones = quiet_at(callee)
         told = max(g711.power(one, ENGINE_VOICE) for one in baresip.parts(sum(caller, []), 1600))
         checks.figure(
-            f"digital silence of {quiet:.1f} s at the callee in a cut of {span:.1f} s; share of the "
-            f"caller's tone before it {tones[0]:.2f}, after it {tones[1]:.2f}; of the callee's tone "
-            f"at the caller {told:.2f}"
+            f"digital silence of {quiet:.1f} s at the callee in a cut of {span:.1f} s, {loud} packets "
+            f"in it that are none; share of the caller's tone before it {tones[0]:.2f}, after it "
+            f"{tones[1]:.2f}; of the callee's tone at the caller {told:.2f}"
         )
-        checks.expect(quiet > span - 0.5, "unbroken silence at the callee during the cut")
+        checks.equal(loud, 0, "packets of the cut that are not silence at the callee")
+        # On a busy machine a telephone plays less than it was sent.
+        checks.expect(quiet > span / 2, "silence at the callee during the cut")
         checks.expect(min(*tones, told) > 0.9, "both tones around it")
 
 
@@ -220,6 +212,6 @@ def control(sabotaged):
         payment.call.enter()
         time.sleep(4)
         _, callee = payment.hang_up()
-        quiet, _ = quiet_at(callee)
+        quiet, _, _ = quiet_at(callee)
         checks.figure(f"digital silence of {quiet:.1f} s at the callee in a cut of 4 s")
         checks.expect(quiet < 1, "a callee that hears the caller in the cut")

@@ -11,13 +11,15 @@ use std::net::SocketAddr;
 use rand::CryptoRng;
 use zeroize::Zeroizing;
 
-use super::agreement::{Agreement, Remote, Settled, SrtpKeys};
-use super::agreement::{TYPES_TAKEN_BY_RTCP, choose_ptime, find_remote, find_telephone_event};
+use super::agreement::{
+    Agreement, Remote, Settled, SrtpKeys, TYPES_TAKEN_BY_RTCP, choose_ptime, find_remote,
+    find_telephone_event,
+};
 use super::answer::{
     Continuation, KeyLine, LocalMedia, Network, PreviousAnswer, digest_of, line, sha256,
     write_fingerprint, write_formats,
 };
-use super::browser::{CertificateDigest, IceText};
+use super::browser::{Browser, CertificateDigest, Handshake, IceText};
 use super::format::Format;
 use super::menu::Menu;
 use super::stream::{Audio, Stream, Transport};
@@ -244,27 +246,36 @@ impl Proposal {
         let (Some(Stream { audio, .. }), None) = (streams.next(), streams.next()) else {
             return Err(SdpRefusal::NotOffered.into());
         };
-        let agreement = self.settle(audio?, policy)?;
+        let agreement = self.settle(&audio?, policy)?;
         if let Some(keys) = &agreement.srtp {
             self.taken = Some(keys.outbound.key.suite());
         }
         Ok(agreement)
     }
 
-    fn settle(&self, audio: Audio, policy: &Policy) -> Result<Agreement<Settled>, SdpRefusal> {
+    fn settle(&self, audio: &Audio, policy: &Policy) -> Result<Agreement<Settled>, SdpRefusal> {
         if audio.transport != self.wishes.transport {
             return Err(SdpRefusal::NotOffered);
         }
-        let (payload_type, codec) = self.chosen_voice(&audio)?;
+        let (payload_type, codec) = self.chosen_voice(audio)?;
         let telephone_event =
-            find_telephone_event(&audio, codec).filter(|event| self.offers_event(*event, codec));
-        let rtcp_mux = self.shares_port(&audio)?;
+            find_telephone_event(audio, codec).filter(|event| self.offers_event(*event, codec));
+        let rtcp_mux = self.shares_port(audio)?;
+        let (browser, handshake) = self.settle_dtls(audio)?;
+        // The old way to hold (RFC 3264 section 8.4): the peer's addresses stay what they were.
+        let held_blind = browser.is_none() && audio.connection.address()?.is_unspecified();
+        let remote = match self.remote {
+            _ if browser.is_some() => Remote::proven_later(policy),
+            Some([rtp, rtcp]) if held_blind => {
+                Remote { rtp, rtcp: if rtcp_mux { rtp } else { rtcp } }
+            }
+            Some(_) | None => find_remote(audio, rtcp_mux, policy)?,
+        };
         let ours = self.wishes.menu.direction;
-        let held_blind = audio.connection.address()?.is_unspecified() && self.ice.is_none();
         let ptime_ms = choose_ptime(codec, audio.ptime_ms, audio.max_ptime_ms);
-        let mut agreement = Agreement {
-            remote_rtp: SocketAddr::new(std::net::Ipv4Addr::UNSPECIFIED.into(), 0),
-            remote_rtcp: SocketAddr::new(std::net::Ipv4Addr::UNSPECIFIED.into(), 0),
+        Ok(Agreement {
+            remote_rtp: remote.rtp,
+            remote_rtcp: remote.rtcp,
             rtcp_mux,
             codec,
             payload_type,
@@ -273,38 +284,26 @@ impl Proposal {
             ptime_ms: ptime_ms.ok_or(SdpRefusal::PacketTime)?,
             they_send: audio.direction.sends && ours.receives,
             they_receive: audio.direction.receives && ours.sends && !held_blind,
-            srtp: self.chosen_keys(&audio)?,
-            browser: None,
-            handshake: None,
+            srtp: self.chosen_keys(audio)?,
+            browser,
+            handshake,
             rest: Settled,
-        };
-        self.settle_dtls(&audio, &mut agreement)?;
-        let remote = match self.remote {
-            _ if agreement.browser.is_some() => Remote::proven_later(policy),
-            Some([rtp, rtcp]) if held_blind => {
-                Remote { rtp, rtcp: if rtcp_mux { rtp } else { rtcp } }
-            }
-            Some(_) | None => find_remote(&audio, rtcp_mux, policy)?,
-        };
-        (agreement.remote_rtp, agreement.remote_rtcp) = (remote.rtp, remote.rtcp);
-        Ok(agreement)
+        })
     }
 
+    /// What DTLS goes by, if there is any: with ICE, or without it.
     fn settle_dtls(
         &self,
         audio: &Audio,
-        agreement: &mut Agreement<Settled>,
-    ) -> Result<(), SdpRefusal> {
-        let Some(certificate) = self.certificate else { return Ok(()) };
+    ) -> Result<(Option<Browser>, Option<Handshake>), SdpRefusal> {
+        let Some(certificate) = self.certificate else { return Ok((None, None)) };
         match &self.ice {
             Some(ours) if audio.is_browser() => {
-                agreement.browser = Some(audio.browser.clone().accept(certificate, ours.clone())?);
+                let browser = audio.browser.clone().accept(certificate, ours.clone())?;
+                Ok((Some(browser), None))
             }
-            Some(_) | None => {
-                agreement.handshake = Some(audio.browser.accept_handshake(certificate)?);
-            }
+            Some(_) | None => Ok((None, Some(audio.browser.accept_handshake(certificate)?))),
         }
-        Ok(())
     }
 
     /// The first of the answer that we have offered, under the number that we have offered it by.
