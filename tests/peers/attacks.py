@@ -171,7 +171,7 @@ def plain(binary):
 
 def srtp(binary):
     """A call of baresip's over SRTP, with a secure session in it."""
-    with Spray() as attack, baresip.Payment(binary, "SRTP", PORTS) as payment:
+    with Spray() as attack, baresip.Payment(binary, "SRTP", ports=PORTS) as payment:
         payment.enter()
         time.sleep(1)
         progress = payment.call.session()["progress"]

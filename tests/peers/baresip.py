@@ -138,17 +138,23 @@ class Baresip:
 
 
 class Payment:
-    """A call from baresip through the gateway, in which a secure session runs."""
+    """A call from baresip through the gateway, in which a secure session runs.
 
-    def __init__(self, binary, mode="plain RTP", ports=(10000, 10999)):
-        self.relay = sotto.Sotto(binary, ports)
+    `bot` makes of the running relay an engine that is none over RTP.
+    """
+
+    def __init__(self, binary, mode="plain RTP", bot=None, **options):
+        self.relay = sotto.Sotto(binary, **options)
         self.gateway = sip_gateway.Gateway(self.relay)
         account, self.profile = MODES[mode]
         self.phone = Baresip(account)
+        self._bot = bot
 
     def __enter__(self):
         for part in (self.relay, self.gateway, self.phone):
             part.__enter__()
+        if self._bot:
+            self.gateway.answer = self._bot(self.relay).answer
         self.phone.dial()
         self.dialog = self.gateway.calls.get(timeout=10)
         self.call = self.dialog.call

@@ -11,8 +11,8 @@ import checks
 import party
 import sotto
 
-# A Python of its own, with the versions of mcp.txt: made by tests/run.
-PYTHON = Path(__file__).parents[2] / "target/tools/mcp/bin/python"
+# A Python of its own, with the versions of python.txt: made by tests/run.
+PYTHON = Path(__file__).parents[2] / "target/tools/python/bin/python"
 CLIENT = Path(__file__).with_name("model_client.py")
 MODES = ("legacy", "auto")  # with a handshake, and with discovery
 SETTINGS = """

@@ -11,11 +11,14 @@ import time
 from pathlib import Path
 
 import attacks
+import bad_engines
 import baresip
+import bots
 import checks
 import console
 import detach
 import dtls
+import engine_cost
 import flips
 import gstreamer
 import hunt
@@ -23,12 +26,14 @@ import kamailio
 import model
 import phones
 import ng
+import realtime_model
 import running
 import scan
 import sessions
 import sipp
 import sotto
 import strides
+import twilio_shape
 import whip
 
 TOGETHER = 4  # scenarios at a time, of those that mostly wait
@@ -115,6 +120,23 @@ def table(binary, sabotaged):
                     )
                     for mode in model.MODES
                 },
+                "Pipecat as engine, unchanged": lambda: bots.pipecat_call(binary),
+                "control: without masking Pipecat hears the caller": lambda: bots.pipecat_control(
+                    sabotaged
+                ),
+                "asterisk-audiosocket as engine, unchanged": lambda: bots.by_socket(
+                    binary, bots.audiosocket
+                ),
+                "a caller hangs up on asterisk-audiosocket": lambda: bots.hung_up(
+                    binary, bots.audiosocket
+                ),
+                "jambonz' SDK as engine, unchanged": lambda: bots.by_socket(binary, bots.jambonz),
+                "a caller hangs up on jambonz' SDK": lambda: bots.hung_up(binary, bots.jambonz),
+                "a model behind OpenAI's Realtime API": lambda: realtime_model.payments(binary),
+                "control: without masking the model hears the caller": lambda: realtime_model.control(
+                    sabotaged
+                ),
+                "Twilio's messages, as a simulator has them": lambda: twilio_shape.same(binary),
             },
             {
                 "a person at the console sees a payment through": lambda: console.pays(binary),
@@ -122,8 +144,13 @@ def table(binary, sabotaged):
                 "50 sessions as frames leak nothing": frames(sessions.fifty_sessions, binary),
                 "control: without masking the console shows it": lambda: console.control(sabotaged),
                 "a person without a mouse does so too": lambda: console.keyboard(binary),
+                "bad engines harm no other call": lambda: bad_engines.together(binary),
+                "an engine behind a WebSocket costs less than three of RTP": lambda: (
+                    engine_cost.added_processor(binary)
+                ),
             },
             {
+                "an engine behind a WebSocket hears in time": lambda: engine_cost.added_latency(binary),
                 "one stream across two flips, seen by tshark": lambda: sessions.cadence(binary),
                 "a flip takes less than 5 ms": lambda: flips.flip_latency(binary),
             },

@@ -61,11 +61,24 @@ class Dialog:
         self.ended = threading.Event()
 
 
-class Gateway(threading.Thread):
-    """The answering party. Each new call appears in `calls` as a Dialog."""
+def answer_by_rtp(relay, offer):
+    """A call to an engine over RTP, and that engine, which speaks at once."""
+    engine = party.Engine()
+    call = relay.open_call(offer, engine.address, engine.payload_type)
+    engine.target = call.engine_port
+    engine.start()
+    return call, engine
 
-    def __init__(self, relay):
+
+class Gateway(threading.Thread):
+    """The answering party. Each new call appears in `calls` as a Dialog.
+
+    `answer` makes of an offer a call and the engine that it goes to.
+    """
+
+    def __init__(self, relay, answer=answer_by_rtp):
         super().__init__(daemon=True)
+        self.answer = answer
         self.relay, self.calls, self.failures = relay, queue.Queue(), []
         self._dialogs = {}
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
@@ -118,10 +131,7 @@ class Gateway(threading.Thread):
             dialog.offers.append(offer)
             answer = dialog.call.do("POST", "/caller/offer", {"sdp": offer})["sdp"]
             return request.response("200 OK", answer)
-        engine = party.Engine()
-        call = self.relay.open_call(offer, engine.address, engine.payload_type)
-        engine.target = call.engine_port
-        engine.start()
+        call, engine = self.answer(self.relay, offer)
         dialog = self._dialogs[request.first("call-id", "i")] = Dialog(call, engine, offer)
         self.calls.put(dialog)
         return request.response("200 OK", call.answer)

@@ -158,6 +158,10 @@ class Sotto:
             "codec": {0: "PCMU", 8: "PCMA"}[payload_type],
         }
         leg |= options.pop("engine_options", {})
+        return self.open_to(sdp, leg, **options)
+
+    def open_to(self, sdp, leg, **options):
+        """Opens a call from an offer to an engine of any kind, as the REST API describes it."""
         body = {"caller": {"sdp": sdp}, "engine": leg, **options}
         return Call(self, self.request("POST", "/v1/calls", body))
 
@@ -189,8 +193,9 @@ class Call:
     def __init__(self, sotto, opened):
         self.sotto, self.id, self.was_held = sotto, opened["id"], False
         self.answer = opened["caller"]["sdp"]
-        host, port = opened["engine"]["address"].rsplit(":", 1)
-        self.engine_port = (host, int(port))
+        if opened["engine"]["address"]:
+            host, port = opened["engine"]["address"].rsplit(":", 1)
+            self.engine_port = (host, int(port))
         self.caller_port = media_of(self.answer)
 
     def do(self, method, path="", body=None, **options):
