@@ -36,7 +36,7 @@ import strides
 import twilio_shape
 import whip
 
-TOGETHER = 4  # scenarios at a time, of those that mostly wait
+TOGETHER = 5  # scenarios at a time, of those that mostly wait
 PAIRED = 2  # of those that take a core: a browser that looks at pages, fifty sessions in one process
 SECONDS = 240  # for one scenario
 CANARY_SECONDS = 900  # for one that plays hundreds of sessions, twice if chance is in doubt
