@@ -259,6 +259,31 @@ def by_socket(binary, engine):
     checks.expect(1.7 <= spoken <= 2.3, "what the bot said, at the phone")
 
 
+def marks(binary):
+    """A mark comes back when what was said before it has been played, or at once if cleared."""
+    with Talk(binary, jambonz) as talk:
+        bot = talk.bot
+        bot.wait("call")
+        asked = time.time()
+        bot.do("say", 1)
+        bot.do("mark", "played")
+        played = bot.wait("mark", name="played", event="playout")["at"] - asked
+        bot.do("say", 10)
+        bot.do("mark", "cleared")
+        time.sleep(0.5)
+        asked = time.time()
+        bot.do("interrupt")
+        cleared = bot.wait("mark", name="cleared", event="cleared")["at"] - asked
+        talk.hang_up()
+        bot.wait("over", 5)
+        spoken = talk.spoken()
+    checks.figure(
+        f"a mark behind 1 s came back after {played:.2f} s, one cleared after {cleared:.2f} s"
+    )
+    checks.expect(0.9 < played < 1.5 and cleared < 0.3, "marks in time")
+    checks.expect(1.3 <= spoken <= 2.0, f"what was heard, not {spoken:.1f} s")
+
+
 def hung_up(binary, engine):
     """The caller hangs up: the engine is told."""
     with Talk(binary, engine) as talk:

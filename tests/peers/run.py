@@ -131,6 +131,7 @@ def table(binary, sabotaged):
                     binary, bots.audiosocket
                 ),
                 "jambonz' SDK as engine, unchanged": lambda: bots.by_socket(binary, bots.jambonz),
+                "jambonz' SDK marks what it says": lambda: bots.marks(binary),
                 "a caller hangs up on jambonz' SDK": lambda: bots.hung_up(binary, bots.jambonz),
                 "a model behind OpenAI's Realtime API": lambda: realtime_model.payments(binary),
                 "control: without masking the model hears the caller": lambda: realtime_model.control(
