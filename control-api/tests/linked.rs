@@ -14,6 +14,7 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use control_api::keys::Role;
 use control_api::linked::Outgoing;
+use control_api::linked::callers::{self, RawCallers};
 use control_api::outbound::{AddressRules, Outbound, SystemResolver};
 use control_api::{Outward, clock};
 use futures_util::{SinkExt, StreamExt};
@@ -418,4 +419,75 @@ async fn an_audiosocket_engine_hears_and_is_heard() {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     panic!("the call did not end");
+}
+
+/// An AudioSocket frame.
+fn frame(kind: u8, payload: &[u8]) -> Vec<u8> {
+    [&[kind], &(payload.len() as u16).to_be_bytes()[..], payload].concat()
+}
+
+/// The samples of the next frame of sound.
+async fn next_samples(stream: &mut TcpStream) -> Vec<u8> {
+    let mut head = [0; 3];
+    stream.read_exact(&mut head).await.unwrap();
+    let mut payload = vec![0; usize::from(u16::from_be_bytes([head[1], head[2]]))];
+    stream.read_exact(&mut payload).await.unwrap();
+    assert_eq!(head[0], 0x10);
+    payload
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_audiosocket_caller_is_a_caller_and_its_keys_pass_a_session() {
+    let rig = rig("linked-caller");
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let callers: RawCallers =
+        toml::from_str("address = '127.0.0.1:9092'\nengine = 'echo'").unwrap();
+    let config = callers.resolve().unwrap().unwrap();
+    tokio::spawn(callers::serve(listener, config, Arc::clone(&rig.control)));
+
+    // Who names no call gets none.
+    let mut nobody = TcpStream::connect(address).await.unwrap();
+    nobody.write_all(&frame(0x10, &[0; 320])).await.unwrap();
+    assert_eq!(nobody.read(&mut [0; 8]).await.unwrap(), 0);
+
+    let mut caller = TcpStream::connect(address).await.unwrap();
+    let id: Vec<u8> = (1..=16).collect();
+    caller.write_all(&frame(0x01, &id)).await.unwrap();
+    let samples = next_samples(&mut caller).await;
+    assert_eq!(samples.len(), 320);
+    let call = "/v1/calls/ext:01020304-0506-0708-090a-0b0c0d0e0f10";
+    let view = rig.get(Role::Script, call).await.expect(200).json();
+    assert_eq!(view["legs"]["caller"]["transport"], "audiosocket");
+
+    let quiet = frame(0x10, &[0; 320]);
+    let plan = json!({ "fields": [
+        { "type": "postal-code", "min_digits": 4, "max_digits": 4 }] });
+    rig.post(Role::Script, &format!("{call}/secure-session"), plan).await.expect(201);
+    for key in b"1234#" {
+        caller.write_all(&frame(0x03, &[*key])).await.unwrap();
+        for _ in 0..5 {
+            caller.write_all(&quiet).await.unwrap();
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+    let mut state = Value::Null;
+    for _ in 0..300 {
+        caller.write_all(&quiet).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        state = rig.get(Role::Script, &format!("{call}/secure-session")).await.expect(200).json();
+        if state["state"] == "ended" {
+            break;
+        }
+    }
+    assert_eq!(state["result"], "pass", "{state}");
+    drop(caller);
+    for _ in 0..50 {
+        let view = rig.get(Role::Script, call).await;
+        if view.status == 404 || view.json()["state"] == "closed" {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    panic!("the call did not end with its caller");
 }

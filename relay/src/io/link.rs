@@ -397,3 +397,106 @@ impl Drop for Links {
         }
     }
 }
+
+#[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "a test needs some instant to start from")]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use super::{CutLine, LINK_PEER, Link, Links, link};
+    use crate::io::waker::Waker;
+    use crate::switchboard::PortPair;
+    use crate::switchboard::limits::{LINK_DATAGRAM, LINK_FRAMES, LINK_SETTLE};
+
+    /// A worker's end and the other one.
+    fn linked() -> (Links, PortPair, Link) {
+        let mut links = Links::new(0..=7, Waker::new().unwrap());
+        let (near, far) = link();
+        let pair = links.bind(Instant::now(), near).unwrap();
+        (links, pair, far)
+    }
+
+    async fn is_in_force(line: &CutLine) -> bool {
+        tokio::time::timeout(Duration::from_millis(20), line.settled()).await.is_ok()
+    }
+
+    #[tokio::test]
+    async fn datagrams_go_both_ways_and_there_is_a_bound_to_them() {
+        let (mut links, pair, mut far) = linked();
+        assert_eq!(links.send(pair.rtp(), b"out"), Some(true));
+        assert_eq!(links.send(pair.rtcp(), b"a report"), Some(true));
+        assert_eq!(links.send(crate::switchboard::LocalPort(9), b"no link"), None);
+        assert_eq!(far.receive().await.unwrap(), b"out");
+        let mut buffer = [0; LINK_DATAGRAM];
+        assert!(far.send(b"in") && links.is_waiting());
+        let received = links.receive(&mut buffer).unwrap();
+        assert_eq!((received.port, received.from, received.len), (pair.rtp(), LINK_PEER, 2));
+        assert!(links.receive(&mut buffer).is_none() && !links.is_waiting());
+        let room = (0..LINK_FRAMES + 3).filter(|_| far.send(b"flood")).count();
+        assert_eq!(room, LINK_FRAMES);
+        assert!(!far.send(&[0; LINK_DATAGRAM + 1]));
+        let room = (0..LINK_FRAMES + 3).filter(|_| links.send(pair.rtp(), b"") == Some(true));
+        // One is still in the far end's hand.
+        assert_eq!(room.count(), LINK_FRAMES - 1);
+    }
+
+    #[tokio::test]
+    async fn a_cut_takes_back_what_waits_and_waits_for_what_is_in_hand() {
+        let (links, pair, mut far) = linked();
+        for datagram in [b"1", b"2", b"3"] {
+            links.send(pair.rtp(), datagram);
+        }
+        assert_eq!(far.receive().await.unwrap(), b"1");
+        let line = links.cut(pair).unwrap();
+        assert!(!is_in_force(&line).await, "the first is in hand");
+        links.send(pair.rtp(), b"after");
+        assert_eq!(far.receive().await.unwrap(), b"after");
+        assert!(is_in_force(&line).await);
+        // The control: without a cut what waits comes.
+        links.send(pair.rtp(), b"2");
+        assert_eq!(far.receive().await.unwrap(), b"2");
+    }
+
+    #[tokio::test]
+    async fn who_holds_nothing_is_asked_and_answers_at_once() {
+        let (links, pair, mut far) = linked();
+        let asking = tokio::spawn(async move { far.receive().await.map(<[u8]>::to_owned) });
+        tokio::task::yield_now().await;
+        let line = links.cut(pair).unwrap();
+        assert!(line.in_force().await.is_ok());
+        links.send(pair.rtp(), b"after");
+        assert_eq!(asking.await.unwrap().unwrap(), b"after");
+    }
+
+    #[tokio::test]
+    async fn who_does_not_let_go_is_told_to_and_a_cut_without_that_is_not_in_force() {
+        let (links, pair, mut far) = linked();
+        links.send(pair.rtp(), b"before");
+        assert_eq!(far.receive().await.unwrap(), b"before");
+        let line = links.cut(pair).unwrap();
+        let sending = tokio::spawn(async move {
+            far.broken().await;
+            drop(far);
+        });
+        assert!(line.in_force().await.is_ok(), "its connection is gone");
+        sending.await.unwrap();
+
+        let (links, pair, mut far) = linked();
+        links.send(pair.rtp(), b"before");
+        assert_eq!(far.receive().await.unwrap(), b"before");
+        let line = links.cut(pair).unwrap();
+        assert!(line.in_force().await.is_err(), "it still has it");
+        assert!(far.receive().await.is_none(), "and gets nothing more");
+    }
+
+    #[tokio::test]
+    async fn a_call_that_is_over_ends_both_ends() {
+        let (mut links, pair, mut far) = linked();
+        links.send(pair.rtp(), b"last");
+        assert!(links.release(Instant::now(), pair));
+        assert_eq!(far.receive().await.unwrap(), b"last");
+        assert!(far.receive().await.is_none() && far.is_over() && !far.send(b"late"));
+        assert!(links.cut(pair).is_none());
+        assert!(LINK_SETTLE < Duration::from_secs(1));
+    }
+}
