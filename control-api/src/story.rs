@@ -150,11 +150,17 @@ struct Chapters {
 pub struct Story {
     chapters: Mutex<Chapters>,
     changed: watch::Sender<()>,
+    /// The number of the engine's last tale, and whether there will be more.
+    engine_changed: watch::Sender<(u64, bool)>,
 }
 
 impl Default for Story {
     fn default() -> Story {
-        Story { chapters: Mutex::default(), changed: watch::Sender::new(()) }
+        Story {
+            chapters: Mutex::default(),
+            changed: watch::Sender::new(()),
+            engine_changed: watch::Sender::new((0, false)),
+        }
     }
 }
 
@@ -165,8 +171,7 @@ impl Story {
         if !chapters.closed {
             chapters.handle_event(at, kind);
         }
-        drop(chapters);
-        self.changed.send_replace(());
+        self.wake(chapters);
     }
 
     /// Takes in a receipt, which may come before the event of the same cut, or after it.
@@ -177,8 +182,7 @@ impl Story {
             // The receipt knows the instant, the event only when it was heard.
             chapters.with_session(|session| session.cut_at = at);
         }
-        drop(chapters);
-        self.changed.send_replace(());
+        self.wake(chapters);
     }
 
     /// What comes after the tale numbered `after`.
@@ -199,6 +203,20 @@ impl Story {
     #[must_use]
     pub fn changes(&self) -> watch::Receiver<()> {
         self.changed.subscribe()
+    }
+
+    /// Tells of what engines may know alone: whose work it is to send an engine its frames is not
+    /// disturbed by what a caller keys.
+    #[must_use]
+    pub fn engine_changes(&self) -> watch::Receiver<(u64, bool)> {
+        self.engine_changed.subscribe()
+    }
+
+    fn wake(&self, chapters: MutexGuard<'_, Chapters>) {
+        let told = (chapters.engine.told(), chapters.closed);
+        drop(chapters);
+        self.changed.send_replace(());
+        self.engine_changed.send_if_modified(|last| std::mem::replace(last, told) != told);
     }
 
     /// The last secure session.

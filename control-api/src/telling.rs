@@ -68,6 +68,12 @@ impl<T: Copy> Telling<T> {
         told.map_or(Next::Wait, |told| Next::Told(*told))
     }
 
+    /// How many have been told.
+    #[must_use]
+    pub fn told(&self) -> u64 {
+        self.first + self.kept.len() as u64
+    }
+
     /// How many have been forgotten: after that number the oldest that is kept is next.
     #[must_use]
     pub fn forgotten(&self) -> u64 {

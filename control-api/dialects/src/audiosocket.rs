@@ -17,7 +17,7 @@
 //! with [`Fault::Malformed`]. There are no marks, and what waits can't be thrown away.
 
 use dtmf::Digit;
-use zeroize::{Zeroize, Zeroizing};
+use zeroize::Zeroizing;
 
 use crate::{
     Act, Dialect, Effects, Encoding, Fault, Introduction, Message, Notice, Reached, payload,
@@ -54,16 +54,15 @@ pub struct Deframer {
 impl Deframer {
     /// The frames that are whole now.
     pub fn push(&mut self, octets: &[u8], frames: &mut Vec<Message>) {
-        self.held.extend_from_slice(octets);
+        // Of one piece: what grows leaves a copy behind.
+        self.held = Zeroizing::new([&self.held[..], octets].concat());
         let mut rest = &self.held[..];
         while let Some((frame, behind)) = whole_frame(rest) {
             frames.push(Message::Binary(frame.to_owned()));
             rest = behind;
         }
         if rest.len() < self.held.len() {
-            let rest = rest.to_owned();
-            self.held.zeroize();
-            self.held = rest.into();
+            self.held = rest.to_owned().into();
         }
     }
 }
@@ -96,6 +95,8 @@ enum Heard<'a> {
     HangUp,
     Identity([u8; 16]),
     Key(Digit),
+    /// A key that no telephone of ours has, such as a hook flash.
+    Nothing,
     Samples(&'a [u8]),
 }
 
@@ -103,7 +104,9 @@ fn read(message: &Message, encoding: Encoding) -> Result<Heard<'_>, Fault> {
     match parts(message)? {
         (HANG_UP, _) => Ok(Heard::HangUp),
         (IDENTITY, id) => id.try_into().map(Heard::Identity).map_err(|_| Fault::Malformed),
-        (KEY, &[key]) => Digit::from_ascii(key).map(Heard::Key).ok_or(Fault::Malformed),
+        (KEY, &[key]) => {
+            Ok(Digit::from_ascii(key.to_ascii_uppercase()).map_or(Heard::Nothing, Heard::Key))
+        }
         (ERROR, _) => Err(Fault::Reported),
         (kind, samples) if samples_type(encoding) == Some(kind) => Ok(Heard::Samples(samples)),
         (kind, _) if SAMPLES.contains(&kind) => Err(Fault::WrongRate),
@@ -168,6 +171,7 @@ impl Dialect for AudioSocket {
         match read(message, self.introduction.encoding)? {
             Heard::HangUp => effects.acts.push(Act::HangUp),
             Heard::Key(key) => effects.acts.push(Act::SendKey(key)),
+            Heard::Nothing => {}
             Heard::Samples(samples) => play(samples, self.introduction.encoding, effects)?,
             // Only who dials has one.
             Heard::Identity(_) => return Err(Fault::Malformed),
@@ -233,9 +237,11 @@ impl Dialect for CallerSocket {
                 effects.acts.push(Act::Identify(id));
             }
             (Heard::Key(key), true) => effects.acts.push(Act::Pressed(key)),
+            (Heard::Nothing, true) => {}
             (Heard::Samples(samples), true) => play(samples, self.encoding, effects)?,
             // Nothing is taken of a call that has no name, and a name is for good.
-            (Heard::Identity(_), true) | (Heard::Key(_) | Heard::Samples(_), false) => {
+            (Heard::Identity(_), true)
+            | (Heard::Key(_) | Heard::Nothing | Heard::Samples(_), false) => {
                 return Err(Fault::Malformed);
             }
         }
@@ -313,7 +319,6 @@ mod tests {
             &[0x10, 0],
             &[0x10, 0, 2, 1],
             &[0, 0, 0, 0],
-            &[3, 0, 1, b'x'],
             &[3, 0, 2, b'1', b'2'],
             &[2, 0, 0],
             &[0x19, 0, 0],

@@ -149,7 +149,7 @@ async fn receive(
     stream: TcpStream,
 ) -> Result<(), Problem> {
     let _ = stream.set_nodelay(true);
-    let mut wire = Wire::accepted(stream);
+    let mut wire = Wire::accepted(stream).map_err(|_| Problem::internal())?;
     let Some(mut dialect) = CallerSocket::new(config.encoding, false) else {
         return Err(Problem::internal());
     };

@@ -138,7 +138,7 @@ impl<'a, E: Errands> Conversation<'a, E> {
 
     async fn speak(&mut self, stopping: &mut watch::Receiver<bool>) -> Step {
         self.dialect.open(&mut self.effects);
-        let mut story = self.entry.story.changes();
+        let mut story = self.entry.story.engine_changes();
         self.begin_story();
         self.deliver().await?;
         let mut pulse = tokio::time::interval(PULSE);
@@ -151,7 +151,7 @@ impl<'a, E: Errands> Conversation<'a, E> {
             let is_open = self.allowance.is_open();
             tokio::select! {
                 datagram = self.link.receive() => match datagram {
-                    None => return Err(Ending::CallOver),
+                    None => return Err(self.ending()),
                     Some(datagram) => match self.unpacker.read(datagram) {
                         Heard::Sound(frame) => self.dialect.audio(frame, &mut self.effects),
                         Heard::Key(key) => self.dialect.key(key, &mut self.effects),
@@ -172,6 +172,11 @@ impl<'a, E: Errands> Conversation<'a, E> {
         }
     }
 
+    /// Why nothing comes by the link any more: a flip may not have been able to wait any longer.
+    fn ending(&self) -> Ending {
+        if self.link.is_over() { Ending::CallOver } else { Ending::Lost }
+    }
+
     /// Sends what the dialect has to say. A frame that is not taken before a flip can't wait any
     /// longer ends the connection.
     async fn deliver(&mut self) -> Step {
@@ -182,7 +187,7 @@ impl<'a, E: Errands> Conversation<'a, E> {
                 biased;
                 () = self.link.broken() => return Err(Ending::Lost),
                 sent = sending => match sent {
-                    Ok(Ok(())) => {}
+                    Ok(Ok(())) => self.missed = if self.wire.pings() { self.missed } else { 0 },
                     Ok(Err(())) | Err(_) => return Err(Ending::Lost),
                 },
             }
@@ -273,21 +278,20 @@ impl<'a, E: Errands> Conversation<'a, E> {
     /// Hands a caller's sound on as it comes: it has a clock of its own, and waits for nobody. What
     /// is behind it is wiped, since it may be the sound of a key.
     fn pass(&mut self, octets: Vec<u8>) {
-        self.rest.extend_from_slice(&octets);
+        // Of one piece: what grows leaves a copy behind.
+        let sound = Zeroizing::new([&self.rest[..], &octets].concat());
         wipe(Message::Binary(octets));
         let length = self.dialect.encoding().octets(FRAME_MS);
         let mut packet = Zeroizing::new([0; LINK_DATAGRAM]);
         let now = clock::monotonic();
-        let mut frames = self.rest.chunks_exact(length);
+        let mut frames = sound.chunks_exact(length);
         for frame in &mut frames {
             if let Some(datagram) = self.packets.sound(now, frame, &mut packet) {
                 // What the relay has no room for is lost, as on any line.
                 let _ = self.link.send(datagram);
             }
         }
-        let rest = frames.remainder().to_owned();
-        self.rest.zeroize();
-        *self.rest = rest;
+        self.rest = Zeroizing::new(frames.remainder().to_owned());
     }
 
     fn clear(&mut self) {
@@ -382,14 +386,30 @@ impl<'a, E: Errands> Conversation<'a, E> {
             return Err(Ending::Lost);
         }
         let pinging = tokio::time::timeout(SEND_TIME, self.wire.ping());
-        match pinging.await {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(())) | Err(_) => Err(Ending::Lost),
+        tokio::select! {
+            biased;
+            () = self.link.broken() => Err(Ending::Lost),
+            sent = pinging => match sent {
+                Ok(Ok(())) => Ok(()),
+                Ok(Err(())) | Err(_) => Err(Ending::Lost),
+            },
         }
     }
 
     fn id(&self) -> String {
         crate::dto::id::call(self.entry.id)
+    }
+}
+
+impl<E> Drop for Conversation<'_, E> {
+    /// What was not carried out may be a caller's sound or key.
+    fn drop(&mut self) {
+        for act in self.effects.acts.drain(..) {
+            if let Act::Play(octets) = act {
+                wipe(Message::Binary(octets));
+            }
+        }
+        self.effects.send.drain(..).for_each(wipe);
     }
 }
 

@@ -41,6 +41,9 @@ pub const MAX_LINKED: usize = 4096;
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
 /// The longest such wait.
 const LONGEST_PAUSE: Duration = Duration::from_secs(4);
+/// Waits between attempts to end a call whose engine is gone.
+const HANG_UP_PAUSES: [Duration; 4] =
+    [Duration::from_millis(50), Duration::from_millis(200), FIRST_PAUSE, LONGEST_PAUSE];
 /// A connection that held for so long begins a new count of attempts.
 const STEADY: Duration = Duration::from_secs(30);
 
@@ -151,7 +154,11 @@ impl Ready {
             let begun = clock::monotonic();
             let ending = self.talk(control, entry, entry.id).await;
             // Before the link is told that nothing is left.
-            self.wire = None;
+            if let Some(wire) = self.wire.take()
+                && ending == Ending::Lost
+            {
+                wire.abort();
+            }
             match ending {
                 Ending::CallOver => return None,
                 Ending::Closed => {
@@ -183,6 +190,7 @@ impl Ready {
         };
         let mut errands = EngineErrands { control: Arc::clone(control), entry: Arc::clone(entry) };
         let leg = (Side::Engine, *format);
+        link.renew();
         let conversation = Conversation::new(entry, wire, link, &mut errands, dialect, leg);
         match conversation {
             Some(mut conversation) => conversation.hold(control.stopping()).await,
@@ -200,11 +208,18 @@ impl Ready {
         while *attempts < self.engine.reconnects() {
             let pause = FIRST_PAUSE * (1 << (*attempts).min(4));
             *attempts += 1;
-            self.link.wait_for_end(pause.min(LONGEST_PAUSE)).await;
-            if self.link.is_over() || *control.stopping().borrow() {
+            let connecting = async {
+                tokio::time::sleep(pause.min(LONGEST_PAUSE)).await;
+                control.linked.connect(&self.engine).await
+            };
+            let connected = tokio::select! {
+                connected = connecting => connected,
+                () = self.link.wait_for_end() => return None,
+            };
+            if *control.stopping().borrow() {
                 return None;
             }
-            match control.linked.connect(&self.engine).await {
+            match connected {
                 Ok(wire) => return Some(wire),
                 Err(error) => {
                     let call = id::call(entry.id);
@@ -232,12 +247,20 @@ async fn depart(control: &Control, entry: &CallEntry, on_close: OnClose) {
     let call = id::call(entry.id);
     match on_close {
         OnClose::Keep => tracing::warn!(call, "the call lives on without an engine"),
-        OnClose::HangUp => match control.hang_up(entry).await {
-            Ok(HangUp::Ended) => tracing::info!(call, "the call ends with its engine"),
-            Ok(HangUp::HeldBack) => {
-                tracing::info!(call, "the call ends when its secure session has");
+        OnClose::HangUp => {
+            for pause in HANG_UP_PAUSES {
+                match control.hang_up(entry).await {
+                    Ok(HangUp::Ended) => {
+                        return tracing::info!(call, "the call ends with its engine");
+                    }
+                    Ok(HangUp::HeldBack) => {
+                        return tracing::info!(call, "the call ends when its secure session has");
+                    }
+                    // Its worker has too much to do.
+                    Err(_) => tokio::time::sleep(pause).await,
+                }
             }
-            Err(_) => tracing::error!(call, "a call can't be ended"),
-        },
+            tracing::error!(call, "a call whose engine is gone can't be ended");
+        }
     }
 }

@@ -9,6 +9,7 @@ use rand::{Rng, RngExt};
 use relay::switchboard::LegMedia;
 use relay::switchboard::limits::LINK_DATAGRAM;
 use relay::wire::rtp::{FIXED_HEADER_LEN, Header, RtpPacket};
+use zeroize::Zeroizing;
 
 /// The end of an event (RFC 4733 section 2.3.2).
 const END: u8 = 0x80;
@@ -60,7 +61,7 @@ pub(super) struct Unpacker {
     format: Format,
     /// The timestamp of the last event that was told.
     told: Option<u32>,
-    frame: Vec<u8>,
+    frame: Zeroizing<Vec<u8>>,
 }
 
 impl Packetizer {
@@ -142,7 +143,7 @@ impl Packetizer {
 impl Unpacker {
     /// A reader that has read nothing.
     pub(super) fn new(format: Format) -> Unpacker {
-        Unpacker { format, told: None, frame: Vec::new() }
+        Unpacker { format, told: None, frame: Zeroizing::new(Vec::with_capacity(LINK_DATAGRAM)) }
     }
 
     /// Reads a datagram of the relay.

@@ -1,6 +1,8 @@
 //! Wire: the connection to an engine, whatever its messages travel by.
 
 use std::collections::VecDeque;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,6 +15,7 @@ use http_body_util::Empty;
 use hyper::client::conn::http1;
 use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
+use rustix::net::sockopt;
 use rustls::ClientConfig;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -22,7 +25,7 @@ use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{self, Message as Frame};
-use zeroize::Zeroize;
+use zeroize::{Zeroize, Zeroizing};
 
 use crate::outbound::{ConnectError, Endpoint, Outbound, Stream};
 
@@ -35,8 +38,20 @@ const MAX_HEADERS: usize = 64;
 /// What is read at a time. Each connection has a buffer of it.
 const READ_BUFFER: usize = 16 * 1024;
 
+/// What the kernel keeps of what an engine has not taken, in octets; it doubles this for its own
+/// use. An engine that stalls for longer than the second or so that fits stops what is behind it, so
+/// that a flip takes that back.
+const SEND_BUFFER: usize = 16 * 1024;
+
 /// A connection to an engine.
-pub(super) enum Wire {
+pub(super) struct Wire {
+    talk: Talk,
+    /// The same socket, to be ended by.
+    socket: OwnedFd,
+}
+
+/// What is spoken on a connection.
+enum Talk {
     /// Messages of a WebSocket.
     WebSocket(Box<WebSocketStream<TokioIo<Upgraded>>>),
     /// Frames of a stream of octets.
@@ -92,21 +107,25 @@ impl Wire {
         handshake: &Handshake,
     ) -> Result<Wire, NoWire> {
         let opening = async {
-            match outbound.connect_media(endpoint, tls).await? {
+            let stream = outbound.connect_media(endpoint, tls).await?;
+            let socket = hold(&stream).map_err(|_| ConnectError::Interrupted)?;
+            let opened = match stream {
                 Stream::Tls(stream) => upgrade(*stream, endpoint, handshake).await,
                 Stream::Clear(stream) => upgrade(stream, endpoint, handshake).await,
-            }
+            };
+            Ok::<_, NoWire>((opened?, socket))
         };
         let opened = tokio::time::timeout(CONNECT_TIME, opening).await.map_err(|_| NoWire::Late)?;
-        let io = TokioIo::new(opened?);
+        let (upgraded, socket) = opened?;
+        let io = TokioIo::new(upgraded);
         let config = WebSocketConfig::default()
             .read_buffer_size(READ_BUFFER)
             .write_buffer_size(0)
             .max_write_buffer_size(2 * MAX_MESSAGE)
             .max_message_size(Some(MAX_MESSAGE))
             .max_frame_size(Some(MAX_MESSAGE));
-        let socket = WebSocketStream::from_raw_socket(io, Role::Client, Some(config)).await;
-        Ok(Wire::WebSocket(Box::new(socket)))
+        let talk = WebSocketStream::from_raw_socket(io, Role::Client, Some(config)).await;
+        Ok(Wire { talk: Talk::WebSocket(Box::new(talk)), socket })
     }
 
     /// Opens a TCP connection, in clear.
@@ -116,30 +135,55 @@ impl Wire {
     pub(super) async fn tcp(outbound: &Outbound, endpoint: &Endpoint) -> Result<Wire, NoWire> {
         let opening = outbound.connect_media(endpoint, None);
         match tokio::time::timeout(CONNECT_TIME, opening).await.map_err(|_| NoWire::Late)?? {
-            Stream::Clear(stream) => Ok(Wire::accepted(stream)),
+            Stream::Clear(stream) => {
+                Wire::accepted(stream).map_err(|_| ConnectError::Interrupted.into())
+            }
             Stream::Tls(_) => Err(ConnectError::Untrusted.into()),
         }
     }
 
     /// A TCP connection that somebody else has opened.
-    pub(super) fn accepted(stream: TcpStream) -> Wire {
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub(super) fn accepted(stream: TcpStream) -> io::Result<Wire> {
+        let socket = hold(&stream)?;
         let (deframer, frames) = (Deframer::default(), VecDeque::new());
-        Wire::Tcp(Framed { stream, deframer, frames, buffer: Box::new([0; READ_BUFFER]) })
+        let buffer = Box::new([0; READ_BUFFER]);
+        Ok(Wire { talk: Talk::Tcp(Framed { stream, deframer, frames, buffer }), socket })
+    }
+
+    /// Ends the connection, and what the kernel has not sent yet with it.
+    pub(super) fn abort(self) {
+        // Without it the kernel would go on with what lies there (socket(7), SO_LINGER).
+        let _ = sockopt::set_socket_linger(&self.socket, Some(Duration::ZERO));
+    }
+
+    /// Whether a peer that is silent can be asked whether it lives.
+    pub(super) const fn pings(&self) -> bool {
+        match self.talk {
+            Talk::WebSocket(_) => true,
+            Talk::Tcp(_) => false,
+        }
     }
 
     /// Sends a message wholly, or says that it can't be. Nothing may be sent after this was dropped
     /// before it was done.
     pub(super) async fn send(&mut self, message: Message) -> Result<(), ()> {
-        match self {
-            Wire::WebSocket(socket) => {
+        match &mut self.talk {
+            Talk::WebSocket(socket) => {
                 let frame = match message {
                     Message::Text(text) => Frame::text(text),
                     Message::Binary(octets) => Frame::binary(octets),
                 };
                 socket.send(frame).await.map_err(drop)
             }
-            Wire::Tcp(framed) => match message {
-                Message::Binary(octets) => framed.stream.write_all(&octets).await.map_err(drop),
+            Talk::Tcp(framed) => match message {
+                Message::Binary(octets) => {
+                    // To a caller it may be a part of a read-back.
+                    let octets = Zeroizing::new(octets);
+                    framed.stream.write_all(&octets).await.map_err(drop)
+                }
                 Message::Text(_) => Err(()),
             },
         }
@@ -147,33 +191,33 @@ impl Wire {
 
     /// Asks for a sign of life.
     pub(super) async fn ping(&mut self) -> Result<(), ()> {
-        match self {
-            Wire::WebSocket(socket) => socket.send(Frame::Ping(Bytes::new())).await.map_err(drop),
+        match &mut self.talk {
+            Talk::WebSocket(socket) => socket.send(Frame::Ping(Bytes::new())).await.map_err(drop),
             // It has no such thing: that frames go out must do.
-            Wire::Tcp(_) => Ok(()),
+            Talk::Tcp(_) => Ok(()),
         }
     }
 
     /// What comes next. Nothing is lost if this is dropped while it waits.
     pub(super) async fn next(&mut self) -> Came {
-        match self {
-            Wire::WebSocket(socket) => match socket.next().await {
+        match &mut self.talk {
+            Talk::WebSocket(socket) => match socket.next().await {
                 Some(Ok(frame)) => came(frame),
                 Some(Err(tungstenite::Error::ConnectionClosed)) | None => Came::Closed,
                 Some(Err(_)) => Came::Broken,
             },
-            Wire::Tcp(framed) => framed.next().await,
+            Talk::Tcp(framed) => framed.next().await,
         }
     }
 
     /// Ends it as one should.
     pub(super) async fn close(&mut self) {
-        match self {
-            Wire::WebSocket(socket) => {
+        match &mut self.talk {
+            Talk::WebSocket(socket) => {
                 let reason = CloseFrame { code: CloseCode::Normal, reason: "".into() };
                 let _ = WebSocketStream::close(socket, Some(reason)).await;
             }
-            Wire::Tcp(framed) => {
+            Talk::Tcp(framed) => {
                 let _ = framed.stream.shutdown().await;
             }
         }
@@ -199,6 +243,23 @@ impl Framed {
             }
         }
     }
+}
+
+impl Drop for Framed {
+    /// What was not looked at may be a caller's sound or key.
+    fn drop(&mut self) {
+        for frame in self.frames.drain(..) {
+            if let Message::Binary(mut octets) = frame {
+                octets.zeroize();
+            }
+        }
+    }
+}
+
+/// Bounds what the kernel keeps of a connection, and keeps hold of its socket.
+fn hold(stream: &impl AsFd) -> io::Result<OwnedFd> {
+    sockopt::set_socket_send_buffer_size(stream, SEND_BUFFER)?;
+    stream.as_fd().try_clone_to_owned()
 }
 
 fn came(frame: Frame) -> Came {

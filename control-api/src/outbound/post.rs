@@ -6,6 +6,7 @@
 //! that it encrypts. What is received is bounded.
 
 use std::net::{IpAddr, SocketAddr};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -103,6 +104,15 @@ pub enum Stream {
     Tls(Box<TlsStream<TcpStream>>),
     /// In clear.
     Clear(TcpStream),
+}
+
+impl AsFd for Stream {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Stream::Tls(stream) => stream.get_ref().0.as_fd(),
+            Stream::Clear(stream) => stream.as_fd(),
+        }
+    }
 }
 
 /// Where a connection may go in clear.

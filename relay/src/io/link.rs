@@ -191,26 +191,31 @@ impl Link {
             return false;
         }
         if !self.door.told.swap(true, Ordering::SeqCst) {
-            // There is a place for each link.
-            let _ = place.ready.push(place.port);
+            // There is a place for each link; were there none, the next datagram would try again.
+            if place.ready.push(place.port).is_err() {
+                self.door.told.store(false, Ordering::SeqCst);
+            }
             place.waker.wake();
         }
         true
     }
 
-    /// Waits for so long, or until the call is over. What comes meanwhile is lost, since there is
-    /// nobody to have it.
-    pub async fn wait_for_end(&mut self, time: std::time::Duration) {
+    /// Waits until the call is over, without a connection: what comes is lost, since there is nobody
+    /// to have it, and a flip waits for nothing.
+    pub async fn wait_for_end(&mut self) {
+        self.let_go();
+        while !self.is_over() {
+            self.settle();
+            self.shared.outward.purge();
+            self.shared.far.notified().await;
+        }
+    }
+
+    /// A new connection has nothing from before any flip: what the last one could not let go of is
+    /// no business of it.
+    pub fn renew(&mut self) {
         self.let_go();
         self.shared.broken.store(false, Ordering::SeqCst);
-        let draining = async {
-            while !self.is_over() {
-                self.settle();
-                self.shared.outward.purge();
-                self.shared.far.notified().await;
-            }
-        };
-        let _ = tokio::time::timeout(time, draining).await;
     }
 
     /// Whether the call is over.
@@ -259,6 +264,9 @@ impl CutLine {
     /// If it does not even let go of that.
     pub(super) async fn in_force(self) -> Result<(), NotSettled> {
         if tokio::time::timeout(LINK_SETTLE, self.settled()).await.is_ok() {
+            return Ok(());
+        }
+        if self.shared.settled.load(Ordering::SeqCst) >= self.epoch {
             return Ok(());
         }
         self.shared.broken.store(true, Ordering::SeqCst);
