@@ -60,6 +60,33 @@ async fn a_call_is_opened_read_and_ended() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_telephone_with_dtls_is_answered_and_greeted_where_it_waits() {
+    let rig = Rig::new("dtls");
+    let telephone = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    telephone.set_read_timeout(Some(std::time::Duration::from_millis(300))).unwrap();
+    let print = ["01"; 32].join(":");
+    for (theirs, ours) in [("actpass", "passive"), ("active", "passive"), ("passive", "active")] {
+        let plain = offer(telephone.local_addr().unwrap().port());
+        let sdp = plain.replace("RTP/AVP", "UDP/TLS/RTP/SAVP");
+        let dtls = format!("a=setup:{theirs}\r\na=fingerprint:sha-256 {print}\r\n");
+        let mut body = open_body(9, 40_000);
+        body["caller"] = json!({ "sdp": sdp + &dtls, "nat": true });
+        let answer = rig.post(Role::Script, "/v1/calls", body).await.expect(201);
+        let text = answer.json()["caller"]["sdp"].as_str().unwrap().to_owned();
+        assert!(text.contains("a=fingerprint:sha-256 ") && !text.contains("a=ice"), "{text}");
+        assert!(text.contains(&format!("a=setup:{ours}\r\n")), "{text}");
+        let call = answer.header("location").to_owned();
+        let view = rig.get(Role::Operator, &call).await.expect(200).json();
+        assert_eq!(view["legs"]["caller"]["transport"], "srtp");
+        // A handshake is a record of kind 22.
+        let mut greeting = [0; 2048];
+        let heard = telephone.recv(&mut greeting).ok().map(|_| greeting[0]);
+        assert_eq!(heard, (ours == "active").then_some(22), "{theirs}");
+        rig.delete(Role::Script, &call).await.expect(204);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_the_caller_sends_is_counted() {
     let rig = Rig::new("counted");
     let talker = Talker::new();
