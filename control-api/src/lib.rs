@@ -324,7 +324,7 @@ pub fn app(control: &Arc<Control>) -> Router {
         // Its contract is the Model Context Protocol.
         .route(mcp::PATH, post(mcp::serve))
         // Its contract is rtpengine's control protocol.
-        .route(ng::http::PATH, post(ng::http::serve))
+        .route(ng::http::PATH, post(ng::http::serve).get(ng::ws::serve))
         // And this one's is Twilio's.
         .route(twilio::PATH, post(twilio::hang_up).fallback(twilio::wrong_method))
         .fallback(async || Problem::new(Code::NotFound, "See /v1/openapi.json for what there is."))

@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -15,7 +15,6 @@ use std::time::Duration;
 use axum::Router;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
@@ -41,7 +40,6 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(5);
 pub async fn serve(listener: TcpListener, app: Router, mut stopping: watch::Receiver<bool>) {
     let room = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     let addresses = Arc::new(Addresses::default());
-    let graceful = GracefulShutdown::new();
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
@@ -64,17 +62,28 @@ pub async fn serve(listener: TcpListener, app: Router, mut stopping: watch::Rece
             .timer(TokioTimer::new())
             .header_read_timeout(HEADER_TIMEOUT)
             .max_buf_size(MAX_HEADERS)
-            .serve_connection(TokioIo::new(Paced::new(stream)), service);
-        let connection = graceful.watch(connection);
+            .serve_connection(TokioIo::new(Paced::new(stream)), service)
+            .with_upgrades();
         let held = Held { _room: room, _address: address };
+        let mut stopping = stopping.clone();
         tokio::spawn(async move {
-            // What ends a connection is the client's business.
-            let _ = connection.await;
+            let mut connection = pin!(connection);
+            let is_over = tokio::select! {
+                // What ends a connection is the client's business.
+                _ = connection.as_mut() => true,
+                _ = stopping.wait_for(|stopping| *stopping) => false,
+            };
+            if !is_over {
+                connection.as_mut().graceful_shutdown();
+                let _ = connection.await;
+            }
             drop(held);
         });
     }
     drop(listener);
-    let _ = tokio::time::timeout(STOP_TIMEOUT, graceful.shutdown()).await;
+    // Each connection has its place until it ends.
+    let all_gone = room.acquire_many(MAX_CONNECTIONS as u32);
+    let _ = tokio::time::timeout(STOP_TIMEOUT, all_gone).await;
 }
 
 /// What a connection takes of the bounds.

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use control_api::keys::Role;
+use control_api::keys::{KeyFile, Role};
 use control_api::ng;
 use control_api::ng::config::Peers;
 use ng_protocol::{Message, Syntax, Value};
@@ -626,4 +626,48 @@ async fn http_asks_for_a_key_of_scripts() {
     rig.send(request(None, ping)).await.expect(401);
     rig.send(request(Some(engine), ping)).await.expect(403);
     rig.send(request(Some(script), "ping")).await.expect(400);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_websocket_asks_for_a_key_of_scripts_too() {
+    use futures_util::SinkExt;
+    use tokio_stream::StreamExt;
+    use tokio_tungstenite::client_async;
+    use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+    use tokio_tungstenite::tungstenite::{Error, Message as Frame};
+    let rig = Rig::new("ng-websocket");
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let relay = listener.local_addr().unwrap();
+    let stopping = rig.control.stopping();
+    tokio::spawn(control_api::server::serve(listener, rig.app.clone(), stopping));
+    let connect = async |role: Option<Role>, subprotocol: &'static str| {
+        let mut request = format!("ws://{relay}/ng").into_client_request().unwrap();
+        let headers = request.headers_mut();
+        headers.insert("sec-websocket-protocol", subprotocol.parse().unwrap());
+        if let Some(role) = role {
+            let bearer = format!("Bearer {}", rig.token(role));
+            headers.insert("authorization", bearer.parse().unwrap());
+        }
+        client_async(request, tokio::net::TcpStream::connect(relay).await.unwrap()).await
+    };
+    let refused = [
+        (None, "ng.rtpengine.com", 401),
+        (Some(Role::Engine), "ng.rtpengine.com", 403),
+        (Some(Role::Script), "chat", 400),
+    ];
+    for (role, subprotocol, status) in refused {
+        let Err(Error::Http(response)) = connect(role, subprotocol).await else { panic!("let in") };
+        assert_eq!(response.status().as_u16(), status);
+    }
+    let (mut socket, _) = connect(Some(Role::Script), "ng.rtpengine.com").await.unwrap();
+    socket.send(Frame::text("1 {\"command\":\"ping\"}")).await.unwrap();
+    let reply = socket.next().await.unwrap().unwrap();
+    assert_eq!(reply, Frame::text("1 {\"result\":\"pong\"}"));
+    socket.send(Frame::binary(&b"2 d7:command4:pinge"[..])).await.unwrap();
+    let reply = socket.next().await.unwrap().unwrap();
+    assert_eq!(reply, Frame::binary(&b"2 d6:result4:ponge"[..]));
+    // Its key may be gone with the others.
+    let keys = KeyFile::open(&rig.directory.join("keys.json")).unwrap();
+    rig.control.replace_keys(keys.table().unwrap());
+    assert!(!matches!(socket.next().await, Some(Ok(Frame::Text(_) | Frame::Binary(_)))));
 }

@@ -12,6 +12,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use ng_protocol::{Message, Reply, Request, Value};
+use tokio::sync::Semaphore;
 use zeroize::Zeroizing;
 
 use crate::keys::{KeyId, Principal, Role};
@@ -31,6 +32,7 @@ mod replay;
 mod secure;
 mod tcp;
 mod udp;
+pub mod ws;
 
 use dialogs::Dialogs;
 pub use dialogs::tend;
@@ -40,11 +42,23 @@ pub use tcp::serve as serve_tcp;
 pub use udp::serve as serve_udp;
 
 /// What the transports share.
-#[derive(Default)]
 pub struct Ng {
     dialogs: Dialogs,
     replays: Replays,
     faults: Faults,
+    /// Room for WebSockets.
+    sockets: Arc<Semaphore>,
+}
+
+impl Default for Ng {
+    fn default() -> Ng {
+        Ng {
+            dialogs: Dialogs::default(),
+            replays: Replays::default(),
+            faults: Faults::default(),
+            sockets: Arc::new(Semaphore::new(ws::MAX_SOCKETS)),
+        }
+    }
 }
 
 /// Who sends a request.
