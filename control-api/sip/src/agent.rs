@@ -234,12 +234,11 @@ impl Agent {
 
     fn take_request(&mut self, now: Instant, request: &Request<'_>) {
         let Request { basics, method, word, .. } = request;
-        if matches!(method, Method::Ack | Method::Cancel) {
-            let key = Key::of(basics, "INVITE");
-            return match method {
-                Method::Ack => self.acknowledge(now, basics, key),
-                _ => self.cancel(now, request, key),
-            };
+        if *method == Method::Ack {
+            return self.acknowledge(now, basics, Key::of(basics, "INVITE"));
+        }
+        if *method == Method::Cancel {
+            return self.cancel(now, request, Key::of(basics, "INVITE"));
         }
         let key = Key::of(basics, word);
         if let Some(known) = self.transactions.get(&key) {
