@@ -42,7 +42,7 @@ const UNAVAILABLE: u32 = 20_503;
 /// A call's name in Twilio's manner: `CA` and the 32 hexadecimal digits of its id.
 #[must_use]
 pub fn call_sid(call: CallId) -> String {
-    format!("{CALL_PREFIX}{:032x}", call.0)
+    dialects::twilio::call_sid(call.0.to_be_bytes())
 }
 
 /// The call that a name in Twilio's manner means.

@@ -32,9 +32,10 @@ use crate::problem::{Code, Problem, ProblemBody};
 #[into_params(parameter_in = Query)]
 pub struct WhipQuery {
     /// Where the engine receives RTP and sends it from: PCMU, with telephone-event as type 101. Or
-    /// `echo` for the relay's own, which greets and repeats what it hears.
-    #[param(value_type = String, example = "192.0.2.7:40000")]
-    engine: WhipEngine,
+    /// `echo` for the relay's own, which greets and repeats what it hears. Left out, the profile says
+    /// which engine it is.
+    #[param(value_type = Option<String>, example = "192.0.2.7:40000")]
+    engine: Option<WhipEngine>,
     /// What kind of engine it is: the name of a profile in the relay's configuration.
     profile: Option<String>,
     /// Keep a recording; `true` unless said otherwise, where the relay has a place for it.
@@ -90,15 +91,19 @@ pub async fn place(
     query: Result<Query<WhipQuery>, QueryRejection>,
     offer: SdpBytes,
 ) -> Result<Response, Problem> {
-    let Query(WhipQuery { engine, profile, record, external_id }) = query.map_err(|_| {
-        let detail =
-            "Send engine (address:port or echo), and profile, record and external_id (1 to 128 \
-             visible ASCII characters) if they are wanted.";
+    let malformed = || {
+        let detail = "Send engine (address:port or echo) or a profile that says which it is, and \
+                      record and external_id (1 to 128 visible ASCII characters) if they are \
+                      wanted.";
         Problem::new(Code::MalformedParameter, detail)
-    })?;
+    };
+    let Query(WhipQuery { engine, profile, record, external_id }) =
+        query.map_err(|_| malformed())?;
     let engine = match engine {
-        WhipEngine::Echo => EngineRequest::echo(profile),
-        WhipEngine::At(address) => EngineRequest::rtp(address, ENGINE_EVENT_TYPE, profile),
+        Some(WhipEngine::Echo) => EngineRequest::echo(profile),
+        Some(WhipEngine::At(address)) => EngineRequest::rtp(address, ENGINE_EVENT_TYPE, profile),
+        None if profile.is_some() => EngineRequest::profiled(profile),
+        None => return Err(malformed()),
     };
     let caller = CallerRequest { sdp: offer.into_secret()?, nat: false };
     let (armed, look_ahead_ms) = (false, None);

@@ -56,12 +56,19 @@ async fn a_call_is_placed_trickled_to_and_ended() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_call_is_placed_to_the_relays_own_echo() {
     let rig = Rig::new("whip-echo");
-    let place = "/v1/whip?engine=echo&record=false";
-    let answer = send(&rig, Method::POST, place, SDP, BROWSER).await.expect(201);
-    let call = answer.header("location").to_owned();
-    let entry = rig.control.calls.live().pop().unwrap();
-    assert!(entry.hearing().is_some_and(|hearing| !hearing.is_over()));
-    send(&rig, Method::DELETE, &call, SDP, "").await.expect(204);
+    // By its name, and by that of a profile that says so.
+    for engine in ["engine=echo", "profile=parrot"] {
+        let place = format!("/v1/whip?{engine}&record=false&external_id={engine}");
+        let answer = send(&rig, Method::POST, &place, SDP, BROWSER).await.expect(201);
+        let live = rig.control.calls.live();
+        let mut called = live.iter().filter_map(|it| Some((it, it.external_id.as_ref()?)));
+        let (entry, _) = called.find(|(_, name)| name.as_str() == engine).unwrap();
+        assert!(entry.hearing().is_some_and(|hearing| !hearing.is_over()));
+        let call = format!("/v1/calls/ext:{}", engine.replace('=', "%3D"));
+        let view = rig.get(Role::Script, &call).await.expect(200).json();
+        assert!(answer.header("location").ends_with(view["id"].as_str().unwrap()));
+        send(&rig, Method::DELETE, &call.replace("calls", "whip"), SDP, "").await.expect(204);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -20,6 +20,7 @@ use axum::http::{HeaderMap, Method, Request, StatusCode};
 use control_api::chance;
 use control_api::clock;
 use control_api::config::{MediaConfig, RawConfig};
+use control_api::dto::engine::EngineKind;
 use control_api::dto::plan::{PlanContext, PlanRequest};
 use control_api::engines::{DtmfToEngine, EngineProfiles, RawEngine};
 use control_api::keys::{KeyFile, Role};
@@ -76,11 +77,12 @@ impl Answer {
     }
 }
 
-/// One profile of an engine that is easily worried.
+/// One profile of an engine that is easily worried, and one that is the relay's own.
 fn engines() -> BTreeMap<String, RawEngine> {
     let dtmf_to_engine = DtmfToEngine::Block;
     let engine = RawEngine { dtmf_to_engine, silence_budget_s: Some(45), ..RawEngine::default() };
-    BTreeMap::from([("nervous".to_owned(), engine)])
+    let parrot = RawEngine { kind: Some(EngineKind::Echo), ..RawEngine::default() };
+    BTreeMap::from([("nervous".to_owned(), engine), ("parrot".to_owned(), parrot)])
 }
 
 /// Recordings under a key of the test's own.
