@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use axum::extract::State;
 use axum::response::Response;
-use relay::switchboard::SessionId;
+use relay::switchboard::{CallId, SessionId};
+use uuid::Uuid;
 
 use crate::auth::{Permit, SecureEnter};
 use crate::calls::CallPath;
@@ -98,16 +99,18 @@ async fn collect(
     Answer::ok(&answer)
 }
 
-/// The call that a platform names by what it knows it by: an external id, our own id, or that of
-/// a media stream in Twilio's manner.
+/// The call that a platform names by what it knows it by: an external id, our own id, that of a
+/// media stream in Twilio's manner, or the UUID that an AudioSocket was told.
 fn call_named(control: &Control, name: &str) -> Result<CallPath, Problem> {
     let external = ExternalId::parse(name).and_then(|name| control.calls.id_of(&name));
-    let id = external.or_else(|| id::parse_call(name)).or_else(|| twilio::parse_call_sid(name));
+    let ours = || id::parse_call(name).or_else(|| twilio::parse_call_sid(name));
+    let uuid = || Uuid::try_parse(name).ok().map(|uuid| CallId(uuid.as_u128()));
+    let id = external.or_else(ours).or_else(uuid);
     let entry = id.and_then(|id| control.calls.find(id));
     entry.map(CallPath).ok_or_else(|| {
         let detail = "No call of this name is known; calls are forgotten in time.";
         Problem::new(Code::CallNotFound, detail)
-            .at("/call", "must be a call's id, its external_id or its CallSid")
+            .at("/call", "must be a call's id, its external_id, its CallSid or its UUID")
     })
 }
 

@@ -74,10 +74,12 @@ async fn asked_again_while_it_runs_it_is_the_same_session() {
     let (call, opened) = call(&rig, 9).await;
     let id = opened["id"].as_str().unwrap();
     let sid = id.replace("call_", "CA");
+    let entry = rig.control.calls.live().pop().unwrap();
+    let uuid = uuid::Uuid::from_u128(entry.id.0).hyphenated().to_string();
     let first = rig.post(Role::Engine, TOOL, asking(NAME, "code", "0")).await.expect(200).json();
     assert!(told(&first).1.contains("Call this tool again"), "{first}");
     let started = session(&rig, &call).await;
-    for name in [id, &sid] {
+    for name in [id, &sid, &uuid] {
         // By whichever name; and a number will do.
         let again = json!({ "call": name, "plan": "code", "wait": 1 });
         let again = rig.post(Role::Script, TOOL, again).await.expect(200).json();

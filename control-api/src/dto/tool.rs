@@ -22,7 +22,7 @@ const RUNNING: &str = "The caller is keying on the phone's keypad, and you hear 
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ToolRequest {
-    /// The call: its `external_id`, its id, or the CallSid that its media stream was told.
+    /// The call: its `external_id`, its id, or the CallSid or UUID that its engine was told.
     #[schema(example = "a84b4c76e66710@192.0.2.4")]
     pub call: String,
     /// The plan's name in the configuration.

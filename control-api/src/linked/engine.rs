@@ -9,9 +9,11 @@ use dialects::{Dialect, Encoding, Introduction, Kind, Options, Secret, Transport
 use relay::switchboard::CallId;
 use rustls::ClientConfig;
 use serde::Deserialize;
+use uuid::Uuid;
 
 use crate::chance;
 use crate::dto::engine::CodecName;
+use crate::external_id::ExternalId;
 use crate::outbound::endpoint::Scheme;
 use crate::outbound::tls::TlsFiles;
 use crate::outbound::{Endpoint, FileSecret};
@@ -313,12 +315,24 @@ impl Engine {
         self.spec.kind.handshake(&self.spec.url, self.spec.secret.as_deref())
     }
 
+    /// The id that the engine is told the call by: ours, but where all it is told is a UUID, and the
+    /// call's integrator knows it by one, that. So an engine finds what was registered for the call.
+    fn name_of(&self, call: CallId, external_id: Option<&ExternalId>) -> [u8; 16] {
+        let theirs = external_id.and_then(|it| Uuid::try_parse(it.as_str()).ok());
+        let theirs = theirs.filter(|_| self.spec.kind == Kind::AudioSocket);
+        theirs.map_or(call.0.to_be_bytes(), Uuid::into_bytes)
+    }
+
     /// A connection that has not begun.
-    pub(super) fn dialect(&self, call: CallId) -> Option<Box<dyn Dialect>> {
+    pub(super) fn dialect(
+        &self,
+        call: CallId,
+        external_id: Option<&ExternalId>,
+    ) -> Option<Box<dyn Dialect>> {
         let mut stream = [0; 16];
         chance::fill(&mut stream).ok()?;
         let introduction = Introduction {
-            call: call.0.to_be_bytes(),
+            call: self.name_of(call, external_id),
             stream,
             account: self.spec.account.clone(),
             from: String::new(),
@@ -334,5 +348,29 @@ impl Engine {
 impl fmt::Debug for Engine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} at {}", self.spec.kind.name(), self.spec.endpoint)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use relay::switchboard::CallId;
+
+    use super::{Engine, Spec};
+    use crate::external_id::ExternalId;
+
+    #[test]
+    fn an_audio_socket_is_told_the_uuid_that_the_call_goes_by() {
+        let call = CallId(7);
+        let ours = 7_u128.to_be_bytes();
+        let uuid = ExternalId::parse("8c2d7a3e-52b1-4c0e-9f6a-0d5b8b1c7e21");
+        let other = ExternalId::parse("a84b4c76e66710@192.0.2.4");
+        let socket = Engine::new(Spec::audio_socket("127.0.0.1:9093").unwrap()).unwrap();
+        assert_eq!(socket.name_of(call, None), ours);
+        assert_eq!(socket.name_of(call, other.as_ref()), ours);
+        let theirs = socket.name_of(call, uuid.as_ref());
+        assert_eq!(theirs, 0x8c2d_7a3e_52b1_4c0e_9f6a_0d5b_8b1c_7e21_u128.to_be_bytes());
+        // By this one's name a call is hung up here.
+        let twilio = Spec::web_socket("twilio", "wss://bot.example.com/media").unwrap();
+        assert_eq!(Engine::new(twilio).unwrap().name_of(call, uuid.as_ref()), ours);
     }
 }

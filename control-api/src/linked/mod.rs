@@ -185,7 +185,8 @@ impl Ready {
         call: CallId,
     ) -> Ending {
         let Ready { engine, wire, link, format, .. } = self;
-        let (Some(wire), Some(dialect)) = (wire, engine.dialect(call)) else {
+        let dialect = engine.dialect(call, entry.external_id.as_ref());
+        let (Some(wire), Some(dialect)) = (wire, dialect) else {
             return Ending::Lost;
         };
         let mut errands = EngineErrands { control: Arc::clone(control), entry: Arc::clone(entry) };
