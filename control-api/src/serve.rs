@@ -11,15 +11,17 @@ use relay::io::Threads;
 use relay::prompts::PromptError;
 use relay::recording::{Archive, Recovered};
 use relay::switchboard::dtls::Identity;
+use relay::switchboard::{Delivery, Event};
 use relay::{RelayConfig, Started};
 use serde_json::Value;
 use tokio::net::{TcpListener, UdpSocket};
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
 use crate::config::{Config, ConfigError, MediaConfig};
 use crate::dto::plan::PlanContext;
 use crate::keys::{KeyError, KeyFile, KeyTable, Role, Token};
+use crate::linked::callers::CallersConfig;
 use crate::mcp::{BaseUrl, Models};
 use crate::ng::config::{NgConfig, Peers};
 use crate::outbound::{Outbound, SystemResolver};
@@ -172,10 +174,7 @@ impl Running {
         let sip = bind_sip(config.sip.clone()).await?;
         let sip_address = sip.as_ref().and_then(Sip::address);
         let proxies = Proxies::listen(&config.ng).await?;
-        let callers = match &config.audiosocket {
-            Some(callers) => Some((listen(callers.address).await?, callers.clone())),
-            None => None,
-        };
+        let callers = bind_callers(config.audiosocket.clone()).await?;
         let policy = config.media.policy();
         let served = config.clone();
         let relay = relay_config(config.media, archive.clone())?;
@@ -199,27 +198,16 @@ impl Running {
             outward,
             models,
         });
-        let hearing = tokio::spawn({
-            let control = Arc::clone(&control);
-            async move { control.hear(events).await }
-        });
-        let delivering = tokio::spawn({
-            let control = Arc::clone(&control);
-            async move { control.deliver(deliveries).await }
-        });
-        let api = app(&control);
+        let (hearing, delivering) = listen_to_relay(&control, events, deliveries);
         let mut tasks = vec![
-            tokio::spawn(server::serve(api_listener, api, control.stopping())),
+            tokio::spawn(server::serve(api_listener, app(&control), control.stopping())),
             tokio::spawn(server::serve(health_listener, health::app(&control), control.stopping())),
             tokio::spawn(health::sample(Arc::clone(&control))),
         ];
         tasks.extend(control.webhooks.start(&control.stopping()));
         tasks.extend(sip.into_iter().flat_map(|sip| sip.start(&control)));
         tasks.extend(proxies.attend(&control, &config.ng.peers));
-        tasks.extend(callers.map(|(listener, callers)| {
-            tracing::info!(address = %callers.address, "AudioSocket callers are listened to");
-            tokio::spawn(linked::callers::serve(listener, callers, Arc::clone(&control)))
-        }));
+        tasks.extend(callers.map(|callers| attend_callers(&control, callers)));
         if let Some(retain) = config.recordings.and_then(|recordings| recordings.retain) {
             tasks.push(tokio::spawn(retention::keep(Arc::clone(&control), retain)));
         }
@@ -305,6 +293,18 @@ impl Running {
             tracing::warn!("the media workers are left behind");
         }
     }
+}
+
+/// Takes in what the relay tells, and what secure sessions accept.
+fn listen_to_relay(
+    control: &Arc<Control>,
+    events: mpsc::Receiver<Event>,
+    deliveries: mpsc::Receiver<Delivery>,
+) -> (JoinHandle<()>, JoinHandle<()>) {
+    let (hearer, deliverer) = (Arc::clone(control), Arc::clone(control));
+    let hearing = tokio::spawn(async move { hearer.hear(events).await });
+    let delivering = tokio::spawn(async move { deliverer.deliver(deliveries).await });
+    (hearing, delivering)
 }
 
 fn log_start(config: &Config, address: SocketAddr, health: SocketAddr) {
@@ -397,6 +397,24 @@ fn relay_config(
         seed: chance::octets().map_err(|_| StartError::NoRandom)?,
         unix_time: clock::unix_time(),
     })
+}
+
+/// Where AudioSocket callers come to.
+async fn bind_callers(
+    config: Option<CallersConfig>,
+) -> Result<Option<(TcpListener, CallersConfig)>, StartError> {
+    match config {
+        Some(config) => Ok(Some((listen(config.address).await?, config))),
+        None => Ok(None),
+    }
+}
+
+fn attend_callers(
+    control: &Arc<Control>,
+    (listener, config): (TcpListener, CallersConfig),
+) -> JoinHandle<()> {
+    tracing::info!(address = %config.address, "AudioSocket callers are listened to");
+    tokio::spawn(linked::callers::serve(listener, config, Arc::clone(control)))
 }
 
 async fn bind_sip(config: Option<SipConfig>) -> Result<Option<Sip>, StartError> {
