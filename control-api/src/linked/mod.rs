@@ -114,7 +114,8 @@ impl Outgoing {
                     None => None,
                 };
                 let (endpoint, handshake) = (engine.endpoint(), engine.handshake());
-                Wire::web_socket(&self.outbound, endpoint, tls, &handshake).await
+                // Apart: it is large, and what waits for it is kept for every request.
+                Box::pin(Wire::web_socket(&self.outbound, endpoint, tls, &handshake)).await
             }
             Transport::Tcp => Wire::tcp(&self.outbound, engine.endpoint()).await,
         }
