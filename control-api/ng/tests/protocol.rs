@@ -1,6 +1,6 @@
 //! The protocol's words: made and read again, as proxies write them, and hostile.
 
-#![expect(clippy::unwrap_used, reason = "a test may")]
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use ng_protocol::{
     Command, Ice, MAX_DEPTH, MAX_MESSAGE, Malformed, Message, NotAMessage, Octets, Offerer, Reply,
