@@ -700,6 +700,19 @@ mod tests {
         let ng = &raw.ng;
         assert!(ng.address.is_some() && ng.tcp_address.is_some() && ng.peers.is_some());
         assert!(raw.recordings.key_files.is_some() && raw.recordings.retain_days.is_some());
-        raw.resolve(Path::new("/state"), 2).unwrap();
+        with_secrets(raw).resolve(Path::new("/state"), 2).unwrap();
+    }
+
+    /// Engines' files as far as there can be any here.
+    fn with_secrets(mut raw: RawConfig) -> RawConfig {
+        use std::os::unix::fs::PermissionsExt;
+        let file = std::env::temp_dir().join(format!("sotto-engine-{}", std::process::id()));
+        std::fs::write(&file, "secret").unwrap();
+        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600)).unwrap();
+        for engine in raw.engines.values_mut() {
+            engine.secret_file = engine.secret_file.take().map(|_| file.clone());
+            engine.authorities = None;
+        }
+        raw
     }
 }
