@@ -522,6 +522,39 @@ async fn either_party_offers_anew_and_keeps_its_ports() {
     assert!(pass(1, &moved, call.engine_port, &call.caller) >= 9);
 }
 
+/// Asks for an offer or an answer with the tags of a party.
+fn say(
+    proxy: &Proxy,
+    command: &str,
+    tags: [&str; 2],
+    sdp: &str,
+    more: &[(&'static str, &str)],
+) -> Told {
+    let [from, to] = tags;
+    let members = [("command", command), IDS[0], ("from-tag", from), ("to-tag", to), ("sdp", sdp)];
+    proxy.ask(&[&members[..], more].concat())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_refused_has_changed_no_tag() {
+    let rig = Rig::new("ng-tags");
+    let proxy = Proxy::of(&rig).await;
+    let call = Call::open(&proxy);
+    let sdp = offer(port_of(&call.caller));
+    say(&proxy, "offer", ["one", "one"], &sdp, &[]).refused("the same");
+    say(&proxy, "offer", ["thief", "two"], "v=0", &[]).refused("");
+    say(&proxy, "offer", ["one", "thief"], "v=0", &[]).refused("");
+    let tags = |proxy: &Proxy| {
+        let told = proxy.ask(&[("command", "query"), IDS[0]]).ok();
+        ["one", "two", "thief"].map(|tag| told.0.get("tags").unwrap().get(tag).is_some())
+    };
+    assert_eq!(tags(&proxy), [true, true, false]);
+    say(&proxy, "offer", ["thief", "two"], &sdp, &[]).ok();
+    assert_eq!(tags(&proxy), [false, true, true], "the control: what is taken changes them");
+    say(&proxy, "answer", ["thief", "other"], "v=0", &[]).refused("");
+    assert_eq!(tags(&proxy), [false, true, true]);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_engine_may_be_the_one_that_calls() {
     let rig = Rig::new("ng-engine");

@@ -47,6 +47,11 @@ impl<'r> Said<'r> {
         if from_tag.len() > MAX_TAG || request.to_tag.is_some_and(|tag| tag.len() > MAX_TAG) {
             return Err(Refused::because(format!("a tag must have {MAX_TAG} octets at most")));
         }
+        if request.to_tag == Some(from_tag) {
+            return Err(Refused::because(
+                "from-tag and to-tag are the same: they are of two parties",
+            ));
+        }
         Ok(Said { call_id, from_tag, to_tag: request.to_tag, sdp, options: &request.options })
     }
 
@@ -57,12 +62,15 @@ impl<'r> Said<'r> {
     }
 }
 
+/// The parties' tags, by [`Side::index`]. They change with what is agreed on: a request that is
+/// refused has changed none.
+type Tags = [Option<Box<str>>; 2];
+
 /// One call of a proxy.
 pub(super) struct Dialog {
     entry: Arc<CallEntry>,
     at: CallAt,
-    /// The parties' tags, by [`Side::index`].
-    tags: [Option<Box<str>>; 2],
+    tags: Tags,
     talks: [LegTalk; 2],
     local: [LocalMedia; 2],
     pending: Option<Pending>,
@@ -188,11 +196,12 @@ impl Dialog {
         control: &Control,
         said: &Said<'_>,
     ) -> Result<Zeroizing<String>, Refused> {
-        let side = self.offerer(said)?;
+        let (side, tags) = self.offerer(said)?;
         if let Some(pending) = &self.pending
             && (pending.side, &**pending.sdp, &pending.options) == (side, said.sdp, said.options)
             && pending.answer.is_none()
         {
+            self.tags = tags;
             return Ok(pending.offer.clone());
         }
         // What can't be agreed on is not offered to anybody.
@@ -210,21 +219,24 @@ impl Dialog {
             answer: None,
             answered_by: None,
         });
+        self.tags = tags;
         Ok(offer)
     }
 
-    /// Who offers. A party that is not known yet, or whose tag has changed, is known by the other's.
-    fn offerer(&mut self, said: &Said<'_>) -> Result<Side, Refused> {
+    /// Who offers, and the tags that hold once the offer does. A party that is not known yet, or
+    /// whose tag has changed, is known by the other's.
+    fn offerer(&self, said: &Said<'_>) -> Result<(Side, Tags), Refused> {
+        let mut tags = self.tags.clone();
         if let Some(side) = self.side_of(said.from_tag) {
             if let Some(other) = said.to_tag {
-                self.tags[side.other().index()] = Some(other.into());
+                tags[side.other().index()] = Some(other.into());
             }
-            return Ok(side);
+            return Ok((side, tags));
         }
         let other = said.to_tag.and_then(|tag| self.side_of(tag));
         let side = other.map(Side::other).ok_or_else(unknown_tags)?;
-        self.tags[side.index()] = Some(said.from_tag.into());
-        Ok(side)
+        tags[side.index()] = Some(said.from_tag.into());
+        Ok((side, tags))
     }
 
     /// Takes an answer in, puts it into force with the offer it is for, and returns what the
@@ -236,11 +248,12 @@ impl Dialog {
     ) -> Result<Zeroizing<String>, Refused> {
         let no_offer = || Refused::because("no offer waits for an answer on this call");
         let offerer = self.pending.as_ref().ok_or_else(no_offer)?.side;
-        self.meet_answerer(offerer, said)?;
+        let tags = self.meet_answerer(offerer, said)?;
         let sdp = said.digest();
         if let Some(Pending { answered_by, answer: Some(answer), .. }) = &self.pending
             && *answered_by == Some(sdp)
         {
+            self.tags = tags;
             return Ok(answer.clone());
         }
         let side = offerer.other();
@@ -258,6 +271,7 @@ impl Dialog {
         control.relay.reoffer(self.at, side, media).await?;
         self.talks[side.index()].is_agreed(agreed);
         self.is_answered = true;
+        self.tags = tags;
         let answered_by = Some(sdp);
         self.pending = Some(Pending { answer: Some(answer.clone()), answered_by, ..pending });
         Ok(answer)
@@ -291,8 +305,9 @@ impl Dialog {
         }
     }
 
-    /// Knows the answerer by the tag that is not the offerer's. Proxies write both either way round.
-    fn meet_answerer(&mut self, offerer: Side, said: &Said<'_>) -> Result<(), Refused> {
+    /// Knows the answerer by the tag that is not the offerer's, and returns the tags that hold once
+    /// the answer does. Proxies write both either way round.
+    fn meet_answerer(&self, offerer: Side, said: &Said<'_>) -> Result<Tags, Refused> {
         let to_tag = said.to_tag.ok_or_else(|| Refused::because("to-tag is missing"))?;
         let known = self.tags[offerer.index()].as_deref();
         let answerer = match (known == Some(said.from_tag), known == Some(to_tag)) {
@@ -300,8 +315,9 @@ impl Dialog {
             (false, true) => said.from_tag,
             (false, false) => return Err(unknown_tags()),
         };
-        self.tags[offerer.other().index()] = Some(answerer.into());
-        Ok(())
+        let mut tags = self.tags.clone();
+        tags[offerer.other().index()] = Some(answerer.into());
+        Ok(tags)
     }
 }
 
