@@ -344,7 +344,7 @@ impl From<Refusal> for Problem {
             Refusal::SessionInProgress => Code::SessionInProgress,
             Refusal::NoSession => Code::SecureSessionNotFound,
             Refusal::Capture(_) => Code::CaptureRefused,
-            Refusal::CallIsCut => Code::CallIsCut,
+            Refusal::CallIsCut | Refusal::CallerStays => Code::CallIsCut,
             Refusal::NoAddressFamily => Code::SdpNotAcceptable,
             Refusal::NoLockedMemory
             | Refusal::Full
@@ -359,6 +359,10 @@ impl From<Refusal> for Problem {
         let advice = match refusal {
             Refusal::SessionInProgress => ": GET it to see where it stands",
             Refusal::CallIsCut => ": wait until the secure session has ended",
+            Refusal::CallerStays => {
+                ": who re-offers it is known by its tags alone, which the engine knows too; move it by \
+                 REST, or wait until the session has ended"
+            }
             Refusal::NoPort => ": each call takes four ports of media.ports",
             Refusal::NoAddressFamily => ": give --media-ip a second time",
             Refusal::NoRecording => ": the disk refused, or recordings are off",

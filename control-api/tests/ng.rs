@@ -535,6 +535,60 @@ fn say(
     proxy.ask(&[&members[..], more].concat())
 }
 
+/// The caller's tags can be written by the engine: in a session that moves nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn in_a_session_the_caller_is_not_moved_by_whoever_writes_its_tag() {
+    let rig = Rig::new("ng-claimed");
+    let proxy = Proxy::of(&rig).await;
+    let call = Call::open(&proxy);
+    let thief = socket();
+    let [caller, engine, stolen] =
+        [&call.caller, &call.engine, &thief].map(|it| offer(port_of(it)));
+    let as_caller = |sdp: &str| say(&proxy, "offer", ["one", "two"], sdp, &[]);
+    let answer = |tags, sdp: &str| say(&proxy, "answer", tags, sdp, &[]);
+
+    // The control: in the open it is taken, and the leg is at the thief's.
+    as_caller(&stolen).ok();
+    answer(["one", "two"], &engine).ok();
+    assert!(pass(1, &call.engine, call.engine_port, &thief) >= 9);
+    as_caller(&caller).ok();
+    answer(["one", "two"], &engine).ok();
+    assert!(pass(20, &call.engine, call.engine_port, &call.caller) >= 9);
+
+    let plan = r#"{ "fields": [{ "type": "postal-code", "min_digits": 4, "max_digits": 4 }],
+        "engine_audio": "pass" }"#;
+    proxy.ask(&[("command", "secure session"), IDS[0], ("plan", plan)]).ok();
+    as_caller(&stolen).refused("stays where it is");
+    say(&proxy, "offer", ["anew", "two"], &stolen, &[]).refused("stays where it is");
+    as_caller(&caller.replace("RTP/AVP", "RTP/SAVP")).refused("");
+    as_caller(&caller).ok();
+    as_caller(&stolen).refused("stays where it is");
+    as_caller(&format!("{caller}a=sendonly\r\n")).ok();
+    answer(["one", "two"], &format!("{engine}a=recvonly\r\n")).ok();
+    as_caller(&caller).ok();
+    answer(["one", "two"], &engine).ok();
+    say(&proxy, "offer", ["two", "one"], &engine, &[]).ok();
+    answer(["two", "one"], &stolen).refused("stays where it is");
+    assert!(pass(40, &call.engine, call.engine_port, &call.caller) >= 9, "it stays");
+    assert_eq!(pass(60, &call.engine, call.engine_port, &thief), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_party_does_not_speak_from_where_the_other_one_is() {
+    let rig = Rig::new("ng-sources");
+    let proxy = Proxy::of(&rig).await;
+    let [theirs, others] = [("received-from", "192.0.2.1"), ("received-from", "192.0.2.2")];
+    let sdp = offer(9);
+    proxy.ask(&[("command", "offer"), IDS[0], IDS[1], ("sdp", &sdp), theirs]).ok();
+    say(&proxy, "answer", ["one", "two"], &sdp, &[others]).ok();
+    say(&proxy, "offer", ["one", "two"], &sdp, &[others]).refused("the other's");
+    say(&proxy, "offer", ["one", "two"], &sdp, &[("received-from", "192.0.2.3")]).ok();
+    say(&proxy, "answer", ["one", "two"], &sdp, &[others]).ok();
+    say(&proxy, "offer", ["two", "one"], &sdp, &[("received-from", "192.0.2.3")])
+        .refused("other's");
+    say(&proxy, "offer", ["two", "one"], &sdp, &[others]).ok();
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_refused_has_changed_no_tag() {
     let rig = Rig::new("ng-tags");

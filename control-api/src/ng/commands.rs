@@ -66,13 +66,13 @@ async fn offer(control: &Control, request: &Request<'_>) -> Result<Reply, Refuse
     let said = Said::of(request)?;
     let mut place = control.ng.dialogs.enter(call_id).await?;
     if let Some(dialog) = place.as_mut() {
-        return Ok(Reply::ok().with_sdp(&dialog.offer(control, &said)?));
+        return Ok(Reply::ok().with_sdp(&dialog.offer(control, &said).await?));
     }
     if !control.is_ready() {
         return Err(Refusal::Stopping.into());
     }
     let mut dialog = Dialog::open(control, &said).await?;
-    match dialog.offer(control, &said) {
+    match dialog.offer(control, &said).await {
         Ok(sdp) => {
             *place = Some(dialog);
             Ok(Reply::ok().with_sdp(&sdp))

@@ -3,7 +3,7 @@
 //! The first offerer is the caller, unless it says otherwise. Nothing is agreed on either leg
 //! before the answer: until then both have ports, and neither hears or sends.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -71,6 +71,8 @@ pub(super) struct Dialog {
     entry: Arc<CallEntry>,
     at: CallAt,
     tags: Tags,
+    /// Where each party's signalling comes from, by [`Side::index`], where the proxy tells.
+    sources: [Option<IpAddr>; 2],
     talks: [LegTalk; 2],
     local: [LocalMedia; 2],
     pending: Option<Pending>,
@@ -128,6 +130,7 @@ impl Dialog {
             entry,
             at,
             tags: [None, None],
+            sources: [None, None],
             talks: Default::default(),
             local: [caller, engine],
             pending: None,
@@ -137,6 +140,7 @@ impl Dialog {
         };
         dialog.tags[side.index()] = Some(said.from_tag.into());
         dialog.tags[side.other().index()] = said.to_tag.map(Into::into);
+        dialog.sources[side.index()] = said.options.received_from;
         Ok(dialog)
     }
 
@@ -191,12 +195,13 @@ impl Dialog {
     }
 
     /// Takes an offer in, and returns what the other party is offered. The ports stay.
-    pub(super) fn offer(
+    pub(super) async fn offer(
         &mut self,
         control: &Control,
         said: &Said<'_>,
     ) -> Result<Zeroizing<String>, Refused> {
         let (side, tags) = self.offerer(said)?;
+        self.check_source(side, said.options)?;
         if let Some(pending) = &self.pending
             && (pending.side, &**pending.sdp, &pending.options) == (side, said.sdp, said.options)
             && pending.answer.is_none()
@@ -206,7 +211,8 @@ impl Dialog {
         }
         // What can't be agreed on is not offered to anybody.
         let mut agreement = self.talks[side.index()].hear_offer(control, side, said.sdp, None)?;
-        media::leg(control, &mut agreement, said.options)?;
+        let media = media::leg(control, &mut agreement, said.options)?;
+        control.relay.check_claim(self.at, side, media).await?;
         let other = side.other();
         let local = self.local[other.index()];
         let talk = &mut self.talks[other.index()];
@@ -249,6 +255,7 @@ impl Dialog {
         let no_offer = || Refused::because("no offer waits for an answer on this call");
         let offerer = self.pending.as_ref().ok_or_else(no_offer)?.side;
         let tags = self.meet_answerer(offerer, said)?;
+        self.check_source(offerer.other(), said.options)?;
         let sdp = said.digest();
         if let Some(Pending { answered_by, answer: Some(answer), .. }) = &self.pending
             && *answered_by == Some(sdp)
@@ -268,8 +275,9 @@ impl Dialog {
             Some(answer) => answer,
             None => self.answer_offerer(control, &pending, heard).await?,
         };
-        control.relay.reoffer(self.at, side, media).await?;
+        control.relay.reoffer_claimed(self.at, side, media).await?;
         self.talks[side.index()].is_agreed(agreed);
+        self.has_sent(side, said.options);
         self.is_answered = true;
         self.tags = tags;
         let answered_by = Some(sdp);
@@ -288,11 +296,30 @@ impl Dialog {
         let talk = &mut self.talks[side.index()];
         let mut agreement = talk.hear_offer(control, side, &pending.sdp, Some(heard))?;
         let media = media::leg(control, &mut agreement, &pending.options)?;
-        control.relay.reoffer(self.at, side, media).await?;
+        control.relay.reoffer_claimed(self.at, side, media).await?;
         let answer = agreement.answer(control.policy.outside(self.local[side.index()]));
         let text = Zeroizing::new(answer.text().to_owned());
         talk.is_agreed(answer.into_previous());
+        self.has_sent(side, &pending.options);
         Ok(text)
+    }
+
+    /// Refuses a party that speaks from where the other one is: tags are written by whoever sends,
+    /// and either party knows both.
+    fn check_source(&self, side: Side, options: &Options) -> Result<(), Refused> {
+        let [own, other] = [side, side.other()].map(|side| self.sources[side.index()]);
+        match options.received_from {
+            Some(from) if other == Some(from) && own.is_some_and(|own| own != from) => {
+                Err(Refused::because("the tags are of one party, and received-from is the other's"))
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    /// What a party has sent holds, and so does where it came from.
+    fn has_sent(&mut self, side: Side, options: &Options) {
+        let source = &mut self.sources[side.index()];
+        *source = options.received_from.or(*source);
     }
 
     /// Refuses an answer from a family that our ports for this party are not of.

@@ -181,6 +181,29 @@ impl Relay {
         self.obey(at, Command::Reoffer { call: at.call, side, media }).await.map(|_| ())
     }
 
+    /// The same on the word of somebody who may be the other party: in a cut the caller's leg stays
+    /// where it is.
+    pub async fn reoffer_claimed(
+        &self,
+        at: CallAt,
+        side: Side,
+        media: LegMedia,
+    ) -> Result<(), Refusal> {
+        let media = Box::new(media);
+        self.obey(at, Command::ReofferClaimed { call: at.call, side, media }).await.map(|_| ())
+    }
+
+    /// Asks whether such a re-offer would be obeyed.
+    pub async fn check_claim(
+        &self,
+        at: CallAt,
+        side: Side,
+        media: LegMedia,
+    ) -> Result<(), Refusal> {
+        let media = Box::new(media);
+        self.obey(at, Command::CheckClaim { call: at.call, side, media }).await.map(|_| ())
+    }
+
     /// Our addresses of both legs, by [`Side::index`].
     pub async fn local_media(&self, at: CallAt) -> Result<[LocalMedia; 2], Refusal> {
         match self.ask(at.worker, Ask::Local { call: at.call }).await? {

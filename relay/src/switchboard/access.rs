@@ -58,6 +58,22 @@ impl Access {
         }
     }
 
+    /// The same, and a browser has not begun ICE anew, which would look for it elsewhere.
+    pub(super) fn is_untouched_by(&self, media: &LegMedia) -> bool {
+        let has_same_names = match (self, &media.source) {
+            (Access::Browser(browser), SourceRule::Browser(peer)) => browser.goes_on_with(peer),
+            (
+                Access::Signalled(_) | Access::Telephone(_) | Access::Browser(_) | Access::Nobody,
+                SourceRule::Signalled
+                | SourceRule::Latch
+                | SourceRule::Dtls(_)
+                | SourceRule::Browser(_)
+                | SourceRule::Nobody,
+            ) => true,
+        };
+        has_same_names && self.is_still(media)
+    }
+
     fn is_gate(&self, signalled: SocketAddr, rule: GateRule) -> bool {
         match self {
             Access::Signalled(gate) => gate.is_still(signalled, rule),

@@ -51,6 +51,11 @@ impl Browser {
         self.association.is_still(&peer.dtls)
     }
 
+    /// Whether ICE goes on as it is with these names.
+    pub(super) fn goes_on_with(&self, peer: &BrowserPeer) -> bool {
+        self.ice.is_between(&peer.ours, &peer.theirs)
+    }
+
     /// Takes over what was offered anew: other names in ICE are another beginning of it.
     pub(super) fn renew(&mut self, peer: BrowserPeer) {
         let BrowserPeer { ours, theirs, .. } = peer;

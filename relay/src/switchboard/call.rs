@@ -162,6 +162,23 @@ impl Call {
         }
     }
 
+    /// Refuses a re-offer that may be the other party's and moves the caller in a cut: the engine
+    /// would be where the caller's keys are looked for, and hear what the caller is told.
+    pub(super) fn check_claim(&self, side: Side, media: &LegMedia) -> Result<(), Refusal> {
+        let may_move = match (side, &self.routing) {
+            (Side::Engine, _) => true,
+            (Side::Caller, Routing::Open | Routing::Armed | Routing::Closed) => true,
+            (
+                Side::Caller,
+                Routing::Secure(_) | Routing::Draining { .. } | Routing::Held { .. },
+            ) => false,
+        };
+        match may_move || self.legs[side.index()].is_untouched_by(media) {
+            true => Ok(()),
+            false => Err(Refusal::CallerStays),
+        }
+    }
+
     /// Begins to delay the caller towards the engine.
     pub(super) fn arm(
         &mut self,

@@ -24,6 +24,25 @@ pub enum Command {
         /// What holds from now on.
         media: Box<LegMedia>,
     },
+    /// The same on the word of somebody who may be the other party: in a cut the caller's leg stays
+    /// where it is.
+    ReofferClaimed {
+        /// The call.
+        call: CallId,
+        /// The leg that is agreed anew, as is claimed.
+        side: Side,
+        /// What holds from now on.
+        media: Box<LegMedia>,
+    },
+    /// Asks whether such a re-offer would be obeyed; nothing changes.
+    CheckClaim {
+        /// The call.
+        call: CallId,
+        /// The leg that would be agreed anew.
+        side: Side,
+        /// What would hold.
+        media: Box<LegMedia>,
+    },
     /// Delays the caller towards the engine, so that a flip can take back what was just keyed.
     Arm {
         /// The call.
@@ -210,6 +229,9 @@ pub enum Refusal {
     /// The call is cut, and arming would have no meaning.
     #[error("the call is cut")]
     CallIsCut,
+    /// The call is cut, and whoever asks may not be the caller.
+    #[error("in a secure session the caller's leg stays where it is")]
+    CallerStays,
     /// The kernel gave no memory that is safe for digits.
     #[error("no locked memory could be had for the session")]
     NoLockedMemory,

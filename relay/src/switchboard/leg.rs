@@ -152,6 +152,24 @@ impl Leg {
         self.last_heard = now;
     }
 
+    /// Whether a re-offer leaves the peer who and where it is: its addresses, what it proves itself
+    /// by, and the key that it protects with.
+    pub(super) fn is_untouched_by(&self, media: &LegMedia) -> bool {
+        if !self.access.is_untouched_by(media) {
+            return false;
+        }
+        if self.access.is_secret() {
+            return true;
+        }
+        let is_same_key = match (&self.inbound, &media.srtp) {
+            (Some(known), Some(keys)) => known.key.same_as(&keys.inbound),
+            (None, None) => true,
+            (Some(_), None) | (None, Some(_)) => false,
+        };
+        let has_rtcp_there = media.rtcp_mux || media.remote_rtcp == self.media.remote_rtcp;
+        is_same_key && has_rtcp_there && media.rtcp_mux == self.media.rtcp_mux
+    }
+
     /// Follows what was agreed anew, for this leg or for the other party's, which speaks `heard`.
     pub(super) fn reformat(&mut self, now: Instant, heard: Codec) {
         self.egress.reformat(now, format_of(&self.media, heard));

@@ -152,6 +152,17 @@ impl Switchboard {
                     Ok(Reply::Done)
                 })
             }
+            Command::ReofferClaimed { call, side, media } => {
+                let mut random = StdRng::from_rng(&mut self.random);
+                self.with(now, call, |call, _| {
+                    call.check_claim(side, &media)?;
+                    call.reoffer(now, side, *media, &mut random);
+                    Ok(Reply::Done)
+                })
+            }
+            Command::CheckClaim { call, side, media } => {
+                self.with(now, call, |call, _| call.check_claim(side, &media).map(|()| Reply::Done))
+            }
             Command::Arm { call, look_ahead } => self.with(now, call, |call, outbox| {
                 call.arm(now, look_ahead, outbox).map(|()| Reply::Done)
             }),
