@@ -3,7 +3,6 @@
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::time::Instant;
 
-use dtmf::Digit;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use zeroize::Zeroizing;
@@ -14,6 +13,7 @@ use crate::fields::{self, Basics};
 use crate::flow::Flow;
 use crate::leg::{BRANCH, Leg};
 use crate::message::{AUTHORIZATION, Message, Method, Start};
+use crate::pressed_key::PressedKey;
 use crate::rate::Rate;
 use crate::reply::{ALLOW, Asker, Header, SDP, SUPPORTS, always};
 use crate::transaction::{Due, Key, Phase, Resent, Transaction};
@@ -67,7 +67,7 @@ pub enum Event {
         /// Which caller.
         leg: LegId,
         /// The key.
-        digit: Digit,
+        key: PressedKey,
     },
     /// A caller is gone; nothing more is to be said to it.
     Ended {

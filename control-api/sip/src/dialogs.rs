@@ -123,8 +123,8 @@ impl Agent {
         let accept: [Header; 1] =
             [("Accept", "application/dtmf-relay, application/dtmf".to_owned())];
         let (status, headers): (u16, &[Header]) = match read {
-            Keyed::Key(digit) => {
-                self.events.push_back(Event::Keyed { leg, digit });
+            Keyed::Key(key) => {
+                self.events.push_back(Event::Keyed { leg, key });
                 (200, &[])
             }
             Keyed::Other => (200, &[]),

@@ -2,6 +2,8 @@
 
 use dtmf::Digit;
 
+use crate::pressed_key::PressedKey;
+
 /// Keys by their event codes (RFC 4733 table 3); some phones write those.
 const CODES: [(&str, u8); 6] =
     [("10", b'*'), ("11", b'#'), ("12", b'A'), ("13", b'B'), ("14", b'C'), ("15", b'D')];
@@ -9,7 +11,7 @@ const CODES: [(&str, u8); 6] =
 /// What a body of one of the two types says.
 pub(crate) enum Keyed {
     /// A key.
-    Key(Digit),
+    Key(PressedKey),
     /// Something of a telephone that is no key, such as a hook flash.
     Other,
     /// It can't be read.
@@ -46,7 +48,7 @@ fn key(text: &str) -> Keyed {
 }
 
 fn digit(ascii: u8) -> Keyed {
-    Digit::from_ascii(ascii).map_or(Keyed::Other, Keyed::Key)
+    Digit::from_ascii(ascii).map_or(Keyed::Other, |digit| Keyed::Key(PressedKey::new(digit)))
 }
 
 #[cfg(test)]
@@ -55,7 +57,7 @@ mod tests {
 
     fn key(kind: &str, body: &str) -> char {
         match read(kind, body.as_bytes()) {
-            Keyed::Key(digit) => digit.to_ascii().into(),
+            Keyed::Key(key) => key.digit().to_ascii().into(),
             Keyed::Other => 'o',
             Keyed::Malformed => 'm',
             Keyed::Foreign => 'f',

@@ -277,7 +277,7 @@ fn keys_of_info_come_once() {
     assert_eq!(status(&stage.send(&info)), [200]);
     assert_eq!(status(&stage.send(&info)), [200]);
     match stage.agent.poll_event() {
-        Some(Event::Keyed { digit, .. }) => assert!(digit.to_ascii() == b'7'),
+        Some(Event::Keyed { key, .. }) => assert!(key.digit().to_ascii() == b'7'),
         Some(_) | None => panic!("no key"),
     }
     assert!(stage.agent.poll_event().is_none());

@@ -2,8 +2,7 @@
 
 use std::sync::Arc;
 
-use dtmf::Digit;
-use sip_server::{Invitation, LegId, Refusal};
+use sip_server::{Invitation, LegId, PressedKey, Refusal};
 use tokio::sync::mpsc;
 use zeroize::Zeroizing;
 
@@ -21,7 +20,7 @@ pub(super) enum Wish {
     /// It holds, resumes or moves.
     Offer(Zeroizing<Vec<u8>>),
     /// It has pressed a key.
-    Key(Digit),
+    Key(PressedKey),
 }
 
 /// What the desk is to tell a caller.
@@ -96,7 +95,7 @@ impl Caller {
             tokio::select! {
                 wish = wishes.recv() => match wish {
                     Some(Wish::Offer(sdp)) => self.change(leg, entry, &sdp).await,
-                    Some(Wish::Key(digit)) => self.key(entry, digit).await,
+                    Some(Wish::Key(key)) => self.key(entry, &key).await,
                     None => {
                         // A relay that takes no commands any more has no calls either.
                         let _ = self.control.end_call(entry).await;
@@ -122,10 +121,10 @@ impl Caller {
         .await;
     }
 
-    async fn key(&self, entry: &CallEntry, digit: Digit) {
+    async fn key(&self, entry: &CallEntry, key: &PressedKey) {
         if let Some(at) = entry.at() {
             // What comes of it is nobody's to know.
-            let _ = self.control.relay.key(at, digit).await;
+            let _ = self.control.relay.key(at, key.digit()).await;
         }
     }
 

@@ -151,7 +151,7 @@ impl Desk {
         match event {
             Event::Invited(invitation) => self.invited(invitation),
             Event::Offered { leg, sdp } => self.wish(leg, Wish::Offer(sdp)),
-            Event::Keyed { leg, digit } => self.wish(leg, Wish::Key(digit)),
+            Event::Keyed { leg, key } => self.wish(leg, Wish::Key(key)),
             Event::Ended { leg } => {
                 self.callers.remove(&leg);
             }
