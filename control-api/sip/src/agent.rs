@@ -408,14 +408,37 @@ impl Agent {
             if let Some(due) = known.scheduled {
                 self.timers.remove(&(due, Subject::Leg(leg)));
             }
+            // The last is that of its BYE, or of its refusal. Whatever comes late of the others is
+            // of no call any more.
+            let before = known.transactions.len().saturating_sub(1);
+            for key in known.transactions.into_iter().take(before) {
+                self.drop_transaction(key);
+            }
         }
     }
 
-    /// A transaction whose response is final from the beginning.
+    /// A transaction of a dialog is kept, and the dialog's oldest makes room.
+    pub(crate) fn keep_transaction(&mut self, leg: LegId, key: Key, transaction: Transaction) {
+        self.transactions.insert(key, transaction);
+        self.schedule_transaction(key);
+        let oldest = self.legs.get_mut(&leg).and_then(|leg| leg.keep(key));
+        if let Some(oldest) = oldest {
+            self.drop_transaction(oldest);
+        }
+    }
+
+    fn drop_transaction(&mut self, key: Key) {
+        let scheduled = self.transactions.remove(&key).and_then(|it| it.scheduled);
+        if let Some(due) = scheduled {
+            self.timers.remove(&(due, Subject::Transaction(key)));
+        }
+    }
+
+    /// A dialog's transaction whose response is final from the beginning.
     pub(crate) fn finish_at_once(
         &mut self,
         now: Instant,
-        key: Key,
+        (leg, key): (LegId, Key),
         request: &Request<'_>,
         (status, headers): (u16, &[Header]),
     ) {
@@ -436,8 +459,7 @@ impl Agent {
             flow: asker.flow,
             scheduled: None,
         };
-        self.transactions.insert(key, transaction);
-        self.schedule_transaction(key);
+        self.keep_transaction(leg, key, transaction);
     }
 }
 

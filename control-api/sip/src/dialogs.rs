@@ -74,28 +74,28 @@ impl Agent {
         let Some(known) = self.legs.get_mut(&leg) else { return };
         // What comes late or twice is not done again (RFC 3261 section 12.2.2).
         if request.basics.cseq <= known.remote_cseq {
-            return self.finish_at_once(now, key, request, (500, &[]));
+            return self.finish_at_once(now, (leg, key), request, (500, &[]));
         }
         known.remote_cseq = request.basics.cseq;
         known.heard(&request.message, request.asker().flow);
         let is_over = known.farewell.is_some();
         match request.method {
             Method::Bye => self.take_bye(now, leg, key, request),
-            _ if is_over => self.finish_at_once(now, key, request, (481, &[])),
+            _ if is_over => self.finish_at_once(now, (leg, key), request, (481, &[])),
             Method::Invite | Method::Update => self.take_offer(now, leg, key, request),
             Method::Info => self.take_info(now, leg, key, request),
             Method::Options => {
                 let headers = [always(ALLOW), always(SUPPORTS)];
-                self.finish_at_once(now, key, request, (200, &headers));
+                self.finish_at_once(now, (leg, key), request, (200, &headers));
             }
             Method::Ack | Method::Cancel | Method::Other => {
-                self.finish_at_once(now, key, request, (405, &[always(ALLOW)]));
+                self.finish_at_once(now, (leg, key), request, (405, &[always(ALLOW)]));
             }
         }
     }
 
     fn take_bye(&mut self, now: Instant, leg: LegId, key: Key, request: &Request<'_>) {
-        self.finish_at_once(now, key, request, (200, &[]));
+        self.finish_at_once(now, (leg, key), request, (200, &[]));
         let Some(known) = self.legs.get_mut(&leg) else { return };
         let (tag, was_leaving) = (known.tag.clone(), known.is_leaving);
         let pending = known.pending.take();
@@ -131,6 +131,6 @@ impl Agent {
             Keyed::Malformed => (400, &[]),
             Keyed::Foreign => (415, &accept),
         };
-        self.finish_at_once(now, key, request, (status, headers));
+        self.finish_at_once(now, (leg, key), request, (status, headers));
     }
 }

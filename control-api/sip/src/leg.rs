@@ -1,5 +1,6 @@
 //! Leg: the dialog with one caller (RFC 3261 section 12).
 
+use std::collections::VecDeque;
 use std::fmt::Write;
 use std::time::{Duration, Instant};
 
@@ -20,6 +21,9 @@ pub(crate) const MIN_SESSION_S: u32 = 90;
 const MAX_SESSION_S: u32 = 86_400;
 /// Most proxies on the way of a dialog.
 const MAX_ROUTES: usize = 16;
+/// Transactions of one dialog that are kept, so that one caller can't fill the table of all: those
+/// of ten seconds of quick typing, which is how long a request may be sent again after its answer.
+const MAX_TRANSACTIONS: usize = 32;
 /// What each branch of ours begins with (RFC 3261 section 8.1.1.7).
 pub(crate) const BRANCH: &str = "z9hG4bK-";
 
@@ -95,6 +99,8 @@ pub(crate) struct Leg {
     pub(crate) first_cseq: u32,
     /// The number of the caller's last request.
     pub(crate) remote_cseq: u32,
+    /// Its transactions that are kept, in the order in which they came.
+    pub(crate) transactions: VecDeque<Key>,
     /// The offer that is not answered yet.
     pub(crate) pending: Option<Key>,
     pub(crate) timer: SessionTimer,
@@ -142,6 +148,7 @@ impl Leg {
             is_sips: uri.get(..5).is_some_and(|scheme| scheme.eq_ignore_ascii_case("sips:")),
             first_cseq: basics.cseq,
             remote_cseq: basics.cseq,
+            transactions: VecDeque::new(),
             pending: Some(key),
             timer: SessionTimer::of(message),
             unacknowledged: None,
@@ -151,6 +158,19 @@ impl Leg {
             expires: None,
             scheduled: None,
         })
+    }
+
+    /// One more of its transactions is kept: where they are too many, the oldest that nobody waits
+    /// for is to go.
+    pub(crate) fn keep(&mut self, key: Key) -> Option<Key> {
+        self.transactions.push_back(key);
+        if self.transactions.len() <= MAX_TRANSACTIONS {
+            return None;
+        }
+        let unacknowledged = self.unacknowledged.map(|(_, key)| key);
+        let is_awaited = |key: &Key| [self.pending, unacknowledged].contains(&Some(*key));
+        let oldest = self.transactions.iter().position(|key| !is_awaited(key))?;
+        self.transactions.remove(oldest)
     }
 
     /// Whether a request with our tag is of this dialog.

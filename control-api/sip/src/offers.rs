@@ -110,7 +110,7 @@ impl Agent {
         let sdp = match offer_of(request) {
             Ok(sdp) => sdp,
             Err((status, headers)) => {
-                return self.finish_at_once(now, key, request, (status, &headers));
+                return self.finish_at_once(now, (leg, key), request, (status, &headers));
             }
         };
         if !self.has_room_for_requests() {
@@ -119,7 +119,7 @@ impl Agent {
         let Some(known) = self.legs.get_mut(&leg) else { return };
         if known.pending.is_some() || known.unacknowledged.is_some() {
             let later = [("Retry-After", "2".to_owned())];
-            return self.finish_at_once(now, key, request, (500, &later));
+            return self.finish_at_once(now, (leg, key), request, (500, &later));
         }
         known.timer = SessionTimer::of(&request.message);
         match (sdp, request.method) {
@@ -133,9 +133,9 @@ impl Agent {
                 let mut headers = known.timer.headers();
                 headers.push(("Contact", known.contact()));
                 self.schedule_leg(leg);
-                self.finish_at_once(now, key, request, (200, &headers));
+                self.finish_at_once(now, (leg, key), request, (200, &headers));
             }
-            (None, _) => self.finish_at_once(now, key, request, (488, &no_offer())),
+            (None, _) => self.finish_at_once(now, (leg, key), request, (488, &no_offer())),
         }
     }
 
@@ -155,7 +155,7 @@ impl Agent {
             flow,
             scheduled: None,
         };
-        self.transactions.insert(key, transaction);
+        self.keep_transaction(leg, key, transaction);
     }
 
     pub(crate) fn acknowledge(&mut self, now: Instant, basics: &Basics<'_>, key: Key) {

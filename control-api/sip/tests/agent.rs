@@ -290,6 +290,42 @@ fn keys_of_info_come_once() {
     assert!(stage.agent.poll_event().is_none());
 }
 
+/// A table that one caller fills is one that no other call has room in.
+#[test]
+fn one_caller_s_requests_leave_room_for_other_calls() {
+    let mut stage = Stage::new();
+    let leg = stage.call("");
+    let kind = "Content-Type: application/dtmf\r\n";
+    for cseq in 2..9000 {
+        let info = stage.request("INFO", cseq, kind, "#");
+        assert_eq!(status(&stage.send(&info)), [200]);
+        assert!(matches!(stage.agent.poll_event(), Some(Event::Keyed { .. })));
+        if cseq == 8999 {
+            assert_eq!(status(&stage.send(&info)), [200], "the last is known still");
+            assert!(stage.agent.poll_event().is_none());
+        }
+        stage.wait(Duration::from_millis(2));
+    }
+    // What waits for an answer is not the oldest that goes.
+    let hold = stage.invite(9000, "");
+    assert_eq!(status(&stage.send(&hold)), [100]);
+    assert!(matches!(stage.agent.poll_event(), Some(Event::Offered { .. })));
+    for cseq in 9001..9100 {
+        let info = stage.request("INFO", cseq, kind, "#");
+        assert_eq!(status(&stage.send(&info)), [200]);
+    }
+    stage.agent.answer(stage.now, leg, OFFER);
+    assert_eq!(status(&stage.sent()), [200]);
+
+    let tag = std::mem::take(&mut stage.tag);
+    let other = stage.invite(1, "").replace("one@10.0.0.9", "two@10.0.0.9");
+    assert_eq!(status(&stage.send(&other)), [100], "another call has room");
+    stage.tag = tag;
+    let bye = stage.request("BYE", 9100, "", "");
+    assert_eq!(status(&stage.send(&bye)), [200]);
+    assert_eq!(status(&stage.send(&bye)), [200], "a copy of it is answered");
+}
+
 #[test]
 fn what_is_not_understood_has_its_status() {
     for (from, to, wanted) in [
