@@ -99,13 +99,18 @@ async fn collect(
     Answer::ok(&answer)
 }
 
-/// The call that a platform names by what it knows it by: an external id, our own id, that of a
-/// media stream in Twilio's manner, or the UUID that an AudioSocket was told.
+/// The call that a platform names by what it knows it by: our own id, that of a media stream in
+/// Twilio's manner, the UUID that an AudioSocket was told, or an external id. Ours come first: an
+/// external id is the word of whoever calls, and must not lead to another call than the one that goes
+/// by it.
 fn call_named(control: &Control, name: &str) -> Result<CallPath, Problem> {
-    let external = ExternalId::parse(name).and_then(|name| control.calls.id_of(&name));
-    let ours = || id::parse_call(name).or_else(|| twilio::parse_call_sid(name));
-    let uuid = || Uuid::try_parse(name).ok().map(|uuid| CallId(uuid.as_u128()));
-    let id = external.or_else(ours).or_else(uuid);
+    let ours = id::parse_call(name).or_else(|| twilio::parse_call_sid(name));
+    let uuid = || {
+        let uuid = Uuid::try_parse(name).ok().map(|uuid| CallId(uuid.as_u128()));
+        uuid.filter(|id| control.calls.find(*id).is_some())
+    };
+    let named = || ExternalId::parse(name).and_then(|name| control.calls.id_of(&name));
+    let id = ours.or_else(uuid).or_else(named);
     let entry = id.and_then(|id| control.calls.find(id));
     entry.map(CallPath).ok_or_else(|| {
         let detail = "No call of this name is known; calls are forgotten in time.";

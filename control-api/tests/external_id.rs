@@ -103,6 +103,12 @@ async fn what_is_no_external_id_is_pointed_at_and_not_repeated() {
         assert!(fault["detail"].as_str().unwrap().starts_with("must be 1 to 128 visible"));
         assert!(!refused.to_string().contains("4242"), "{refused}");
     }
+    for ours in ["call_", "CA"] {
+        let ours = format!("{ours}{:032x}", 0x4242);
+        let refused = rig.post(Role::Script, "/v1/calls", named(&ours)).await.expect(400).json();
+        assert_eq!(refused["errors"][0]["pointer"], "/external_id", "another call's name");
+        assert!(!refused.to_string().contains("4242"), "{refused}");
+    }
     for bad in ["/v1/calls?external_id=", "/v1/calls?external_id=a%20b"] {
         rig.get(Role::Script, bad).await.expect(400);
     }

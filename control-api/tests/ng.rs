@@ -609,6 +609,32 @@ async fn what_is_refused_has_changed_no_tag() {
     assert_eq!(tags(&proxy), [false, true, true]);
 }
 
+/// A Call-ID is the word of whoever calls: it names no other call.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_id_that_reads_as_an_id_of_ours_is_no_external_id() {
+    let rig = Rig::new("ng-names");
+    let proxy = Proxy::of(&rig).await;
+    let sdp = offer(9);
+    let named = async |call_id: &str| {
+        let ids = [("command", "offer"), ("call-id", call_id), IDS[1], ("sdp", &*sdp)];
+        proxy.ask(&ids).ok();
+        let told = proxy.ask(&[("command", "query"), ("call-id", call_id)]).ok();
+        let path = format!("/v1/calls/{}", told.text("call"));
+        (told.text("call").to_owned(), rig.get(Role::Script, &path).await.expect(200).json())
+    };
+    let (victim, view) = named("victim").await;
+    assert_eq!(view["external_id"], "victim", "the control");
+    let (posing, view) = named(&victim).await;
+    assert!(posing != victim && view.get("external_id").is_none(), "{view}");
+    let (_, view) = named(&victim.replace("call_", "CA")).await;
+    assert!(view.get("external_id").is_none(), "{view}");
+    let body = serde_json::json!({ "call": victim, "plan": "code", "wait": "0" });
+    rig.post(Role::Engine, "/v1/tools/collect_payment", body).await.expect(200);
+    let path = |call: &str| format!("/v1/calls/{call}");
+    assert_eq!(rig.get(Role::Script, &path(&victim)).await.json()["state"], "secure");
+    assert_eq!(rig.get(Role::Script, &path(&posing)).await.json()["state"], "open");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_engine_may_be_the_one_that_calls() {
     let rig = Rig::new("ng-engine");
