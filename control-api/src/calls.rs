@@ -381,6 +381,11 @@ pub(crate) async fn change_caller(
     offer: &str,
 ) -> Result<Zeroizing<String>, Problem> {
     let at = CallPath(Arc::clone(entry)).live()?;
+    if entry.links()[Side::Caller.index()].is_some() {
+        let detail = "this call's caller is behind a connection for good, and makes no offers: \
+                      open another call";
+        return Err(Problem::invalid("/sdp", detail));
+    }
     let mut answered = entry.answered.lock().await;
     let mut agreement = agree(control, "/sdp", offer, answered.as_ref())?;
     reachable(control, "/sdp", agreement.remote_rtp)?;

@@ -461,6 +461,9 @@ async fn an_audiosocket_caller_is_a_caller_and_its_keys_pass_a_session() {
     let call = "/v1/calls/ext:01020304-0506-0708-090a-0b0c0d0e0f10";
     let view = rig.get(Role::Script, call).await.expect(200).json();
     assert_eq!(view["legs"]["caller"]["transport"], "audiosocket");
+    let moved = json!({ "sdp": offer(9) });
+    let refused = rig.post(Role::Script, &format!("{call}/caller/offer"), moved).await.expect(422);
+    assert_eq!(refused.json()["errors"][0]["pointer"], "/sdp", "it stays where it is");
 
     let quiet = frame(0x10, &[0; 320]);
     let plan = json!({ "fields": [
