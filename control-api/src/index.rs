@@ -1,7 +1,7 @@
 //! CallIndex: every call the control plane knows, by id.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use dashmap::DashMap;
@@ -59,8 +59,9 @@ pub struct CallEntry {
     hearing: Mutex<Option<Arc<Hearing>>>,
     /// How its legs are connected to that are not RTP, by [`Side::index`].
     links: [OnceLock<TransportName>; 2],
-    /// Whether the secure session that was entered last lets the engine be heard.
-    engine_audible: AtomicBool,
+    /// Secure sessions that let the engine be heard: the one in progress, those before it, and those
+    /// that are being asked for.
+    audible: Mutex<VecDeque<SessionId>>,
     at: OnceLock<CallAt>,
     seen: Mutex<Option<CallSnapshot>>,
 }
@@ -90,7 +91,7 @@ impl CallEntry {
             orders: Mutex::default(),
             hearing: Mutex::default(),
             links: [OnceLock::new(), OnceLock::new()],
-            engine_audible: AtomicBool::new(false),
+            audible: Mutex::default(),
             at: OnceLock::new(),
             seen: Mutex::new(None),
         }
@@ -152,12 +153,28 @@ impl CallEntry {
     /// Whether the secure session that was entered last lets the engine be heard.
     #[must_use]
     pub fn lets_engine_through(&self) -> bool {
-        self.engine_audible.load(Ordering::Relaxed)
+        let last = self.story.session();
+        last.is_some_and(|last| self.lock_audible().contains(&last.id))
     }
 
-    /// A secure session is about to be entered that lets the engine be heard, or does not.
-    pub fn let_engine_through(&self, audible: bool) {
-        self.engine_audible.store(audible, Ordering::Relaxed);
+    /// A secure session is about to be entered that lets the engine be heard. Each session is asked
+    /// for by itself: one that is refused changes nothing for the one in progress.
+    pub fn let_engine_through(&self, session: SessionId) {
+        let mut audible = self.lock_audible();
+        if audible.len() == MAX_ORDERS {
+            audible.pop_front();
+        }
+        audible.push_back(session);
+    }
+
+    /// It was not entered.
+    pub fn was_refused(&self, session: SessionId) {
+        self.lock_audible().retain(|audible| *audible != session);
+        drop(self.take_order(session));
+    }
+
+    fn lock_audible(&self) -> MutexGuard<'_, VecDeque<SessionId>> {
+        self.audible.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What the call's engine hears, where that is an echo.

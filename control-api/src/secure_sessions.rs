@@ -124,12 +124,15 @@ pub(crate) async fn enter_session(
         PlanContext { today: clock::now().day(), secure: &control.secure, sinks: &control.sinks };
     let SessionOrder { plan, engine_audio, announcer, sink } = request.into_order(&context)?;
     let warning = SilenceWarning::of(plan.deadline(), call.0.profile().silence_budget());
-    call.0.let_engine_through(engine_audio == EngineAudio::Pass);
     let request = SessionRequest { session, plan, engine_audio, announcer };
-    // Before the cut, since what is accepted may be handed over before the receipt is read here.
+    // Before the cut, since what is accepted may be handed over before the receipt is read here, and
+    // since the engine's task asks at the event of the cut whether its engine is to be heard.
     call.0.order(session, sink);
+    if engine_audio == EngineAudio::Pass {
+        call.0.let_engine_through(session);
+    }
     let entered = control.relay.enter_secure(at, request).await;
-    let receipt = entered.inspect_err(|_| drop(call.0.take_order(session)))?;
+    let receipt = entered.inspect_err(|_| call.0.was_refused(session))?;
     assert!(receipt.call() == at.call && receipt.session() == session, "the receipt is for this");
     let cut_at = clock::at(receipt.since());
     call.0.story.session_started(cut_at, session);

@@ -9,6 +9,7 @@ use std::time::Duration;
 use axum::body::{Body, to_bytes};
 use axum::http::{Method, Request};
 use control_api::clock;
+use control_api::dto::id::parse_call;
 use control_api::keys::Role;
 use rig::{Rig, Talker, card_plan, open_body};
 use serde_json::{Value, json};
@@ -209,6 +210,29 @@ async fn a_hang_up_in_the_middle_fails_the_session() {
     assert_eq!(engine.last().unwrap().1["data"]["result"], "fail");
     let late = rig.post(Role::Script, &path, card_plan()).await.expect(409).json();
     assert_eq!(late["code"], "call-ended");
+}
+
+/// A session that is refused asks for the engine to be heard, or not to be, of itself alone.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_that_is_refused_changes_nothing_for_the_one_in_progress() {
+    let rig = Rig::new("refused-audio");
+    let plans = ["pass", "drop"].map(|audio| {
+        let field = json!({ "type": "postal-code", "min_digits": 4, "max_digits": 4 });
+        json!({ "fields": [field], "engine_audio": audio })
+    });
+    for (running, refused) in [(0, 1), (1, 0)] {
+        let answer = rig.post(Role::Script, "/v1/calls", open_body(9, 40_000)).await.expect(201);
+        let call = answer.header("location").to_owned();
+        let id = answer.json()["id"].as_str().unwrap().to_owned();
+        let session = format!("{call}/secure-session");
+        let enter = async |plan: usize| rig.post(Role::Script, &session, plans[plan].clone()).await;
+        let entry = rig.control.calls.find(parse_call(&id).unwrap()).unwrap();
+        assert!(!entry.lets_engine_through(), "no session yet");
+        enter(running).await.expect(201);
+        assert_eq!(entry.lets_engine_through(), running == 0);
+        enter(refused).await.expect(409);
+        assert_eq!(entry.lets_engine_through(), running == 0, "as it was");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
