@@ -131,9 +131,13 @@ impl<'v> Request<'v> {
         }
     }
 
+    /// Keeps the name of what was not known. Behind the name of a flag there may be a value, such as
+    /// a key: nothing from `=` on is kept, and no digit.
     fn note(&mut self, is_known: bool, name: &'v str) {
+        let end = name.find(|it: char| it == '=' || it.is_ascii_digit()).unwrap_or(name.len());
+        let name = &name[..end];
         let is_name = name.len() <= MAX_UNKNOWN_LEN && name.bytes().all(|it| it.is_ascii_graphic());
-        if !is_known && is_name && self.unknown.len() < MAX_UNKNOWN {
+        if !is_known && !name.is_empty() && is_name && self.unknown.len() < MAX_UNKNOWN {
             self.unknown.push(name);
         }
     }

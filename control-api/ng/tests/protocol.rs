@@ -53,6 +53,16 @@ fn a_string_of_flags_says_the_same() {
 }
 
 #[test]
+fn of_a_flag_that_is_not_known_nothing_but_its_name_is_kept() {
+    let flags = ["code=5", "code7", "1234", "=5", "unheard"].map(Value::of_text);
+    let value = Value::dictionary([
+        ("command", Value::of_text("offer")),
+        ("flags", Value::List(flags.to_vec())),
+    ]);
+    assert_eq!(Request::read(&value).unwrap().unknown, ["code", "code", "unheard"]);
+}
+
+#[test]
 fn every_command_is_known_by_its_name() {
     for command in Command::ALL {
         assert_eq!(Command::of(command.as_str()), Some(command));
