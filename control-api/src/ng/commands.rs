@@ -8,24 +8,24 @@ use relay::switchboard::{Part, Refusal, Side};
 use super::dialog::{Dialog, Said};
 use super::dialogs::Live;
 use super::refused::Refused;
-use super::{query, secure};
+use super::{Peer, query, secure};
 use crate::Control;
 use crate::dto::id;
-use crate::keys::Role;
 
 /// Does what is asked.
 pub(super) async fn obey(
     control: &Arc<Control>,
-    role: Role,
+    peer: &Peer,
     request: &Request<'_>,
 ) -> Result<Reply, Refused> {
+    let role = peer.role;
     match request.command {
         Command::Ping => Ok(Reply::pong()),
         Command::Offer => offer(control, request).await,
         Command::Answer => answer(control, request).await,
         Command::Delete => delete(control, request).await,
         Command::Query => query::query(control, &*live(control, request).await?).await,
-        Command::List => Ok(query::list(control, request.limit)),
+        Command::List => Ok(query::list(control, request.limit, peer.room)),
         Command::Statistics => Ok(query::statistics(control)),
         Command::SecureSession => {
             secure::enter(control, &*live(control, request).await?, request).await

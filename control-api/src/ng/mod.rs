@@ -67,6 +67,8 @@ struct Peer {
     name: Name,
     /// What it may do.
     role: Role,
+    /// Octets of Call-IDs that it may be sent at once.
+    room: usize,
 }
 
 /// What a sender is known by.
@@ -79,12 +81,18 @@ enum Name {
 impl Peer {
     /// One that its address lets in: it may do what scripts may.
     fn at(address: SocketAddr) -> Peer {
-        Peer { name: Name::Address(address), role: Role::Script }
+        Peer { name: Name::Address(address), role: Role::Script, room: query::MAX_LISTED }
+    }
+
+    /// The same, of one whose address nobody has proven.
+    fn by_datagram(address: SocketAddr) -> Peer {
+        Peer { room: query::MAX_LISTED_BY_UDP, ..Peer::at(address) }
     }
 
     /// One that its key lets in.
     fn of_key(principal: &Principal) -> Peer {
-        Peer { name: Name::Key(principal.key.clone()), role: principal.role }
+        let name = Name::Key(principal.key.clone());
+        Peer { name, role: principal.role, room: query::MAX_LISTED }
     }
 }
 
@@ -102,7 +110,7 @@ async fn handle(
     };
     let place = ng.replays.place(clock::monotonic(), peer, octets);
     let written = place.get_or_init(async || {
-        let reply = answer(control, peer.role, &message).await;
+        let reply = answer(control, peer, &message).await;
         let written = Arc::new(reply.write(&message));
         ng.replays.keep(written.len());
         written
@@ -110,7 +118,7 @@ async fn handle(
     Some(Arc::clone(written.await))
 }
 
-async fn answer(control: &Arc<Control>, role: Role, message: &Message<'_>) -> Reply {
+async fn answer(control: &Arc<Control>, peer: &Peer, message: &Message<'_>) -> Reply {
     let value = match Value::read(message.syntax, message.body) {
         Ok(value) => value,
         Err(malformed) => {
@@ -128,7 +136,7 @@ async fn answer(control: &Arc<Control>, role: Role, message: &Message<'_>) -> Re
     if !request.unknown.is_empty() {
         control.ng.faults.note_unknown(&request.unknown);
     }
-    let reply = commands::obey(control, role, &request).await;
+    let reply = commands::obey(control, peer, &request).await;
     let knows_load_limit = request.options.knows_load_limit;
     reply.unwrap_or_else(|refused| refused.into_reply(knows_load_limit))
 }

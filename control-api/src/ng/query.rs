@@ -15,8 +15,11 @@ use crate::keys::Role;
 
 /// Call-IDs that are listed unless the request says otherwise.
 const DEFAULT_LIMIT: usize = 32;
-/// Octets of Call-IDs in a reply: with the rest it has to fit into a datagram.
-const MAX_LISTED: usize = 48 * 1024;
+/// Octets of Call-IDs in a reply.
+pub(super) const MAX_LISTED: usize = 48 * 1024;
+/// The same by UDP, where the sender of a request may be made up: whoever is named there is not to
+/// be sent much more than was asked with.
+pub(super) const MAX_LISTED_BY_UDP: usize = 1024;
 
 /// What is known of a call.
 pub(super) async fn query(control: &Control, dialog: &Dialog) -> Result<Reply, Refused> {
@@ -65,18 +68,25 @@ fn packets(count: u64) -> Value<'static> {
     Value::dictionary([("packets", Value::count(count))])
 }
 
-/// Call-IDs of calls that live.
-pub(super) fn list(control: &Control, limit: Option<i64>) -> Reply {
+/// Call-IDs of calls that live, as many as there is `room` for.
+pub(super) fn list(control: &Control, limit: Option<i64>, mut room: usize) -> Reply {
     let limit = limit.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(DEFAULT_LIMIT);
-    let mut calls = control.ng.dialogs.list(limit.min(MAX_LISTED));
-    let mut room = MAX_LISTED;
+    let mut calls = control.ng.dialogs.list(limit.min(room));
+    let found = calls.len();
     calls.retain(|call_id| {
         // Its length is written before it.
         let left = room.checked_sub(call_id.len() + 4);
         room = left.unwrap_or(0);
         left.is_some()
     });
-    Reply::ok().with("calls", Value::List(calls.into_iter().map(Value::of_text).collect()))
+    let is_cut_short = calls.len() < found;
+    let list = Value::List(calls.into_iter().map(Value::of_text).collect());
+    let reply = Reply::ok().with("calls", list);
+    let warning = "there are more calls than a reply may hold: by TCP and HTTP it holds more";
+    match is_cut_short {
+        true => reply.with_warning(warning),
+        false => reply,
+    }
 }
 
 /// Figures of the relay, where rtpengine has them.

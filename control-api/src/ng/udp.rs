@@ -65,7 +65,7 @@ fn begin(
     };
     let (socket, control) = (Arc::clone(socket), Arc::clone(control));
     tokio::spawn(async move {
-        if let Some(reply) = handle(&control, &Peer::at(from), &octets).await
+        if let Some(reply) = handle(&control, &Peer::by_datagram(from), &octets).await
             && socket.send_to(&reply, from).await.is_err()
         {
             control.ng.faults.note(Fault::Socket);
