@@ -573,6 +573,33 @@ async fn in_a_session_the_caller_is_not_moved_by_whoever_writes_its_tag() {
     assert_eq!(pass(60, &call.engine, call.engine_port, &thief), 0);
 }
 
+/// The caller's key is its leg's as much as its address is.
+#[tokio::test(flavor = "multi_thread")]
+async fn in_a_session_the_caller_keeps_its_key() {
+    let rig = Rig::new("ng-claimed-key");
+    let proxy = Proxy::of(&rig).await;
+    let key = "WVNfX19zZW1jdGwgKCkgewkyMjA7fQp9CnVubGVz";
+    let with_key = |key: &str| {
+        let crypto = format!("a=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:{key}\r\n");
+        offer(9).replace("RTP/AVP", "RTP/SAVP") + &crypto
+    };
+    let [caller, other, engine] = [with_key(key), with_key(&key.replace("WVN", "XVN")), offer(11)];
+    let clear = ("transport-protocol", "RTP/AVP");
+    let say_it = |command, sdp: &str| say(&proxy, command, ["one", "two"], sdp, &[clear]);
+    let first = [("command", "offer"), IDS[0], IDS[1], ("sdp", &*caller), clear];
+    proxy.ask(&first).ok();
+    say_it("answer", &engine).ok();
+    say_it("offer", &other).ok();
+    say_it("answer", &engine).ok();
+    say_it("offer", &caller).ok();
+    say_it("answer", &engine).ok();
+    proxy.ask(&[("command", "secure session"), IDS[0], ("plan", "code")]).ok();
+    say_it("offer", &other).refused("stays where it is");
+    say_it("offer", &offer(9)).refused("stays where it is");
+    say_it("offer", &caller).ok();
+    say_it("answer", &engine).ok();
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_party_does_not_speak_from_where_the_other_one_is() {
     let rig = Rig::new("ng-sources");
