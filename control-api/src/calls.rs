@@ -119,7 +119,8 @@ pub async fn open(
     posted: Posted,
     body: JsonBytes,
 ) -> Result<Response, Problem> {
-    let work = async { open_call(&control, body.read()?).await };
+    // Boxed, since whatever a call may need to begin is in it.
+    let work = async { Box::pin(open_call(&control, body.read()?)).await };
     posted.once(&control, &permit, body.octets(), work).await
 }
 
