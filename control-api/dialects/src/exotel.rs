@@ -6,13 +6,11 @@
 //! a secure session begins would arrive in it.
 
 use dtmf::Digit;
-use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::introduction::hex;
 use crate::{
-    Act, Dialect, Effects, Encoding, Fault, Introduction, MAX_MARK, Message, Notice, Reached,
-    payload,
+    Dialect, Effects, Encoding, Fault, Introduction, Message, Notice, Reached, payload, wish,
 };
 
 /// Length of a frame, which `timestamp` counts.
@@ -26,31 +24,6 @@ pub struct Exotel {
     stream: String,
     sequence: u64,
     chunk: u64,
-}
-
-/// A message of an engine. What it has besides is not looked at.
-#[derive(Deserialize)]
-#[serde(tag = "event", rename_all = "snake_case")]
-enum Heard {
-    Media {
-        media: Media,
-    },
-    Mark {
-        mark: Mark,
-    },
-    Clear,
-    #[serde(other)]
-    Other,
-}
-
-#[derive(Deserialize)]
-struct Media {
-    payload: String,
-}
-
-#[derive(Deserialize)]
-struct Mark {
-    name: String,
 }
 
 impl Exotel {
@@ -129,16 +102,7 @@ impl Dialect for Exotel {
     }
 
     fn hear(&mut self, message: &Message, effects: &mut Effects) -> Result<(), Fault> {
-        effects.acts.extend(match payload::json(message)? {
-            Heard::Media { media } => {
-                Some(Act::Play(payload::decode(&media.payload, self.introduction.encoding)?))
-            }
-            Heard::Mark { mark } if mark.name.len() > MAX_MARK => return Err(Fault::LongMark),
-            Heard::Mark { mark } => Some(Act::Mark(mark.name)),
-            Heard::Clear => Some(Act::Clear),
-            Heard::Other => None,
-        });
-        Ok(())
+        wish::hear(message, self.introduction.encoding, effects)
     }
 }
 

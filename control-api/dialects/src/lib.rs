@@ -29,6 +29,7 @@ pub mod telnyx;
 mod testing;
 pub mod twilio;
 pub mod vonage;
+mod wish;
 
 pub use act::{Act, Effects, Fault, Message, Notice, Reached, Verdict};
 pub use encoding::Encoding;

@@ -6,13 +6,12 @@
 //! G.711 alone: in which order the octets of its L16 are isn't documented.
 
 use dtmf::Digit;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::introduction::uuid;
 use crate::{
-    Act, Dialect, Effects, Encoding, Fault, Introduction, MAX_MARK, Message, Notice, Reached,
-    payload,
+    Dialect, Effects, Encoding, Fault, Introduction, Message, Notice, Reached, payload, wish,
 };
 
 /// Length of a frame, which `timestamp` counts.
@@ -24,31 +23,6 @@ pub struct Telnyx {
     stream: String,
     sequence: u64,
     chunk: u64,
-}
-
-/// A message of an engine. What it has besides is not looked at.
-#[derive(Deserialize)]
-#[serde(tag = "event", rename_all = "snake_case")]
-enum Heard {
-    Media {
-        media: Media,
-    },
-    Mark {
-        mark: Mark,
-    },
-    Clear,
-    #[serde(other)]
-    Other,
-}
-
-#[derive(Deserialize)]
-struct Media {
-    payload: String,
-}
-
-#[derive(Deserialize)]
-struct Mark {
-    name: String,
 }
 
 /// The message that there is most of, written without a tree.
@@ -169,16 +143,7 @@ impl Dialect for Telnyx {
     }
 
     fn hear(&mut self, message: &Message, effects: &mut Effects) -> Result<(), Fault> {
-        effects.acts.extend(match payload::json(message)? {
-            Heard::Media { media } => {
-                Some(Act::Play(payload::decode(&media.payload, self.introduction.encoding)?))
-            }
-            Heard::Mark { mark } if mark.name.len() > MAX_MARK => return Err(Fault::LongMark),
-            Heard::Mark { mark } => Some(Act::Mark(mark.name)),
-            Heard::Clear => Some(Act::Clear),
-            Heard::Other => None,
-        });
-        Ok(())
+        wish::hear(message, self.introduction.encoding, effects)
     }
 }
 

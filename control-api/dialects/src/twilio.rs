@@ -8,13 +8,13 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use dtmf::Digit;
 use ring::hmac;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use serde_json::json;
 
 use crate::introduction::hex;
 use crate::{
-    Act, Dialect, Effects, Encoding, Fault, Introduction, MAX_MARK, Message, Notice, Reached,
-    Secret, payload,
+    Dialect, Effects, Encoding, Fault, Introduction, Message, Notice, Reached, Secret, payload,
+    wish,
 };
 
 /// Length of a frame, which `timestamp` counts.
@@ -47,31 +47,6 @@ pub fn call_sid(call: [u8; 16]) -> String {
 pub fn signature(token: &Secret, url: &str) -> String {
     let key = hmac::Key::new(hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, token.reveal());
     BASE64_STANDARD.encode(hmac::sign(&key, url.as_bytes()))
-}
-
-/// A message of an engine. What it has besides is not looked at.
-#[derive(Deserialize)]
-#[serde(tag = "event", rename_all = "snake_case")]
-enum Heard {
-    Media {
-        media: Media,
-    },
-    Mark {
-        mark: Mark,
-    },
-    Clear,
-    #[serde(other)]
-    Other,
-}
-
-#[derive(Deserialize)]
-struct Media {
-    payload: String,
-}
-
-#[derive(Deserialize)]
-struct Mark {
-    name: String,
 }
 
 /// The message that there is most of, written without a tree.
@@ -186,16 +161,7 @@ impl Dialect for Twilio {
     }
 
     fn hear(&mut self, message: &Message, effects: &mut Effects) -> Result<(), Fault> {
-        effects.acts.extend(match payload::json(message)? {
-            Heard::Media { media } => {
-                Some(Act::Play(payload::decode(&media.payload, self.introduction.encoding)?))
-            }
-            Heard::Mark { mark } if mark.name.len() > MAX_MARK => return Err(Fault::LongMark),
-            Heard::Mark { mark } => Some(Act::Mark(mark.name)),
-            Heard::Clear => Some(Act::Clear),
-            Heard::Other => None,
-        });
-        Ok(())
+        wish::hear(message, self.introduction.encoding, effects)
     }
 }
 
