@@ -99,6 +99,11 @@ impl Rig {
 
     /// A rig that speaks to others of its own accord.
     pub fn with(name: &str, outward: Outward) -> Rig {
+        Rig::with_engines(name, outward, engines())
+    }
+
+    /// The same with engines of its own.
+    pub fn with_engines(name: &str, outward: Outward, engines: BTreeMap<String, RawEngine>) -> Rig {
         let number = RIGS.fetch_add(1, Ordering::Relaxed);
         let directory =
             std::env::temp_dir().join(format!("sotto-rig-{name}-{}-{number}", std::process::id()));
@@ -140,7 +145,7 @@ impl Rig {
             identity: Some(Identity::generate().unwrap()),
             recordings: Some(recordings),
             keys: file.table().unwrap(),
-            engines: EngineProfiles::new(engines()).unwrap(),
+            engines: EngineProfiles::new(engines).unwrap(),
             secure: SecureDefaults::default(),
             outward,
             models: models(),
