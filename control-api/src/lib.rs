@@ -44,6 +44,7 @@ pub mod model_tokens;
 pub mod ng;
 pub mod openapi;
 pub mod outbound;
+pub mod peers;
 pub mod plans;
 pub mod problem;
 pub mod process;

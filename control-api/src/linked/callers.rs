@@ -3,13 +3,12 @@
 //! A connection names its call by a UUID, which becomes the call's external id. The protocol has no
 //! keys of access: who may connect is said by address. It is heard when it has named its call.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use dialects::audiosocket::CallerSocket;
 use dialects::{Act, Dialect, Effects, Encoding};
-use ipnet::IpNet;
 use relay::switchboard::Side;
 use serde::Deserialize;
 use tokio::net::{TcpListener, TcpStream};
@@ -27,6 +26,7 @@ use crate::dto::leg::TransportName;
 use crate::engines::EngineProfile;
 use crate::external_id::ExternalId;
 use crate::index::CallEntry;
+use crate::peers::Peers;
 use crate::problem::Problem;
 
 /// Callers at a time, those that have not named a call among them.
@@ -59,7 +59,7 @@ pub struct CallersConfig {
     pub address: SocketAddr,
     engine: String,
     encoding: Encoding,
-    peers: Vec<IpNet>,
+    peers: Peers,
 }
 
 /// What is wrong with a configuration, and where.
@@ -79,14 +79,8 @@ impl RawCallers {
         let wrong = ("audiosocket.codec", "must be L16/8000, L16/16000 or L16/24000");
         let encoding =
             encoding.filter(|it| CallerSocket::new(*it, false).is_some()).ok_or(wrong)?;
-        let read = |text: String| {
-            let one = text.parse::<IpAddr>().ok().map(IpNet::from);
-            one.or_else(|| text.parse().ok())
-        };
-        let peers =
-            self.peers.unwrap_or_default().into_iter().map(read).collect::<Option<Vec<_>>>();
         let wrong = ("audiosocket.peers", "must be addresses or networks, such as 192.0.2.0/24");
-        let peers = peers.ok_or(wrong)?;
+        let peers = Peers::parse(&self.peers.unwrap_or_default()).ok_or(wrong)?;
         if peers.is_empty() && !address.ip().is_loopback() {
             return Err(("audiosocket.peers", "must name who may connect: there are no keys"));
         }
@@ -95,11 +89,6 @@ impl RawCallers {
 }
 
 impl CallersConfig {
-    fn admits(&self, from: IpAddr) -> bool {
-        let from = from.to_canonical();
-        from.is_loopback() || self.peers.iter().any(|net| net.contains(&from))
-    }
-
     fn engine(&self) -> EngineRequest {
         match self.engine.as_str() {
             ECHO => EngineRequest::echo(None),
@@ -123,7 +112,7 @@ pub async fn serve(listener: TcpListener, config: CallersConfig, control: Arc<Co
             continue;
         };
         // Who may not connect is hung up on, unheard; so is who finds no room.
-        if !config.admits(from.ip()) {
+        if !config.peers.admit(from.ip()) {
             continue;
         }
         let Ok(permit) = Arc::clone(&room).try_acquire_owned() else {
@@ -229,10 +218,12 @@ mod tests {
     fn who_is_reachable_from_outside_says_for_whom() {
         assert_eq!(resolve("").unwrap(), None);
         let config = resolve("address = '127.0.0.1:9092'").unwrap().unwrap();
-        assert!(config.admits([127, 0, 0, 1].into()) && !config.admits([192, 0, 2, 1].into()));
+        assert!(
+            config.peers.admit([127, 0, 0, 1].into()) && !config.peers.admit([192, 0, 2, 1].into())
+        );
         assert_eq!(resolve("address = '0.0.0.0:9092'").unwrap_err().0, "audiosocket.peers");
         let config = resolve("address = '0.0.0.0:9092'\npeers = ['192.0.2.0/24']");
-        assert!(config.unwrap().unwrap().admits([192, 0, 2, 1].into()));
+        assert!(config.unwrap().unwrap().peers.admit([192, 0, 2, 1].into()));
         let codec = resolve("address = '127.0.0.1:9092'\ncodec = 'PCMU'");
         assert_eq!(codec.unwrap_err().0, "audiosocket.codec");
     }

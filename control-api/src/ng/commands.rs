@@ -40,11 +40,11 @@ pub(super) async fn obey(
         Command::UnblockDtmf => block(control, request, Part::KeyEvents, false).await,
         Command::BlockMedia => block(control, request, Part::Media, true).await,
         Command::UnblockMedia => block(control, request, Part::Media, false).await,
+        Command::SilenceMedia => block(control, request, Part::Silence, true).await,
+        Command::UnsilenceMedia => block(control, request, Part::Silence, false).await,
         Command::StartRecording => start_recording(&*live(control, request).await?),
         Command::StopRecording
         | Command::PauseRecording
-        | Command::SilenceMedia
-        | Command::UnsilenceMedia
         | Command::PlayMedia
         | Command::StopMedia
         | Command::PlayDtmf
@@ -125,7 +125,7 @@ async fn block(
             "key events are withheld, tones in the audio are not: a number is safe in a secure \
              session alone",
         ),
-        (Part::KeyEvents, false) | (Part::Media, _) => reply,
+        (Part::KeyEvents, false) | (Part::Silence | Part::Media, _) => reply,
     })
 }
 
@@ -134,7 +134,7 @@ async fn block(
 fn parties(dialog: &Dialog, request: &Request<'_>, part: Part) -> Result<&'static [Side], Refused> {
     let is_for_all = match part {
         Part::KeyEvents => !request.options.is_directional,
-        Part::Media => request.options.is_for_all,
+        Part::Silence | Part::Media => request.options.is_for_all,
     };
     let Some(tag) = request.from_tag.filter(|_| !is_for_all) else { return Ok(&Side::ALL) };
     match dialog.side_of(tag) {
@@ -172,10 +172,6 @@ const fn unable(command: Command) -> &'static str {
         Command::SubscribeRequest | Command::SubscribeAnswer | Command::Unsubscribe => {
             "Sotto does not copy media to others: follow a call by its events"
         }
-        Command::SilenceMedia | Command::UnsilenceMedia => {
-            "Sotto does not put silence in place of a party but in a secure session: use secure \
-             session, or block media"
-        }
         Command::Ping
         | Command::Offer
         | Command::Answer
@@ -188,6 +184,8 @@ const fn unable(command: Command) -> &'static str {
         | Command::UnblockDtmf
         | Command::BlockMedia
         | Command::UnblockMedia
+        | Command::SilenceMedia
+        | Command::UnsilenceMedia
         | Command::SecureSession
         | Command::SecureSessionCancel
         | Command::SecureSessionQuery => "Sotto does not do this",

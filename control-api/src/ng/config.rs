@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use serde::Deserialize;
 
-pub use super::peers::Peers;
+pub use crate::peers::Peers;
 
 /// NG, as typed.
 #[derive(Clone, Default, Debug, PartialEq, Eq, Deserialize)]

@@ -25,7 +25,6 @@ mod dialogs;
 mod faults;
 pub mod http;
 mod media;
-mod peers;
 mod query;
 mod refused;
 mod replay;

@@ -12,9 +12,9 @@ use tokio::time::{sleep, timeout};
 use zeroize::{Zeroize, Zeroizing};
 
 use super::faults::Fault;
-use super::peers::Peers;
 use super::{Peer, handle};
 use crate::Control;
+use crate::peers::Peers;
 
 /// Connections at a time: a proxy has one for each of its processes. Each takes 64 KiB.
 const MAX_CONNECTIONS: usize = 128;

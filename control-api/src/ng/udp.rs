@@ -10,9 +10,9 @@ use tokio::sync::{Semaphore, watch};
 use zeroize::{Zeroize, Zeroizing};
 
 use super::faults::Fault;
-use super::peers::Peers;
 use super::{Peer, handle};
 use crate::Control;
+use crate::peers::Peers;
 
 /// Requests worked on at a time: each waits for a media worker, which takes about a thousand.
 const MAX_IN_FLIGHT: usize = 512;

@@ -18,15 +18,17 @@ use super::limits::{DRAIN_LIMIT, DRAIN_TICK, TAPE_TICK};
 use super::media::{LegMedia, LookAhead};
 use super::ntp_anchor::NtpAnchor;
 use super::outbox::Outbox;
-use super::routing::{DropReason, EngineAudio, Media, Phase};
+use super::routing::{DropReason, EngineAudio, Phase};
 use super::secure_session::SecureSession;
 use super::snapshot::{CallSnapshot, SessionSnapshot};
 use super::transmit::Transmit;
 use crate::recording::{Block, Tape};
 
+mod blocked;
 mod packet_path;
 mod state;
 
+use blocked::Blocked;
 use packet_path::sabotaged;
 use state::Routing;
 
@@ -51,23 +53,6 @@ pub(super) struct Call {
     length: u64,
     media_timeout: Duration,
     opened: Instant,
-}
-
-/// What is kept back of what a party sends, whatever the routing says.
-#[derive(Clone, Copy, Default)]
-struct Blocked {
-    key_events: bool,
-    media: bool,
-}
-
-impl Blocked {
-    fn holds(self, media: Media) -> bool {
-        match media {
-            Media::TelephoneEvent | Media::Redundancy => self.key_events || self.media,
-            Media::Audio => self.media,
-            Media::Rtcp | Media::Unknown => false,
-        }
-    }
 }
 
 impl Call {
@@ -201,7 +186,7 @@ impl Call {
     }
 
     /// Ends the delay without a session.
-    pub(super) fn disarm(&mut self, outbox: &mut Outbox) -> Result<(), Refusal> {
+    pub(super) fn disarm(&mut self, now: Instant, outbox: &mut Outbox) -> Result<(), Refusal> {
         match self.routing {
             Routing::Armed => {}
             Routing::Open => return Ok(()),
@@ -212,17 +197,38 @@ impl Call {
         }
         self.routing = Routing::Open;
         self.egress(Side::Engine).resume();
+        self.hush(now);
         self.tell(outbox, EventKind::Disarmed);
         Ok(())
     }
 
     /// Keeps a part of what a party sends back, or no longer. It adds to what the routing says, and
     /// takes nothing from it: a cut call stays cut.
-    pub(super) fn block(&mut self, side: Side, part: Part, blocked: bool) {
-        let Blocked { key_events, media } = &mut self.blocked[side.index()];
+    pub(super) fn block(&mut self, now: Instant, side: Side, part: Part, blocked: bool) {
+        let Blocked { key_events, silenced, media } = &mut self.blocked[side.index()];
         match part {
             Part::KeyEvents => *key_events = blocked,
             Part::Media => *media = blocked,
+            Part::Silence if std::mem::replace(silenced, blocked) == blocked => {}
+            Part::Silence => match self.phase() {
+                Phase::Open if blocked => self.hush(now),
+                Phase::Open => self.egress(side.other()).resume(),
+                // Its stream is ours already, and is looked at again when it is not any more.
+                Phase::Armed
+                | Phase::Secure(_)
+                | Phase::Draining(_)
+                | Phase::Held(_)
+                | Phase::Closed => {}
+            },
+        }
+    }
+
+    /// Puts silence of ours in place of the parties whose voice is kept back.
+    fn hush(&mut self, now: Instant) {
+        for side in Side::ALL {
+            if self.blocked[side.index()].silenced {
+                self.egress(side.other()).silence(now);
+            }
         }
     }
 
@@ -521,6 +527,7 @@ impl Call {
                 leg.egress().resume();
                 leg.egress().forget();
             }
+            self.hush(now);
             self.tell(outbox, EventKind::Reopened { session: id });
             if self.engine_gone {
                 self.close(now, outbox);
@@ -589,6 +596,7 @@ mod tests {
     use super::super::egress::Position;
     use super::super::leg::Component;
     use super::super::media::SourceRule;
+    use super::super::routing::Media;
     use super::*;
     use crate::codec::Codec;
     use crate::wire::ntp::NtpTime;
@@ -658,20 +666,39 @@ mod tests {
                 .map(|(payload_type, payload)| passes(call, payload_type, payload))
         };
         assert_eq!(seen(&mut call), [true; 3], "the control: all of it passes");
-        call.block(Side::Engine, Part::Media, true);
+        call.block(start, Side::Engine, Part::Media, true);
         assert_eq!(seen(&mut call), [true; 3], "the other party's");
-        call.block(Side::Caller, Part::KeyEvents, true);
+        call.block(start, Side::Caller, Part::KeyEvents, true);
         assert_eq!(seen(&mut call), [false, false, true]);
-        call.block(Side::Caller, Part::Media, true);
-        call.block(Side::Caller, Part::KeyEvents, false);
+        call.block(start, Side::Caller, Part::Media, true);
+        call.block(start, Side::Caller, Part::KeyEvents, false);
         assert_eq!(seen(&mut call), [false; 3]);
-        call.block(Side::Caller, Part::Media, false);
+        call.block(start, Side::Caller, Part::Media, false);
         assert_eq!(seen(&mut call), [true; 3]);
+        call.block(start, Side::Caller, Part::Silence, true);
+        assert_eq!(seen(&mut call), [false; 3]);
+        call.block(start, Side::Caller, Part::Silence, false);
         call.enter(start, session(), &mut Outbox::default()).unwrap();
-        call.block(Side::Caller, Part::KeyEvents, true);
-        call.block(Side::Caller, Part::KeyEvents, false);
+        call.block(start, Side::Caller, Part::KeyEvents, true);
+        call.block(start, Side::Caller, Part::KeyEvents, false);
         assert_eq!(seen(&mut call), [false; 3], "a cut call stays cut");
         assert!(call.routing.session().unwrap().masked_progress() > 0, "and is heard");
+    }
+
+    #[test]
+    fn a_voice_that_is_silenced_leaves_no_gap_and_stays_so_after_a_session() {
+        let start = Instant::now();
+        let mut call = call(start);
+        let generates = |call: &mut Call| call.egress(Side::Engine).due().is_some();
+        assert!(!generates(&mut call), "the control: the caller's packets are the stream");
+        call.block(start, Side::Caller, Part::Silence, true);
+        assert!(generates(&mut call));
+        call.arm(start, LookAhead::default(), &mut Outbox::default()).unwrap();
+        call.disarm(start, &mut Outbox::default()).unwrap();
+        assert!(generates(&mut call) && send(&mut call, start, 0, 1, 160, &[0x55; 160]).is_none());
+        call.block(start, Side::Caller, Part::Silence, false);
+        assert!(send(&mut call, start, 0, 2, 320, &[0x55; 160]).is_some());
+        assert!(!generates(&mut call), "it is heard again");
     }
 
     #[test]

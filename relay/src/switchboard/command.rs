@@ -133,7 +133,9 @@ pub enum Command {
 pub enum Part {
     /// Key events (RFC 4733), redundant ones included. Tones in the audio pass.
     KeyEvents,
-    /// All of it.
+    /// All of it; the other one hears silence in its place, without a gap.
+    Silence,
+    /// All of it; the other one hears nothing.
     Media,
 }
 

@@ -167,10 +167,10 @@ impl Switchboard {
                 call.arm(now, look_ahead, outbox).map(|()| Reply::Done)
             }),
             Command::Disarm { call } => {
-                self.with(now, call, |call, outbox| call.disarm(outbox).map(|()| Reply::Done))
+                self.with(now, call, |call, outbox| call.disarm(now, outbox).map(|()| Reply::Done))
             }
             Command::Block { call, side, part, blocked } => self.with(now, call, |call, _| {
-                call.block(side, part, blocked);
+                call.block(now, side, part, blocked);
                 Ok(Reply::Done)
             }),
             Command::Enter { call, request } => self.with(now, call, |call, outbox| {
