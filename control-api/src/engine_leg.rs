@@ -16,8 +16,8 @@ use crate::linked;
 use crate::problem::Problem;
 
 /// Why a call can't get an engine of this kind once it is open.
-pub(crate) const FOR_GOOD: &str = "an engine that is an echo, or behind a connection, is a call's from its opening or not at all: \
-     open another call";
+pub(crate) const FOR_GOOD: &str = "an engine that is an echo, or behind a connection, is a call's from its opening or not at \
+     all: open another call";
 
 /// An engine's leg before its call is open. Dropped, it leaves nothing behind.
 pub(crate) struct EngineLeg {

@@ -8,16 +8,21 @@ use ipnet::IpNet;
 #[derive(Clone, Default, PartialEq, Eq, Debug)]
 pub struct Peers(Vec<IpNet>);
 
+/// Reads addresses and networks, such as `192.0.2.7` and `192.0.2.0/24`; `None` if one is neither.
+#[must_use]
+pub fn ranges(typed: &[String]) -> Option<Vec<IpNet>> {
+    let read = |text: &String| {
+        let one = text.parse::<IpAddr>().ok().map(IpNet::from);
+        one.or_else(|| text.parse().ok())
+    };
+    typed.iter().map(read).collect()
+}
+
 impl Peers {
-    /// Reads addresses and networks, such as `192.0.2.7` and `192.0.2.0/24`; `None` if one is
-    /// neither.
+    /// This machine and those of [`ranges`].
     #[must_use]
     pub fn parse(typed: &[String]) -> Option<Peers> {
-        let read = |text: &String| {
-            let one = text.parse::<IpAddr>().ok().map(IpNet::from);
-            one.or_else(|| text.parse().ok())
-        };
-        typed.iter().map(read).collect::<Option<Vec<_>>>().map(Peers)
+        ranges(typed).map(Peers)
     }
 
     /// Whether nobody but this machine may ask.

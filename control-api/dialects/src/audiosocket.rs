@@ -114,11 +114,6 @@ fn read(message: &Message, encoding: Encoding) -> Result<Heard<'_>, Fault> {
     }
 }
 
-fn play(samples: &[u8], encoding: Encoding, effects: &mut Effects) -> Result<(), Fault> {
-    effects.acts.push(Act::Play(payload::whole(samples.to_owned(), encoding)?));
-    Ok(())
-}
-
 /// A connection to an engine that expects Asterisk: we dial.
 pub struct AudioSocket {
     introduction: Introduction,
@@ -172,7 +167,7 @@ impl Dialect for AudioSocket {
             Heard::HangUp => effects.acts.push(Act::HangUp),
             Heard::Key(key) => effects.acts.push(Act::SendKey(key)),
             Heard::Nothing => {}
-            Heard::Samples(samples) => play(samples, self.introduction.encoding, effects)?,
+            Heard::Samples(samples) => payload::play(samples, self.introduction.encoding, effects)?,
             // Only who dials has one.
             Heard::Identity(_) => return Err(Fault::Malformed),
         }
@@ -238,7 +233,7 @@ impl Dialect for CallerSocket {
             }
             (Heard::Key(key), true) => effects.acts.push(Act::Pressed(key)),
             (Heard::Nothing, true) => {}
-            (Heard::Samples(samples), true) => play(samples, self.encoding, effects)?,
+            (Heard::Samples(samples), true) => payload::play(samples, self.encoding, effects)?,
             // Nothing is taken of a call that has no name, and a name is for good.
             (Heard::Identity(_), true)
             | (Heard::Key(_) | Heard::Nothing | Heard::Samples(_), false) => {

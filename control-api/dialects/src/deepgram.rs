@@ -154,9 +154,7 @@ impl Dialect for Deepgram {
 
     fn hear(&mut self, message: &Message, effects: &mut Effects) -> Result<(), Fault> {
         if let Message::Binary(octets) = message {
-            let octets = payload::whole(octets.clone(), self.introduction.encoding)?;
-            effects.acts.push(Act::Play(octets));
-            return Ok(());
+            return payload::play(octets, self.introduction.encoding, effects);
         }
         match payload::json(message)? {
             Heard::Welcome => say(&self.settings(), effects),

@@ -6,7 +6,7 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use serde::de::DeserializeOwned;
 
-use crate::{Encoding, Fault, Message};
+use crate::{Act, Effects, Encoding, Fault, Message};
 
 /// A text of an engine, as this dialect has it.
 pub(crate) fn json<T: DeserializeOwned>(message: &Message) -> Result<T, Fault> {
@@ -25,6 +25,12 @@ pub(crate) fn encode(octets: &[u8]) -> String {
 pub(crate) fn decode(payload: &str, encoding: Encoding) -> Result<Vec<u8>, Fault> {
     let octets = BASE64_STANDARD.decode(payload).map_err(|_| Fault::BadAudio)?;
     whole(octets, encoding)
+}
+
+/// Sound that came as it is, to be played.
+pub(crate) fn play(octets: &[u8], encoding: Encoding, effects: &mut Effects) -> Result<(), Fault> {
+    effects.acts.push(Act::Play(whole(octets.to_owned(), encoding)?));
+    Ok(())
 }
 
 /// Sound of whole samples.

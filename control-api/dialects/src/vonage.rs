@@ -99,9 +99,7 @@ impl Dialect for Vonage {
 
     fn hear(&mut self, message: &Message, effects: &mut Effects) -> Result<(), Fault> {
         if let Message::Binary(octets) = message {
-            let octets = payload::whole(octets.clone(), self.introduction.encoding)?;
-            effects.acts.push(Act::Play(octets));
-            return Ok(());
+            return payload::play(octets, self.introduction.encoding, effects);
         }
         match payload::json(message)? {
             Heard::Clear => {

@@ -32,7 +32,6 @@ const PULSE: Duration = Duration::from_secs(10);
 const MISSED_PULSES: u32 = 3;
 /// Acts of one message: none asks for as many, and an endless one must end.
 const MAX_ACTS: usize = 4096;
-
 /// Length of a frame.
 const FRAME_MS: u32 = 20;
 /// Refusals that wait to be told: a model waits for one before it asks again.
@@ -64,10 +63,10 @@ pub(super) trait Errands: Send {
 pub(super) struct Conversation<'a, E> {
     /// Who is at its other end.
     side: Side,
-    pub(super) entry: &'a CallEntry,
-    pub(super) wire: &'a mut Wire,
-    pub(super) link: &'a mut Link,
-    pub(super) errands: &'a mut E,
+    entry: &'a CallEntry,
+    wire: &'a mut Wire,
+    link: &'a mut Link,
+    errands: &'a mut E,
     dialect: Box<dyn Dialect>,
     packets: Packetizer,
     unpacker: Unpacker,
@@ -159,7 +158,9 @@ impl<'a, E: Errands> Conversation<'a, E> {
                     },
                 },
                 came = self.wire.next(), if is_open => self.hear(came).await?,
-                () = tokio::time::sleep_until(due), if self.side == Side::Engine => self.play(clock::monotonic()),
+                () = tokio::time::sleep_until(due), if self.side == Side::Engine => {
+                    self.play(clock::monotonic());
+                }
                 _ = story.changed() => self.catch_up_with_story(),
                 Some(()) = self.refusals.1.recv() => {
                     self.dialect.notice(Notice::NotCollected, &mut self.effects);

@@ -1,7 +1,7 @@
 //! Config: where SIP is answered, who may call, and which engine answers.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use ipnet::IpNet;
@@ -12,6 +12,7 @@ use crate::config::ConfigError;
 use crate::dto::engine::EngineRequest;
 use crate::engines::EngineProfiles;
 use crate::outbound::tls::Identity;
+use crate::peers;
 
 /// Calls at a time unless said otherwise.
 const DEFAULT_MAX_CALLS: usize = 1000;
@@ -181,7 +182,7 @@ impl RawSip {
                 Some(RawDigest::Sha256) => Algorithms::Sha256,
                 Some(RawDigest::Both) => Algorithms::Both,
             },
-            trunks: trunks(self.trunks.unwrap_or_default())?,
+            trunks: trunks(&self.trunks.unwrap_or_default())?,
             max_calls,
             dialplan: dialplan(self.engine, self.numbers, engines)?,
         }))
@@ -225,14 +226,9 @@ fn realm(typed: Option<String>) -> Result<String, ConfigError> {
     Ok(realm)
 }
 
-fn trunks(typed: Vec<String>) -> Result<Vec<IpNet>, ConfigError> {
-    let parse = |text: String| {
-        let one = text.parse::<IpAddr>().map(IpNet::from).ok();
-        text.parse().ok().or(one).ok_or_else(|| {
-            invalid("sip.trunks", "must be addresses or ranges, such as 192.0.2.0/24")
-        })
-    };
-    typed.into_iter().map(parse).collect()
+fn trunks(typed: &[String]) -> Result<Vec<IpNet>, ConfigError> {
+    peers::ranges(typed)
+        .ok_or_else(|| invalid("sip.trunks", "must be addresses or ranges, such as 192.0.2.0/24"))
 }
 
 fn dialplan(
