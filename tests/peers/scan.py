@@ -40,6 +40,11 @@ _FREE_CHUNKS = re.compile(
     % (_COUNTS, _IN_USE, _COUNTS)
 )
 _FREE_CHUNKS_LENGTH = 8 + 2 * 64
+# Addresses of a process: where the kernel puts a program, its libraries, heaps and stacks. Their
+# octets from the third to the sixth are the same for all that lies nearby, so that a column of them
+# has few values, and a relay's memory is full of columns of addresses.
+_ADDRESS = re.compile(rb"[\0-\xff]{5}[\x55\x56\x7f]\0\0")
+_SHARED_BY_NEIGHBOURS = range(2, 6)
 _WORDS = (b"zero", b"one", b"two", b"three", b"four", b"five", b"six", b"seven", b"eight", b"nine")
 _WORD = b"[zotfsen](?:" + b"|".join(sorted({word[1:] for word in _WORDS})) + b")"
 _CODE = rb"(?:4[89]|5[0-7])"  # an ASCII digit's code, in decimal
@@ -148,7 +153,12 @@ class Canaries:
                 for run in _DIGITS.finditer(_without_zeros(values[offset::stride])):
                     start, end = (offset + stride * at for at in run.span())
                     around = octets[max(0, start - 32) : end + 32].hex()
-                    found |= self._look_up(run[0], f"values, {stride} apart, in {around}")
+                    form = f"values, {stride} apart, in {around}"
+                    hits = self._look_up(run[0], form)
+                    if hits and stride == 8 and offset in _SHARED_BY_NEIGHBOURS:
+                        words = octets[start - offset : end - offset]
+                        hits = self._look_up(_without_addresses(words, offset), form)
+                    found |= hits
         return found
 
     def _in_nibbles(self, octets):
@@ -227,6 +237,14 @@ def _without_zeros(digits):
     return digits.replace(b"000", b"xxx")
 
 
+def _without_addresses(words, offset):
+    """The digits at one place of words of 8 octets, cut where a word is an address."""
+    return b"".join(
+        b"x" if _ADDRESS.fullmatch(word) else b"%d" % word[offset]
+        for word in (words[at : at + 8] for at in range(0, len(words), 8))
+    )
+
+
 def _runs(digits, length):
     return (digits[at : at + length] for at in range(len(digits) - length + 1))
 
@@ -248,6 +266,22 @@ def check_forms():
     checks.figure(f"figure: scan: {len(planted)} forms planted among zeros, noise and text")
     checks.equal((missed, clean), ([], set()), "forms that are missed, and false alarms")
     check_free_chunks()
+    check_addresses()
+
+
+def check_addresses():
+    """Octets that neighbours' addresses share are no digits; any other column of words is."""
+    digits, found = "20830808", set()
+    hunt = Canaries({"column": [digits]})
+    tops = {"program": b"\xa2\x55\0\0", "library": b"\xa5\x7f\0\0", "none": b"\xa5\x7f\0\1"}
+    for name, top in tops.items():
+        for place in range(4):
+            before, behind = b"\xee" * place, b"\xee" * (3 - place)
+            if hunt.find(b"".join(b"%b%c%b" % (before, int(one), behind + top) for one in digits)):
+                found.add((name, place))
+    harmless = {(name, place) for name in ("program", "library") for place in (2, 3)}
+    every = {(name, place) for name in tops for place in range(4)}
+    checks.equal(found, every - harmless, "columns that count as digits")
 
 
 def check_free_chunks():
