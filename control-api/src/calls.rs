@@ -224,6 +224,9 @@ impl Launch {
     /// A problem; nothing is left of the call then.
     pub(crate) async fn open(self, control: &Arc<Control>) -> Result<Launched, Problem> {
         let Launch { caller, link: caller_link, nat, engine, armed, record, external_id } = self;
+        if !control.is_ready() {
+            return Err(Refusal::Stopping.into());
+        }
         let record = record.unwrap_or(control.recordings.is_some());
         if record && control.recordings.is_none() {
             let detail = "this relay keeps no recordings: recordings.enabled is false";

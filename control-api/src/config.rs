@@ -40,6 +40,8 @@ const LOWEST_PORT: u16 = 1024;
 /// Silence of a caller that ends its call, in seconds.
 const MEDIA_TIMEOUT_S: RangeInclusive<u64> = 5..=3600;
 const DEFAULT_MEDIA_TIMEOUT_S: u64 = 60;
+/// Longest time that calls have after SIGTERM, in seconds: a day, since no call is that long.
+const MAX_DRAIN_S: u64 = 86_400;
 /// The key that seals recordings where the configuration names none, in the state directory.
 const OWN_RECORDING_KEY: &str = "recordings.kek";
 
@@ -49,6 +51,8 @@ const OWN_RECORDING_KEY: &str = "recordings.kek";
 pub struct RawConfig {
     /// Where keys and recordings go unless said otherwise.
     pub state_dir: Option<PathBuf>,
+    /// The process as a whole.
+    pub process: RawProcess,
     /// The API's listener.
     pub control: RawControl,
     /// The listener of health and metrics.
@@ -87,6 +91,14 @@ pub struct RawConfig {
 pub struct RawMcp {
     /// Where models reach this relay.
     pub url: Option<String>,
+}
+
+/// The process as a whole, as typed.
+#[derive(Clone, Default, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RawProcess {
+    /// Seconds that calls have after SIGTERM.
+    pub drain_s: Option<u64>,
 }
 
 /// The API's listener, as typed.
@@ -198,6 +210,8 @@ pub struct SecureConfig {
 /// What the process is to do.
 #[derive(Clone, Debug)]
 pub struct Config {
+    /// Time that calls have after SIGTERM.
+    pub drain: Duration,
     /// The API's listener.
     pub control: SocketAddr,
     /// A proxy in front of it speaks TLS.
@@ -378,6 +392,7 @@ impl RawConfig {
         let is_recording = self.recordings.enabled.unwrap_or(true);
         let recordings = self.recordings.resolve(&state)?;
         Ok(Config {
+            drain: self.process.drain()?,
             control,
             behind_tls_proxy,
             health,
@@ -405,6 +420,18 @@ impl RawConfig {
             })?,
             state_dir: state,
         })
+    }
+}
+
+impl RawProcess {
+    fn drain(&self) -> Result<Duration, ConfigError> {
+        match self.drain_s.unwrap_or(0) {
+            seconds @ 0..=MAX_DRAIN_S => Ok(Duration::from_secs(seconds)),
+            _ => {
+                let reason = format!("must be 0 to {MAX_DRAIN_S}");
+                Err(ConfigError::Invalid { member: "process.drain_s", reason })
+            }
+        }
     }
 }
 

@@ -124,6 +124,7 @@ pub struct Control {
     pub contract: OpenApi,
     keys: watch::Sender<Arc<KeyTable>>,
     stopping: watch::Sender<bool>,
+    is_draining: AtomicBool,
     hears_events: AtomicBool,
 }
 
@@ -195,6 +196,7 @@ impl Control {
             contract: openapi::routes_and_contract().1,
             keys: watch::Sender::new(Arc::new(keys)),
             stopping: watch::Sender::new(false),
+            is_draining: AtomicBool::new(false),
             hears_events: AtomicBool::new(true),
         })
     }
@@ -298,6 +300,12 @@ impl Control {
         }
     }
 
+    /// Takes no new calls from now on: no longer ready. Those that are on go on, and all that
+    /// concerns them is answered.
+    pub fn drain(&self) {
+        self.is_draining.store(true, Ordering::Relaxed);
+    }
+
     /// Tells that the process is stopping: no longer ready, event streams end.
     pub fn stop(&self) {
         self.stopping.send_replace(true);
@@ -312,7 +320,9 @@ impl Control {
     /// Whether new calls are welcome.
     #[must_use]
     pub fn is_ready(&self) -> bool {
-        !*self.stopping.borrow() && self.hears_events.load(Ordering::Relaxed)
+        !*self.stopping.borrow()
+            && !self.is_draining.load(Ordering::Relaxed)
+            && self.hears_events.load(Ordering::Relaxed)
     }
 }
 

@@ -3,7 +3,9 @@
 use std::io::Write;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::pin::pin;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 use control_api::clock;
@@ -251,7 +253,7 @@ async fn run(
     config: Config,
     read_again: impl Fn() -> Result<Config, ConfigError>,
 ) -> Result<(), StartError> {
-    let address = config.control;
+    let (address, grace) = (config.control, config.drain);
     let mut signals = Signals::listen().map_err(|source| StartError::Listen { address, source })?;
     let mut running = Running::start(config).await?;
     if let Some(key) = running.first_key.take() {
@@ -264,21 +266,16 @@ async fn run(
         );
     }
     tell_console(running.address);
+    let reload = |running: &Running| reload_keys(running, &read_again);
     loop {
         tokio::select! {
             asked = signals.next() => match asked {
                 Asked::Stop => break,
-                Asked::ReloadKeys => {
-                    if let Err(error) = running.reload_keys() {
-                        tracing::error!(%error, "the old keys stay valid");
-                    }
-                    let reloaded = read_again().map_err(StartError::from).and_then(|config| {
-                        running.reload_recording_keys(&config).map_err(StartError::from)
-                    });
-                    if let Err(error) = reloaded {
-                        tracing::error!(%error, "the old keys of recordings stay in use");
-                    }
+                Asked::Drain => {
+                    let_calls_end(&running, &mut signals, grace, reload).await;
+                    break;
                 }
+                Asked::ReloadKeys => reload(&running),
             },
             () = running.relay_gone() => {
                 tracing::error!("the media plane is gone");
@@ -289,6 +286,38 @@ async fn run(
     tracing::info!("stopping");
     running.stop().await;
     Ok(())
+}
+
+/// Returns when no call is left, the grace is over, or the process is asked to stop once more.
+async fn let_calls_end(
+    running: &Running,
+    signals: &mut Signals,
+    grace: Duration,
+    reload: impl Fn(&Running),
+) {
+    let mut draining = pin!(running.drain(grace));
+    loop {
+        tokio::select! {
+            () = draining.as_mut() => return,
+            asked = signals.next() => match asked {
+                Asked::Stop | Asked::Drain => return,
+                Asked::ReloadKeys => reload(running),
+            },
+        }
+    }
+}
+
+/// Reads keys anew; what can't be read changes nothing.
+fn reload_keys(running: &Running, read_again: impl Fn() -> Result<Config, ConfigError>) {
+    if let Err(error) = running.reload_keys() {
+        tracing::error!(%error, "the old keys stay valid");
+    }
+    let reloaded = read_again()
+        .map_err(StartError::from)
+        .and_then(|config| running.reload_recording_keys(&config).map_err(StartError::from));
+    if let Err(error) = reloaded {
+        tracing::error!(%error, "the old keys of recordings stay in use");
+    }
 }
 
 /// Where people look. A relay serves on if nobody reads what it prints.

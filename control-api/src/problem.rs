@@ -390,7 +390,10 @@ impl IntoResponse for Problem {
         if self.code == Code::Unauthenticated {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
-        if matches!(self.code, Code::NoCapacity | Code::TooManyStreams | Code::TooManyWaits) {
+        if matches!(
+            self.code,
+            Code::NoCapacity | Code::TooManyStreams | Code::TooManyWaits | Code::Stopping
+        ) {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(RETRY_AFTER_SECONDS));
         }
         response.extensions_mut().insert(Arc::new(self));

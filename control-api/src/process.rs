@@ -77,7 +77,9 @@ pub struct Signals {
 /// What a signal asks for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Asked {
-    /// SIGINT or SIGTERM: end all calls, complete the recordings, and exit.
+    /// SIGTERM: take no new calls, let those that are on go on for a grace, then stop.
+    Drain,
+    /// SIGINT: end all calls, complete the recordings, and exit.
     Stop,
     /// SIGHUP: read the key file again.
     ReloadKeys,
@@ -100,7 +102,7 @@ impl Signals {
     pub async fn next(&mut self) -> Asked {
         tokio::select! {
             _ = self.interrupt.recv() => Asked::Stop,
-            _ = self.terminate.recv() => Asked::Stop,
+            _ = self.terminate.recv() => Asked::Drain,
             _ = self.hangup.recv() => Asked::ReloadKeys,
         }
     }

@@ -41,6 +41,8 @@ use crate::{
 
 /// Exit code for a configuration that can't work (`EX_CONFIG` of sysexits.h).
 pub const EXIT_CONFIG: u8 = 78;
+/// How often a relay that drains looks whether calls are left.
+const DRAIN_LOOK: Duration = Duration::from_millis(100);
 /// Time for the media workers to end once they are asked to.
 const JOIN_TIMEOUT: Duration = Duration::from_secs(12);
 
@@ -258,6 +260,25 @@ impl Running {
     /// Waits until the relay is gone, which it never is while the process is well.
     pub async fn relay_gone(&mut self) {
         let _ = (&mut self.hearing).await;
+    }
+
+    /// Takes no new calls from now on, and returns when the last one has ended or `grace` has
+    /// passed; at once if there is none. All that concerns calls is answered meanwhile.
+    pub async fn drain(&self, grace: Duration) {
+        self.control.drain();
+        if grace.is_zero() {
+            return;
+        }
+        tracing::info!(calls = self.control.calls.live().len(), ?grace, "draining");
+        let all_over = async {
+            while !self.control.calls.live().is_empty() {
+                tokio::time::sleep(DRAIN_LOOK).await;
+            }
+        };
+        if tokio::time::timeout(grace, all_over).await.is_err() {
+            let calls = self.control.calls.live().len();
+            tracing::warn!(calls, "the grace is over: calls that are still on are ended");
+        }
     }
 
     /// Ends all calls, completes their recordings, lets requests in flight end.
