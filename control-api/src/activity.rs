@@ -215,6 +215,7 @@ pub struct ActivityQuery {
     /// `request` or `alarm`; both unless said otherwise.
     kind: Option<DeedKind>,
     /// Most entries to return, 1 to 512; 100 unless said otherwise.
+    #[param(minimum = 1, maximum = 512)]
     limit: Option<usize>,
 }
 

@@ -106,7 +106,8 @@ fn no_such_call() -> Problem {
 /// The caller's offer is answered, both legs get their ports, and media may flow at once.
 #[utoipa::path(
     post, path = "/v1/calls", tag = "calls", request_body = CallRequest,
-    params(("Idempotency-Key" = Option<String>, Header,
+    params(("Idempotency-Key" = Option<String>, Header, min_length = 1, max_length = 128,
+            pattern = "^[!-~]+$",
         description = "Repeat a request with the same key, and it has its effect once (24 h)")),
     responses(
         (status = 201, body = CallOpened, headers(("Location" = String))),
@@ -268,8 +269,10 @@ impl Launched {
 #[into_params(parameter_in = Query)]
 pub struct ListQuery {
     /// Most calls to return, 1 to 200; 50 unless said otherwise.
+    #[param(minimum = 1, maximum = 200)]
     limit: Option<usize>,
     /// The `next_cursor` of the page before.
+    #[param(pattern = "^call_[0-9a-f]{32}$")]
     cursor: Option<String>,
     /// Only calls of this external id: of those that live there is one at most.
     external_id: Option<ExternalId>,

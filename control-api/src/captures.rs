@@ -25,7 +25,8 @@ use crate::secure_sessions::view;
     post, path = "/v1/calls/{call_id}/secure-session/captures", tag = "secure sessions",
     request_body = CaptureRequest,
     params(("call_id" = String, Path),
-        ("Idempotency-Key" = Option<String>, Header,
+        ("Idempotency-Key" = Option<String>, Header, min_length = 1, max_length = 128,
+            pattern = "^[!-~]+$",
         description = "Repeat a request with the same key, and it has its effect once (24 h)")),
     responses(
         (status = 200, body = SessionView),
@@ -52,7 +53,8 @@ pub async fn capture(
 #[utoipa::path(
     post, path = "/v1/calls/{call_id}/secure-session/complete", tag = "secure sessions",
     params(("call_id" = String, Path),
-        ("Idempotency-Key" = Option<String>, Header,
+        ("Idempotency-Key" = Option<String>, Header, min_length = 1, max_length = 128,
+            pattern = "^[!-~]+$",
         description = "Repeat a request with the same key, and it has its effect once (24 h)")),
     responses(
         (status = 200, body = SessionView),

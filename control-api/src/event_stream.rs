@@ -9,6 +9,7 @@ use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use tokio::sync::{OwnedSemaphorePermit, mpsc, watch};
 use tokio_stream::wrappers::ReceiverStream;
+use utoipa::ToSchema;
 
 use crate::Control;
 use crate::keys::Principal;
@@ -23,6 +24,18 @@ const HEARTBEAT: Duration = Duration::from_secs(15);
 const IN_FLIGHT: usize = 1;
 /// The event that ends a stream whose reader came too late.
 const LAGGED: &str = "stream.lagged";
+
+/// One server-sent event (HTML section 9.2).
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "it is written by axum; this is what the contract says of it")]
+pub(crate) struct StreamedEvent {
+    /// Its number in this stream.
+    id: Option<String>,
+    /// What kind of event it is.
+    event: String,
+    /// More about it, as JSON.
+    data: String,
+}
 
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 
@@ -78,8 +91,9 @@ pub(crate) fn open(
 /// [`Code::MalformedParameter`] for what is no number.
 pub(crate) fn last_event_id(headers: &HeaderMap) -> Result<Option<u64>, Problem> {
     let Some(value) = headers.get(LAST_EVENT_ID) else { return Ok(None) };
-    let number = value.to_str().ok().and_then(|text| text.trim().parse().ok());
-    number.map(Some).ok_or_else(|| {
+    let number: Option<i64> = value.to_str().ok().and_then(|text| text.trim().parse().ok());
+    // As far as the contract's integers go.
+    number.and_then(|number| u64::try_from(number).ok()).map(Some).ok_or_else(|| {
         Problem::new(Code::MalformedParameter, "Last-Event-ID must be the number of an event.")
     })
 }

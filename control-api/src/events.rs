@@ -15,7 +15,7 @@ use crate::Control;
 use crate::auth::{AnyKey, Permit};
 use crate::calls::CallPath;
 use crate::dto::event::{AudienceName, EventBody};
-use crate::event_stream::{self, Source, last_event_id};
+use crate::event_stream::{self, Source, StreamedEvent, last_event_id};
 use crate::index::CallEntry;
 use crate::keys::Role;
 use crate::problem::{Code, Problem, ProblemBody};
@@ -52,7 +52,8 @@ pub struct EventsQuery {
     params(("call_id" = String, Path), EventsQuery,
         ("Last-Event-ID" = Option<u64>, Header, description = "Go on after this event")),
     responses(
-        (status = 200, body = EventBody, content_type = "text/event-stream"),
+        (status = 200, body = StreamedEvent, content_type = "text/event-stream",
+            description = "Server-sent events; the data of each is a EventBody as JSON"),
         (status = 204, description = "The call is over, and its last event was told"),
         (status = "4XX", body = ProblemBody, content_type = "application/problem+json")),
 )]

@@ -39,6 +39,7 @@ pub mod idempotency;
 pub mod index;
 pub mod keys;
 pub mod linked;
+mod links;
 pub mod mcp;
 pub mod model_tokens;
 pub mod ng;

@@ -5,20 +5,33 @@ use std::sync::Arc;
 use axum::extract::State;
 use axum::routing::options;
 use axum::{Json, Router};
+use utoipa::openapi::schema::Schema;
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityRequirement, SecurityScheme};
-use utoipa::openapi::{ComponentsBuilder, InfoBuilder, OpenApi, OpenApiBuilder};
+use utoipa::openapi::{ComponentsBuilder, InfoBuilder, OpenApi, OpenApiBuilder, RefOr};
+use utoipa::{PartialSchema, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::{
-    Control, activity, calls, captures, echo, events, model_tokens, plans, recordings,
+    Control, activity, calls, captures, echo, events, links, model_tokens, plans, recordings,
     secure_sessions, sinks, tools, webhooks, whip,
 };
+
+use crate::activity::DeedKind;
+use crate::dto::event::EventBody;
+use crate::dto::hearing::HearingBody;
+use crate::webhooks::api::StateQuery;
 
 const KEY_SCHEME: &str = "api_key";
 
 /// Every route under `/v1` but that of the contract itself, and the contract.
 pub fn routes_and_contract() -> (Router<Arc<Control>>, OpenApi) {
+    let (routes, mut contract) = routes().split_for_parts();
+    links::complete(&mut contract);
+    (routes, contract)
+}
+
+fn routes() -> OpenApiRouter<Arc<Control>> {
     OpenApiRouter::with_openapi(frame())
         .routes(routes!(calls::open, calls::list))
         .routes(routes!(calls::read, calls::end))
@@ -40,7 +53,6 @@ pub fn routes_and_contract() -> (Router<Arc<Control>>, OpenApi) {
         .routes(routes!(recordings::export, recordings::erase))
         .routes(routes!(activity::list))
         .merge(browsers())
-        .split_for_parts()
 }
 
 /// What pages in browsers may use, of whatever site they are.
@@ -67,6 +79,20 @@ pub async fn serve(State(control): State<Arc<Control>>) -> Json<OpenApi> {
     Json(control.contract.clone())
 }
 
+/// Schemas that the routes' own don't lead to: what only parameters have, and what is within a text.
+fn uncollected() -> Vec<(String, RefOr<Schema>)> {
+    let mut within = Vec::new();
+    EventBody::schemas(&mut within);
+    HearingBody::schemas(&mut within);
+    within.extend([
+        (DeedKind::name().into_owned(), DeedKind::schema()),
+        (StateQuery::name().into_owned(), StateQuery::schema()),
+        (EventBody::name().into_owned(), EventBody::schema()),
+        (HearingBody::name().into_owned(), HearingBody::schema()),
+    ]);
+    within
+}
+
 fn frame() -> OpenApi {
     let key = SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer));
     OpenApiBuilder::new()
@@ -86,7 +112,12 @@ fn frame() -> OpenApi {
                 ))
                 .build(),
         )
-        .components(Some(ComponentsBuilder::new().security_scheme(KEY_SCHEME, key).build()))
+        .components(Some(
+            ComponentsBuilder::new()
+                .security_scheme(KEY_SCHEME, key)
+                .schemas_from_iter(uncollected())
+                .build(),
+        ))
         .security(Some([SecurityRequirement::new(KEY_SCHEME, [] as [&str; 0])]))
         .build()
 }

@@ -136,7 +136,7 @@ impl Plans {
 
 /// Lists the named plans: their names, and what each asks for.
 #[utoipa::path(
-    get, path = "/v1/plans", tag = "secure sessions",
+    get, path = "/v1/plans", tag = "plans",
     responses(
         (status = 200, body = PlanPage),
         (status = "4XX", body = ProblemBody, content_type = "application/problem+json")),

@@ -12,6 +12,7 @@ use relay::recording::{Archive, Ending, ExportError, KeyFileError, RecordQueue};
 use relay::switchboard::CallId;
 use tokio::sync::{mpsc, oneshot};
 use tokio_stream::wrappers::ReceiverStream;
+use utoipa::ToSchema;
 
 use crate::Control;
 use crate::auth::{Permit, Recordings as NeedsRecordings};
@@ -33,6 +34,12 @@ pub struct Recordings {
     pub queue: RecordQueue,
 }
 
+/// A recording as it is handed out: octets.
+#[derive(ToSchema)]
+#[schema(value_type = String, format = Binary)]
+#[expect(dead_code, reason = "it is sent piece by piece; this is what the contract says of it")]
+pub struct Wav(Vec<u8>);
+
 /// Says whether a recording is whole.
 const STATE: HeaderName = HeaderName::from_static("sotto-recording");
 
@@ -50,7 +57,7 @@ pub fn is_live(control: &Control, call: CallId) -> bool {
     get, path = "/v1/calls/{call_id}/recording", tag = "recordings",
     params(("call_id" = String, Path)),
     responses(
-        (status = 200, body = Vec<u8>, content_type = "audio/wav", headers(("Sotto-Recording" = String,
+        (status = 200, body = Wav, content_type = "audio/wav", headers(("Sotto-Recording" = String,
             description = "complete; in-progress while the call goes on; interrupted if a crash \
                            or a full disk cut it short"))),
         (status = "4XX", body = ProblemBody, content_type = "application/problem+json"),

@@ -33,7 +33,8 @@ use crate::wait::{self, Asker, WaitQuery, Waited, Waiting};
     post, path = "/v1/calls/{call_id}/secure-session", tag = "secure sessions",
     request_body = EnterRequest,
     params(("call_id" = String, Path), WaitQuery,
-        ("Idempotency-Key" = Option<String>, Header,
+        ("Idempotency-Key" = Option<String>, Header, min_length = 1, max_length = 128,
+            pattern = "^[!-~]+$",
         description = "Repeat a request with the same key, and it has its effect once (24 h)")),
     responses(
         (status = 201, body = SessionEntered, headers(("Location" = String))),

@@ -48,7 +48,8 @@ pub struct Run {
 #[utoipa::path(
     post, path = "/v1/tools/collect_payment", tag = "models",
     request_body = ToolRequest,
-    params(("Idempotency-Key" = Option<String>, Header,
+    params(("Idempotency-Key" = Option<String>, Header, min_length = 1, max_length = 128,
+            pattern = "^[!-~]+$",
         description = "Repeat a request with the same key, and it has its effect once (24 h)")),
     responses(
         (status = 200, body = ToolAnswer),

@@ -16,6 +16,7 @@ import baresip
 import bots
 import checks
 import console
+import contract
 import detach
 import dtls
 import engine_cost
@@ -50,6 +51,8 @@ def table(binary, sabotaged):
             {
                 "the search for leaks finds planted ones": searches_find,
                 "sipp keys a card from its own captures": lambda: sipp.card(binary),
+                "schemathesis finds nothing against the contract": lambda: contract.holds(binary),
+                "control: schemathesis finds a broken contract": lambda: contract.control(binary),
                 "sipp keys by SIP INFO": lambda: sipp.info(binary),
                 "ffmpeg as engine decodes voice, silence, voice": lambda: sipp.ffmpeg(binary),
                 **{

@@ -46,7 +46,9 @@ pub struct CallRequest {
 #[serde(deny_unknown_fields)]
 pub struct CallerRequest {
     /// The SDP offer, of 16 KiB at most.
-    #[schema(value_type = String)]
+    #[schema(value_type = String, example = "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\n\
+        c=IN IP4 127.0.0.1\r\nt=0 0\r\nm=audio 40000 RTP/AVP 0 101\r\n\
+        a=rtpmap:101 telephone-event/8000\r\n")]
     pub sdp: Secret,
     /// The caller is behind NAT: its media address is learned from its first packets.
     #[serde(default)]
@@ -102,7 +104,9 @@ impl Drop for Secret {
 #[serde(deny_unknown_fields)]
 pub struct ReofferRequest {
     /// The SDP offer, of 16 KiB at most.
-    #[schema(value_type = String)]
+    #[schema(value_type = String, example = "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\n\
+        c=IN IP4 127.0.0.1\r\nt=0 0\r\nm=audio 40000 RTP/AVP 0 101\r\n\
+        a=rtpmap:101 telephone-event/8000\r\n")]
     pub sdp: Secret,
 }
 

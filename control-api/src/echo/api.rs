@@ -13,7 +13,7 @@ use crate::Control;
 use crate::auth::{Calls, Permit};
 use crate::calls::CallPath;
 use crate::dto::hearing::HearingBody;
-use crate::event_stream::{self, Source, last_event_id};
+use crate::event_stream::{self, Source, StreamedEvent, last_event_id};
 use crate::problem::{Code, Problem, ProblemBody};
 
 /// The name of the events.
@@ -33,7 +33,8 @@ const EVENT: &str = "hearing";
     params(("call_id" = String, Path),
         ("Last-Event-ID" = Option<u64>, Header, description = "Go on after this event")),
     responses(
-        (status = 200, body = HearingBody, content_type = "text/event-stream"),
+        (status = 200, body = StreamedEvent, content_type = "text/event-stream",
+            description = "Server-sent events; the data of each is a HearingBody as JSON"),
         (status = 204, description = "The engine has ended, and its last event was told"),
         (status = "4XX", body = ProblemBody, content_type = "application/problem+json")),
 )]

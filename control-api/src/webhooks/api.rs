@@ -29,8 +29,10 @@ pub struct DeliveriesQuery {
     /// `pending` or `dead`; both unless said otherwise.
     state: Option<StateQuery>,
     /// Most deliveries to return, 1 to 200; 50 unless said otherwise.
+    #[param(minimum = 1, maximum = 200)]
     limit: Option<usize>,
     /// The `next_cursor` of the page before.
+    #[param(pattern = "^msg_[0-9a-f]{32}$")]
     cursor: Option<String>,
 }
 
@@ -47,7 +49,7 @@ pub enum StateQuery {
 /// Lists webhook deliveries that wait or were given up, newest first. Those that arrived are not
 /// listed.
 #[utoipa::path(
-    get, path = "/v1/webhook-deliveries", tag = "events", params(DeliveriesQuery),
+    get, path = "/v1/webhook-deliveries", tag = "webhooks", params(DeliveriesQuery),
     responses(
         (status = 200, body = DeliveryPage),
         (status = "4XX", body = ProblemBody, content_type = "application/problem+json")),
@@ -88,7 +90,7 @@ pub async fn list(
 /// Sends a webhook again: one that was given up gets all its attempts anew, one that waits is due
 /// at once. The receiver sees the same `webhook-id` and body.
 #[utoipa::path(
-    post, path = "/v1/webhook-deliveries/{delivery_id}/replay", tag = "events",
+    post, path = "/v1/webhook-deliveries/{delivery_id}/replay", tag = "webhooks",
     params(("delivery_id" = String, Path)),
     responses(
         (status = 200, body = DeliveryView),
