@@ -40,7 +40,7 @@ fn name(operation: &mut Operation) {
 fn forbid_null(parameter: &mut Parameter) {
     match parameter.parameter_in {
         ParameterIn::Header | ParameterIn::Query => {}
-        _ => return,
+        ParameterIn::Path | ParameterIn::Cookie | ParameterIn::QueryString => return,
     }
     let Some(RefOr::T(Schema::Object(object))) = &mut parameter.schema else { return };
     let SchemaType::Array(types) = &object.schema_type else { return };
