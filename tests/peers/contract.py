@@ -1,6 +1,7 @@
 """Contract: schemathesis tries every operation, by its schema and against it, one call after another.
 
-CASES=20000 python3 tests/peers/run.py peers SOTTO SABOTAGED "schemathesis finds" for the long form.
+The long form: CASES=20000 SCENARIO_SECONDS=3600 python3 tests/peers/run.py peers SOTTO SABOTAGED
+"schemathesis finds nothing".
 """
 
 import json

@@ -39,7 +39,7 @@ import whip
 
 TOGETHER = 5  # scenarios at a time, of those that mostly wait
 PAIRED = 2  # of those that take a core: a browser that looks at pages, fifty sessions in one process
-SECONDS = 240  # for one scenario
+SECONDS = int(os.environ.get("SCENARIO_SECONDS", "240"))  # for one scenario
 CANARY_SECONDS = 900  # for one that plays hundreds of sessions, twice if chance is in doubt
 NETNS = Path(__file__).with_name("netns.sh")
 
