@@ -212,22 +212,33 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("relay/packet-ring", &[]),
     ("relay", &["dtmf", "locked-page", "packet-ring"]),
     ("loadtest", &["dtmf", "relay"]),
+    ("control-api/audit", &[]),
     ("control-api/dialects", &["dtmf"]),
     ("control-api/ng", &[]),
     ("control-api/sip", &["dtmf"]),
     (
         "control-api",
-        &["dtmf", "locked-page", "relay", "loadtest", "dialects", "ng-protocol", "sip-server"],
+        &[
+            "dtmf",
+            "locked-page",
+            "relay",
+            "loadtest",
+            "audit-log",
+            "dialects",
+            "ng-protocol",
+            "sip-server",
+        ],
     ),
     ("tests", &["dtmf", "locked-page", "relay", "loadtest", "control-api"]),
 ];
 
-const CRATES: [&str; 10] = [
+const CRATES: [&str; 11] = [
     "dtmf",
     "locked-page",
     "relay",
     "packet-ring",
     "loadtest",
+    "audit-log",
     "dialects",
     "ng-protocol",
     "sip-server",
