@@ -26,6 +26,8 @@ SYSTEM_CALLS = ("write", "fsync", "fdatasync", "rename", "ftruncate")
 MOST = 200
 TIME_LIMIT = 20
 SEGMENT = "audit-%020d.jsonl"
+TREE = "audit-%020d.tree"
+NEW_TREE = "audit-%020d.tree.new"
 LINE = re.compile(r'^\d+ +write\(\d+<[^>]*/audit-\d{20}\.jsonl>, "(.*)", \d+')
 SEQ = re.compile(r'\\"seq\\":(\d+)\}')
 TOLD = re.compile(r'^\d+ +write\(1<[^>]*>, "acknowledged (\d+)\\n"')
@@ -293,7 +295,7 @@ class Kills:
 
     def inject(self, arguments, target, system_call, fault):
         """What the driver said, with a fault at a system call on a file of the log."""
-        names = [SEGMENT % first for first in range(2 * TOGETHER)]
+        names = [name % first for name in (SEGMENT, TREE, NEW_TREE) for first in range(2 * TOGETHER)]
         paths = [target, *(target / name for name in [*names, "checkpoints"])]
         paths += [target.with_suffix(kind) for kind in (".key", ".key.new", ".anchor.new")]
         watched = [word for path in paths for word in ("-P", path)]

@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 use rustix::fs::OFlags;
 
 use crate::lines::{Segment, segment_name, segment_number};
+use crate::resume;
+use crate::tree::Tree;
 use crate::verify::{CHECKPOINTS, Scanned};
 
 /// What a writer needs of a disk.
@@ -16,8 +18,8 @@ pub(crate) trait Disk: Send {
     fn append(&mut self, lines: &[u8]) -> io::Result<()>;
     /// Waits until they would survive a power cut.
     fn sync(&mut self) -> io::Result<()>;
-    /// Begins a segment, whose name would survive a power cut.
-    fn begin_segment(&mut self, first: u64) -> io::Result<()>;
+    /// Begins a segment behind the lines of a tree; its name would survive a power cut.
+    fn begin_segment(&mut self, before: &Tree) -> io::Result<()>;
     /// Appends a checkpoint and waits until it would survive a power cut.
     fn checkpoint(&mut self, checkpoint: &str) -> io::Result<()>;
 }
@@ -123,8 +125,9 @@ impl Disk for Open {
         self.segment.sync_data()
     }
 
-    fn begin_segment(&mut self, first: u64) -> io::Result<()> {
-        let path = self.directory.path.join(segment_name(first));
+    fn begin_segment(&mut self, before: &Tree) -> io::Result<()> {
+        resume::write(&self.directory.path, before)?;
+        let path = self.directory.path.join(segment_name(before.size()));
         self.segment = appending().create_new(true).open(&path)?;
         self.directory.handle.sync_all()
     }
@@ -135,11 +138,14 @@ impl Disk for Open {
     }
 }
 
-/// The segments in a directory, in the order of their numbers, each opened when it is due.
+/// The segments in a directory from the one with that entry first, in the order of their numbers,
+/// each opened when it is due.
 pub(crate) fn segments(
     directory: &Path,
+    from: u64,
 ) -> Result<impl Iterator<Item = io::Result<Segment<BufReader<File>>>> + use<>, DirectoryError> {
-    let numbers = segment_numbers(directory)?;
+    let mut numbers = segment_numbers(directory)?;
+    numbers.retain(|first| *first >= from);
     let directory = directory.to_owned();
     Ok(numbers.into_iter().map(move |first| {
         let file = File::open(directory.join(segment_name(first)))?;
@@ -161,7 +167,8 @@ pub(crate) fn checkpoints(directory: &Path) -> Result<Box<dyn io::BufRead>, Dire
     }
 }
 
-fn segment_numbers(directory: &Path) -> Result<Vec<u64>, DirectoryError> {
+/// The numbers of the segments in a directory, in their order.
+pub(crate) fn segment_numbers(directory: &Path) -> Result<Vec<u64>, DirectoryError> {
     let failed = failure(directory);
     let mut numbers = Vec::new();
     for entry in fs::read_dir(directory).map_err(&failed)? {

@@ -15,6 +15,8 @@
 //! A directory of mode 0700 that one process alone writes, with files of mode 0600:
 //!
 //! - `audit-<number of the first entry>.jsonl`: segments of lines, 64 MiB each;
+//! - `audit-<number>.tree`: the tree that a segment begins with, so that the last one can be checked
+//!   without the others ([`Check`]); no evidence, and none is missed;
 //! - `checkpoints`: signed notes of five lines, one behind the other.
 //!
 //! The signing key is a PKCS#8 file, made at the first start. Whoever has it and the anchor can
@@ -143,7 +145,8 @@
 //!
 //! # What verifying shows
 //!
-//! [`verify()`] names the first entry that is not as it was written. Without a checkpoint behind them
+//! [`verify()`] names the first entry that is not as it was written; opening a log verifies it first,
+//! whole or from its last segment on ([`Check`]). Without a checkpoint behind them
 //! the last entries ([`Verified::attested`]) are no more than chained; without an anchor, whoever has
 //! the signing key can rewrite all.
 
@@ -163,6 +166,7 @@ mod lines;
 mod log;
 mod note;
 mod receipt;
+mod resume;
 #[cfg(test)]
 mod scratch;
 mod time;
@@ -180,7 +184,9 @@ pub use hash::Sha256;
 pub use key_file::{KeyFileError, read as read_key};
 pub use line::{NotCanonical, Record};
 pub use lines::{Bad, Place, Segment, VerifyError, Why, segment_name, segment_number};
-pub use log::{AuditLog, Counts, OpenError, Opened, Options, open_segments, verify_directory};
+pub use log::{
+    AuditLog, Check, Counts, OpenError, Opened, Options, open_segments, verify_directory,
+};
 pub use note::{LogName, NotAVerifierKey, NoteError, SigningKey, VerifierKey};
 pub use receipt::{AppendError, Appended, Receipt};
 pub use time::Time;

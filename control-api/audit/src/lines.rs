@@ -158,8 +158,9 @@ pub(crate) enum Step {
 }
 
 impl<R: BufRead, I: Iterator<Item = io::Result<Segment<R>>>> Lines<I, R> {
-    pub(crate) const fn new(segments: I) -> Lines<I, R> {
-        Lines { segments, current: None, due: 0, lines: 0, octets: 0, last: None }
+    /// Segments from the one that begins with entry `due`.
+    pub(crate) const fn new(segments: I, due: u64) -> Lines<I, R> {
+        Lines { segments, current: None, due, lines: 0, octets: 0, last: None }
     }
 
     /// Reads the next line into `line`.

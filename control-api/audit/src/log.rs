@@ -20,8 +20,9 @@ use crate::limits::{
 use crate::lines::{Bad, VerifyError};
 use crate::note::{LogName, SigningKey, VerifierKey};
 use crate::receipt::{AppendError, Receipt, receipt};
+use crate::resume;
 use crate::time::Time;
-use crate::verify::{self, Ending, Scanned, Verified};
+use crate::verify::{self, Chain, Ending, Scanned, Verified};
 use crate::writer::{self, Job, State, Turns, Writer};
 
 /// How long a closing log waits before it tries its full queue again.
@@ -41,8 +42,20 @@ pub struct Options {
     /// Time between two checkpoints if there are new entries; [`CHECKPOINT_AFTER`] unless it is
     /// set. It passes by the times of entries and of [`AuditLog::tick`].
     pub checkpoint_after: Duration,
+    /// How much is read when the log is opened; [`Check::Whole`] unless it is set.
+    pub check: Check,
     /// What gets each checkpoint besides.
     pub anchor: Option<Box<dyn Anchor>>,
+}
+
+/// How much of a log is read and verified when it is opened.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Check {
+    /// All of it. That takes a while where there are millions of entries.
+    Whole,
+    /// The last segment, behind a signed checkpoint that attests to all before it; all of it where
+    /// that does not fit. What was altered in other segments is then left to [`verify_directory`].
+    LastSegment,
 }
 
 /// A log that this process writes, alone. Dropped without [`AuditLog::close`], it writes what was
@@ -60,8 +73,10 @@ pub struct AuditLog {
 /// What was found when a log was opened.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Opened {
-    /// The log as it was, read whole and verified.
+    /// The log as it was.
     pub found: Verified,
+    /// The first entry that was read: 0 if all were.
+    pub checked_from: u64,
     /// Octets of a line without an end that were cut off.
     pub torn_octets: u64,
     /// A checkpoint without an end was cut off.
@@ -128,6 +143,7 @@ impl Options {
             segment_octets: SEGMENT_OCTETS,
             checkpoint_entries: CHECKPOINT_ENTRIES,
             checkpoint_after: CHECKPOINT_AFTER,
+            check: Check::Whole,
             anchor: None,
         }
     }
@@ -165,6 +181,7 @@ impl AuditLog {
             torn_octets: scanned.verified.torn_octets,
             is_checkpoint_torn: scanned.is_checkpoint_torn,
             was_closed: scanned.chain.is_closed(),
+            checked_from: scanned.start,
             found: scanned.verified,
         };
         log.tell_opened(&opened, now)?;
@@ -343,7 +360,7 @@ pub fn verify_directory(
     let mut anchor = anchor.map(File::open).transpose()?.map(BufReader::new);
     let checkpoints = disk::checkpoints(directory).map_err(io::Error::other)?;
     let anchor = anchor.as_mut().map(|it| it as &mut dyn BufRead);
-    let segments = disk::segments(directory).map_err(io::Error::other)?;
+    let segments = disk::segments(directory, 0).map_err(io::Error::other)?;
     verify::verify(segments, checkpoints, anchor, key, ending)
 }
 
@@ -354,7 +371,7 @@ pub fn verify_directory(
 pub fn open_segments(
     directory: &Path,
 ) -> io::Result<impl Iterator<Item = io::Result<crate::Segment<BufReader<File>>>> + use<>> {
-    disk::segments(directory).map_err(io::Error::other)
+    disk::segments(directory, 0).map_err(io::Error::other)
 }
 
 fn key_of(directory: &Directory, options: &Options) -> Result<SigningKey, OpenError> {
@@ -375,11 +392,25 @@ fn scan(directory: &Path, options: &mut Options, key: &VerifierKey) -> Result<Sc
         tracing::warn!(%error, "the audit log's anchor can't be asked what it has");
         None
     });
+    let last = match options.check {
+        Check::Whole => None,
+        Check::LastSegment => resume::read(directory, &disk::segment_numbers(directory)?),
+    };
+    // Whatever is wrong behind it, it is the whole log that tells.
+    let last = last.and_then(|chain| scan_from(chain, directory, kept.as_deref(), key).ok());
+    last.map_or_else(|| scan_from(Chain::new(), directory, kept.as_deref(), key), Ok)
+}
+
+fn scan_from(
+    chain: Chain,
+    directory: &Path,
+    mut kept: Option<&[u8]>,
+    key: &VerifierKey,
+) -> Result<Scanned, OpenError> {
     let checkpoints = disk::checkpoints(directory)?;
-    let segments = disk::segments(directory)?;
-    let mut kept = kept.as_deref();
+    let segments = disk::segments(directory, chain.tree.size())?;
     let anchor = kept.as_mut().map(|it| it as &mut dyn BufRead);
-    let scanned = verify::scan(segments, checkpoints, anchor, key, Ending::MayBeTorn);
+    let scanned = verify::scan(chain, segments, checkpoints, anchor, key, Ending::MayBeTorn);
     scanned.map_err(|error| match error {
         VerifyError::Bad(bad) => OpenError::Damaged { path: directory.to_owned(), bad },
         VerifyError::Io(source) => OpenError::Io { path: directory.to_owned(), source },
@@ -394,9 +425,11 @@ mod tests {
 
     use super::*;
     use crate::anchor::AnchorFile;
+    use crate::hash::Sha256;
     use crate::lines::{Place, Why, segment_name};
     use crate::receipt::Appended;
     use crate::scratch::{Scratch, at, entry, name, signing_key};
+    use crate::tree::Tree;
     use crate::verify::CHECKPOINTS;
 
     /// Entries of one line each that a smallest segment holds, about.
@@ -548,6 +581,67 @@ mod tests {
     }
 
     #[test]
+    fn a_log_is_opened_by_its_last_segment_alone_and_goes_on() {
+        let scratch = Scratch::new();
+        for round in 0..5 {
+            let quickly = Options { check: Check::LastSegment, ..options(&scratch) };
+            let before = last_segment(&scratch);
+            let (log, opened) = AuditLog::open(&folder(&scratch), quickly, at(0)).unwrap();
+            assert_eq!(opened.checked_from, before, "round {round}");
+            assert_eq!(opened.found.attested, opened.found.entries);
+            (0..SOME).for_each(|n| assert!(log.append(entry(n)).wait().is_ok()));
+            log.close(at(99)).unwrap();
+            let found = verify(&scratch, log.verifier()).unwrap();
+            assert_eq!(found.entries, (round + 1) * (u64::from(SOME) + 2));
+        }
+    }
+
+    #[test]
+    fn what_is_kept_to_open_quickly_is_believed_only_with_a_checkpoint() {
+        let scratch = Scratch::new();
+        let log = open(&scratch).0;
+        (0..SOME).for_each(|n| assert!(log.append(entry(n)).wait().is_ok()));
+        log.close(at(99)).unwrap();
+        drop(log);
+        let quickly = || {
+            let options = Options { check: Check::LastSegment, ..options(&scratch) };
+            AuditLog::open(&folder(&scratch), options, at(0))
+        };
+        let is_quick = || {
+            let last = last_segment(&scratch);
+            let (log, opened) = quickly().unwrap();
+            log.close(at(99)).unwrap();
+            assert!([0, last].contains(&opened.checked_from));
+            opened.checked_from == last
+        };
+        let other = Sha256::of(b"another").to_string() + "\n";
+        for fault in 0..6 {
+            assert!(is_quick(), "control, before fault {fault}");
+            let segment = folder(&scratch).join(segment_name(last_segment(&scratch)));
+            let path = segment.with_extension("tree");
+            let whole = fs::read_to_string(&path).unwrap();
+            let altered = match fault {
+                0 => String::new(),
+                1 => whole[1..].to_owned(),
+                2 => other.repeat(whole.lines().count()),
+                3 => whole.clone() + &other,
+                4 => whole.replacen(&whole[..64], &whole[..64].to_uppercase(), 1),
+                _ => whole[..whole.len() - 1].to_owned(),
+            };
+            fs::write(&path, altered).unwrap();
+            assert!(!is_quick(), "the whole log is read instead, fault {fault}");
+            fs::write(&path, &whole).unwrap();
+        }
+        // What is bad in the last segment is found either way.
+        let segment = folder(&scratch).join(segment_name(last_segment(&scratch)));
+        let mut octets = fs::read(&segment).unwrap();
+        octets[60] ^= 1;
+        fs::write(&segment, octets).unwrap();
+        let error = quickly().unwrap_err();
+        assert!(matches!(error, OpenError::Damaged { .. }), "{error}");
+    }
+
+    #[test]
     fn without_its_key_or_by_another_name_a_log_is_not_opened() {
         let scratch = Scratch::new();
         open(&scratch).0.close(at(1)).unwrap();
@@ -582,7 +676,8 @@ mod tests {
     fn a_checkpoint_comes_after_entries_and_after_time() {
         let scratch = Scratch::new();
         let after = Duration::from_secs(60);
-        let options = Options { checkpoint_after: after, ..options(&scratch) };
+        let segment_octets = SEGMENT_OCTETS;
+        let options = Options { checkpoint_after: after, segment_octets, ..options(&scratch) };
         let options = Options { checkpoint_entries: 10, anchor: None, ..options };
         let (log, _) = AuditLog::open(&folder(&scratch), options, at(0)).unwrap();
         // What is due behind an entry is done before the next one is.
@@ -788,7 +883,7 @@ mod tests {
             Ok(())
         }
 
-        fn begin_segment(&mut self, _first: u64) -> io::Result<()> {
+        fn begin_segment(&mut self, _before: &Tree) -> io::Result<()> {
             self.call().map(drop)
         }
 
@@ -802,7 +897,8 @@ mod tests {
         let key = signing_key(1);
         let empty = io::empty();
         let none = std::iter::empty::<io::Result<crate::Segment<io::Empty>>>();
-        let scanned = verify::scan(none, empty, None, key.verifier(), Ending::Whole).unwrap();
+        let (chain, verifier) = (Chain::new(), key.verifier());
+        let scanned = verify::scan(chain, none, empty, None, verifier, Ending::Whole).unwrap();
         let turns = Turns {
             segment_octets: MIN_SEGMENT_OCTETS * 1000,
             checkpoint_entries: 3,
@@ -846,6 +942,12 @@ mod tests {
     fn segment_numbers(scratch: &Scratch) -> Vec<u64> {
         let segments = open_segments(&folder(scratch)).unwrap();
         segments.map(|segment| segment.unwrap().first).collect()
+    }
+
+    /// The first entry of the last segment; 0 if there is none.
+    fn last_segment(scratch: &Scratch) -> u64 {
+        let is_begun = folder(scratch).exists();
+        if is_begun { segment_numbers(scratch).last().copied().unwrap_or(0) } else { 0 }
     }
 
     /// A log whose first segment is this, that no checkpoint attests to.

@@ -32,6 +32,15 @@ impl Tree {
         self.size += 1;
     }
 
+    /// The tree of a size that has these peaks; `None` if they are too many or too few.
+    pub(crate) fn from_peaks(size: u64, peaks: Vec<Sha256>) -> Option<Tree> {
+        (peaks.len() == size.count_ones() as usize).then_some(Tree { size, peaks })
+    }
+
+    pub(crate) fn peaks(&self) -> &[Sha256] {
+        &self.peaks
+    }
+
     /// Lines so far.
     #[must_use]
     pub const fn size(&self) -> u64 {

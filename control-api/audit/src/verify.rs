@@ -7,7 +7,7 @@
 
 use std::io::{self, BufRead};
 
-use crate::checkpoint::{Checkpoint, Checkpoints, LINES, Next};
+use crate::checkpoint::{self, Checkpoint, Checkpoints, LINES, Next};
 use crate::event::Event;
 use crate::hash::Sha256;
 use crate::line::Record;
@@ -63,7 +63,7 @@ pub fn verify<R: BufRead>(
     key: &VerifierKey,
     ending: Ending,
 ) -> Result<Verified, VerifyError> {
-    Ok(scan(segments, checkpoints, anchor, key, ending)?.verified)
+    Ok(scan(Chain::new(), segments, checkpoints, anchor, key, ending)?.verified)
 }
 
 /// Where a log goes on.
@@ -78,6 +78,8 @@ pub(crate) struct Chain {
 #[derive(Debug)]
 pub(crate) struct Scanned {
     pub(crate) verified: Verified,
+    /// The first entry that was read.
+    pub(crate) start: u64,
     pub(crate) chain: Chain,
     /// The last segment's first entry, and octets of its whole lines.
     pub(crate) last_segment: Option<(u64, u64)>,
@@ -90,6 +92,11 @@ pub(crate) struct Scanned {
 impl Chain {
     pub(crate) fn new() -> Chain {
         Chain { prev: Sha256::ZERO, tree: Tree::default(), last: None }
+    }
+
+    /// One that goes on behind an entry.
+    pub(crate) const fn resumed(prev: Sha256, tree: Tree, event: Event, at: Time) -> Chain {
+        Chain { prev, tree, last: Some((event, at)) }
     }
 
     /// Adds a line.
@@ -115,17 +122,23 @@ impl Chain {
     }
 }
 
+/// Reads the lines behind those of a chain. Where there are some of these, a checkpoint has to attest
+/// to just them, and those to fewer are passed over.
 pub(crate) fn scan<R: BufRead>(
+    mut chain: Chain,
     segments: impl Iterator<Item = io::Result<Segment<R>>>,
     checkpoints: impl BufRead,
     anchor: Option<&mut dyn BufRead>,
     key: &VerifierKey,
     ending: Ending,
 ) -> Result<Scanned, VerifyError> {
-    let mut own = Attestations::begin(CHECKPOINTS, checkpoints, key)?;
-    let mut anchor = anchor.map(|it| Attestations::begin(ANCHOR, it, key)).transpose()?;
-    let mut lines = Lines::new(segments);
-    let mut chain = Chain::new();
+    let start = chain.tree.size();
+    let mut own = Attestations::begin(CHECKPOINTS, checkpoints, key, start)?;
+    let mut anchor = anchor.map(|it| Attestations::begin(ANCHOR, it, key, start)).transpose()?;
+    let mut lines = Lines::new(segments, start);
+    if start > 0 {
+        own.attest_start(&chain)?;
+    }
     let torn = read_lines(&mut lines, &mut chain, |chain| {
         own.check(chain)?;
         anchor.as_mut().map_or(Ok(()), |it| it.check(chain))
@@ -159,6 +172,7 @@ pub(crate) fn scan<R: BufRead>(
     };
     Ok(Scanned {
         verified,
+        start,
         chain,
         last_segment: lines.last.map(|first| (first, lines.octets)),
         checkpoint_octets: own.notes.octets,
@@ -233,6 +247,8 @@ struct Attestations<'a, R> {
     notes: Checkpoints<R>,
     key: &'a VerifierKey,
     pending: Option<Checkpoint>,
+    /// Entries that were there before the first line that is read.
+    start: u64,
     /// Entries up to the last checkpoint that was found right.
     attested: u64,
     is_torn: bool,
@@ -243,12 +259,24 @@ impl<'a, R: BufRead> Attestations<'a, R> {
         source_name: &'static str,
         reader: R,
         key: &'a VerifierKey,
+        start: u64,
     ) -> Result<Attestations<'a, R>, VerifyError> {
         let notes = Checkpoints::new(reader);
         let (pending, attested, is_torn) = (None, 0, false);
-        let mut attestations = Attestations { source_name, notes, key, pending, attested, is_torn };
+        let mut attestations =
+            Attestations { source_name, notes, key, pending, start, attested, is_torn };
         attestations.advance()?;
         Ok(attestations)
+    }
+
+    /// Sees that a checkpoint attests to the lines that are not read.
+    fn attest_start(&mut self, chain: &Chain) -> Result<(), VerifyError> {
+        self.check(chain)?;
+        if self.attested == self.start {
+            return Ok(());
+        }
+        let (size, source_name) = (self.start, self.source_name);
+        Err(Bad { place: self.place(), why: Why::Truncated { size, source_name } }.into())
     }
 
     /// Holds the checkpoints of this size against the tree.
@@ -279,7 +307,14 @@ impl<'a, R: BufRead> Attestations<'a, R> {
     }
 
     fn advance(&mut self) -> Result<(), VerifyError> {
-        let note = match self.notes.next()? {
+        let mut next = self.notes.next()?;
+        // Those to fewer lines than are passed over say nothing that a later one does not.
+        while let Next::Note(note) = &next
+            && checkpoint::size_of(note).is_some_and(|size| size < self.start)
+        {
+            next = self.notes.next()?;
+        }
+        let note = match next {
             Next::Note(note) => note,
             Next::Torn => {
                 self.is_torn = true;

@@ -116,7 +116,7 @@ impl Writer {
         let line = line::write(entry, seq, self.chain.prev);
         let before = self.segment_octets + self.lines.len() as u64;
         if before > 0 && before + line.len() as u64 + 1 > self.turns.segment_octets {
-            self.begin_segment(seq);
+            self.begin_segment();
         }
         if self.has_failed() {
             if let Some(answer) = answer {
@@ -130,12 +130,14 @@ impl Writer {
         self.waiting.extend(answer.map(|answer| (seq, answer)));
     }
 
-    fn begin_segment(&mut self, first: u64) {
+    /// Begins a segment, with a checkpoint that attests to all before it.
+    fn begin_segment(&mut self) {
         self.flush();
+        self.checkpoint();
         if self.has_failed() {
             return;
         }
-        match self.disk.begin_segment(first) {
+        match self.disk.begin_segment(&self.chain.tree) {
             Ok(()) => self.segment_octets = 0,
             Err(error) => self.fail(&error),
         }

@@ -36,7 +36,7 @@ pub fn entries<R: BufRead, I: Iterator<Item = io::Result<Segment<R>>>>(
     verified: &Verified,
     segments: I,
 ) -> Entries<I, R> {
-    let lines = Lines::new(segments);
+    let lines = Lines::new(segments, 0);
     Entries { lines, before: None, left: verified.entries, head: verified.head }
 }
 
