@@ -5,7 +5,7 @@ use std::io::{self, BufReader, ErrorKind, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::OFlags;
+use rustix::fs::{Advice, OFlags};
 
 use crate::lines::{Segment, segment_name, segment_number};
 use crate::resume;
@@ -90,6 +90,25 @@ impl Directory {
         let has_checkpoints = self.path.join(CHECKPOINTS).try_exists();
         let has_checkpoints = has_checkpoints.map_err(failure(&self.path))?;
         Ok(!has_checkpoints && segment_numbers(&self.path)?.is_empty())
+    }
+
+    /// Has the kernel write what it still holds of the last segment and the checkpoints, and forget
+    /// it, so that what is read next is what the disk has. After a write-back that failed the two
+    /// differ, and the kernel tells nobody twice.
+    pub(crate) fn settle(&self) -> Result<(), DirectoryError> {
+        let last = segment_numbers(&self.path)?.last().map(|first| segment_name(*first));
+        for name in last.into_iter().chain([CHECKPOINTS.to_owned()]) {
+            let path = self.path.join(name);
+            let settled = match File::open(&path) {
+                Ok(file) => file
+                    .sync_all()
+                    .and_then(|()| Ok(rustix::fs::fadvise(&file, 0, None, Advice::DontNeed)?)),
+                Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+                Err(error) => Err(error),
+            };
+            settled.map_err(failure(&path))?;
+        }
+        Ok(())
     }
 
     /// Cuts off what a crash has left without an end, makes the rest last, and opens it all to be

@@ -171,6 +171,7 @@ impl AuditLog {
         let failed = |source| OpenError::Io { path: directory.to_owned(), source };
         let locked = Directory::lock(directory)?;
         let key = key_of(&locked, &options)?;
+        locked.settle()?;
         let scanned = scan(directory, &mut options, key.verifier())?;
         let open = locked.open(&scanned)?;
         let anchoring = options.anchor.take().map(Anchoring::begin).transpose().map_err(failed)?;

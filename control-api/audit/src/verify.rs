@@ -144,9 +144,9 @@ pub(crate) fn scan<R: BufRead>(
         anchor.as_mut().map_or(Ok(()), |it| it.check(chain))
     })?;
     own.finish(&lines.place())?;
-    let anchored = match anchor {
-        Some(mut it) => it.finish(&lines.place())?,
-        None => 0,
+    let (anchored, torn_anchor) = match anchor {
+        Some(mut it) => (it.finish(&lines.place())?, it.is_torn.then(|| it.place())),
+        None => (0, None),
     };
     if anchored > own.attested {
         let (place, why) = (own.place(), Why::CheckpointsCut { anchored });
@@ -156,8 +156,8 @@ pub(crate) fn scan<R: BufRead>(
         if let Some((place, _)) = torn {
             return Err(Bad { place, why: Why::Torn }.into());
         }
-        if own.is_torn {
-            return Err(Bad { place: own.place(), why: Why::TornCheckpoint }.into());
+        if let Some(place) = own.is_torn.then(|| own.place()).or(torn_anchor) {
+            return Err(Bad { place, why: Why::TornCheckpoint }.into());
         }
     }
     let verified = Verified {

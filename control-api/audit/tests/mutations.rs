@@ -188,6 +188,10 @@ fn each_altered_checkpoint_is_found_where_it_is() {
     let torn = log.checkpoints[..log.checkpoints.len() - 1].to_owned();
     let torn = Log { checkpoints: torn, ..log.clone() };
     assert_eq!(fault(&torn, "a torn checkpoint").why, Why::TornCheckpoint);
+    let torn = log.anchor[..log.anchor.len() - 1].to_owned();
+    let torn = Log { anchor: torn, ..log.clone() };
+    let bad = fault(&torn, "a torn anchor");
+    assert_eq!((bad.place.file.as_str(), bad.why), ("anchor", Why::TornCheckpoint));
     let cut = Log { checkpoints: notes(&log.checkpoints)[..3].concat(), ..log };
     assert_eq!(fault(&cut, "fewer than the anchor has").why, Why::CheckpointsCut { anchored: 105 });
 }
@@ -207,6 +211,52 @@ fn each_missing_doubled_or_renamed_segment_is_found_where_it_is() {
         let mut altered = log.clone();
         altered.segments.insert(index, (first, Vec::new()));
         assert_eq!(fault(&altered, "an empty one").why, Why::Empty);
+    }
+}
+
+/// Whatever is in the files, they are read without a panic, and nothing is taken for what it is not.
+#[test]
+fn any_octets_are_read_and_none_are_believed() {
+    let mut state = 0x5EED_u64;
+    let mut random = |below: usize| {
+        state =
+            state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 33) as usize % below
+    };
+    let log = written();
+    let lines: Vec<Vec<u8>> = (0..4).map(|seq| log.line(seq).to_vec()).collect();
+    let checkpoints = log.checkpoints.clone().into_bytes();
+    let mut canonical = 0;
+    for _ in 0..20_000 {
+        let mut line = lines[random(4)].strip_suffix(b"\n").unwrap().to_vec();
+        for _ in 0..=random(3) {
+            let at = random(line.len().max(1));
+            match random(4) {
+                _ if line.is_empty() => {}
+                0 => line[at] = random(256) as u8,
+                1 => drop(line.remove(at)),
+                2 => line.insert(at, b"0123456789\"{}[],:-. "[random(20)]),
+                _ => line.truncate(at.max(1)),
+            }
+        }
+        if let Ok(record) = Record::read(&line) {
+            assert_eq!(record.write(), line, "what is read has one form");
+            canonical += 1;
+        }
+    }
+    assert!(canonical > 100, "some still say something: {canonical}");
+    for _ in 0..500 {
+        let (from, to) = (random(checkpoints.len()), random(checkpoints.len()));
+        let mut octets = checkpoints.clone();
+        let cut: Vec<u8> = octets.drain(from.min(to)..from.max(to)).collect();
+        let at = random(octets.len().max(1)).min(octets.len());
+        octets.splice(at..at, cut.into_iter().take(random(400)));
+        let altered = Log { checkpoints: String::from_utf8_lossy(&octets).into(), ..log.clone() };
+        if let Ok(verified) = check(&altered) {
+            assert!(
+                checkpoints.starts_with(&octets) || verified.checkpoints < ENTRIES / CHECKPOINT
+            );
+        }
     }
 }
 
