@@ -28,11 +28,14 @@ TIME_LIMIT = 20
 SEGMENT = "audit-%020d.jsonl"
 TREE = "audit-%020d.tree"
 NEW_TREE = "audit-%020d.tree.new"
-LINE = re.compile(r'^\d+ +write\(\d+<[^>]*/audit-\d{20}\.jsonl>, "(.*)", \d+')
+CREATED = re.compile(r'\d+ +openat\(.*"[^"]*/(audit-\d{20}\.jsonl)", [A-Z_|]*O_CREAT.*\) += \d+')
+WROTE = re.compile(r'\d+ +write\(\d+<[^>]*/(audit-\d{20}\.jsonl)>, "(.*)", \d+\) += \d+$')
 SEQ = re.compile(r'\\"seq\\":(\d+)\}')
-TOLD = re.compile(r'^\d+ +write\(1<[^>]*>, "acknowledged (\d+)\\n"')
-SYNC = re.compile(r"^(\d+) +fdatasync\(\d+<[^>]*/audit-\d{20}\.jsonl>(\) += 0| <unfinished)")
-SYNCED = re.compile(r"^(\d+) +<\.\.\. fdatasync resumed>\) += 0")
+SYNCED = re.compile(r"\d+ +fdatasync\(\d+<[^>]*/(audit-\d{20}\.jsonl)>\) += 0$")
+NAMED = re.compile(r"\d+ +fsync\(\d+<[^>]*/log>\) += 0$")
+TOLD = re.compile(r'\d+ +write\(1<[^>]*>, "acknowledged (\d+)\\n"')
+UNFINISHED = re.compile(r"((\d+) +.*) <unfinished \.\.\.>$")
+RESUMED = re.compile(r"(\d+) +<\.\.\. \w+ resumed>(.*)$")
 
 
 class Wrong(Exception):
@@ -49,7 +52,7 @@ def main():
         cases = [
             ("without a fault", kills.without_a_fault),
             ("killed while appending", lambda: kills.appending("append", ENTRIES)),
-            ("killed while appending together", lambda: kills.appending("append-together", TOGETHER)),
+            ("killed while many wait", lambda: kills.appending("append-together", TOGETHER)),
             ("killed at the first start", kills.first_start),
             ("killed while a torn end is cut off", kills.cutting),
             ("a disk that is full", lambda: kills.failing("write", "ENOSPC")),
@@ -59,6 +62,7 @@ def main():
             ("acknowledged behind the sync", lambda: kills.order("append")),
             ("control: told before it is written is lost by a kill", kills.early_is_lost),
             ("control: told before it is synced is seen", kills.early_is_seen),
+            ("control: a sync that is left out is seen", kills.order_is_watched),
             ("control: a line that is missing is found", kills.missing_is_found),
         ]
         for name, case in cases:
@@ -163,19 +167,35 @@ class Kills:
         return f"{torn} writes cut within a line, cut off at the next start"
 
     def order(self, action):
-        """No entry is told before a sync, behind its write, has come back."""
-        target = self.fresh()
-        self.begun(target)
-        trace = self.folder / "trace"
-        calls = "trace=write,fdatasync"
-        strace = ["strace", "-f", "-y", "-s", "65536", "-o", trace, "-e", calls, "--"]
-        self.run([*strace, self.driver, action, target, ENTRIES])
-        told, early = synced_before_told(trace.read_text().splitlines())
+        """No entry is told before the sync of its line, and of its file's name, has come back."""
+        trace = self.trace(action)
+        told, early = synced_before_told(trace)
         if told != ENTRIES:
             raise Wrong(f"the trace tells of {told} entries")
         if early:
             raise Wrong(f"entries {early} were told before they were synced")
-        return f"{told} entries, each told behind the sync of its line"
+        return f"{told} entries, each told behind the sync of its line and of its file's name"
+
+    def trace(self, action):
+        """What the driver does, a line for each system call that has come back."""
+        target = self.fresh()
+        self.begun(target)
+        trace = self.folder / "trace"
+        calls = "trace=openat,write,fsync,fdatasync"
+        strace = ["strace", "-f", "-y", "-s", "65536", "-o", trace, "-e", calls, "--"]
+        self.run([*strace, self.driver, action, target, ENTRIES])
+        return list(whole_calls(trace.read_text().splitlines()))
+
+    def order_is_watched(self):
+        """Without a sync of one kind in the trace, the same trace is found fault with."""
+        trace = self.trace("append")
+        found = []
+        for kind in (SYNCED, NAMED):
+            _, early = synced_before_told([line for line in trace if not kind.match(line)])
+            if not early:
+                raise Wrong("a trace without syncs passes")
+            found.append(len(early))
+        return f"{found[0]} without syncs of lines, {found[1]} without those of names"
 
     def early_is_lost(self):
         """A driver that tells before the write loses what it told."""
@@ -295,7 +315,8 @@ class Kills:
 
     def inject(self, arguments, target, system_call, fault):
         """What the driver said, with a fault at a system call on a file of the log."""
-        names = [name % first for name in (SEGMENT, TREE, NEW_TREE) for first in range(2 * TOGETHER)]
+        forms = (SEGMENT, TREE, NEW_TREE)
+        names = [form % first for form in forms for first in range(2 * TOGETHER)]
         paths = [target, *(target / name for name in [*names, "checkpoints"])]
         paths += [target.with_suffix(kind) for kind in (".key", ".key.new", ".anchor.new")]
         watched = [word for path in paths for word in ("-P", path)]
@@ -316,23 +337,36 @@ def acknowledged(said):
     return {int(line.split()[1]) for line in said if line.startswith("acknowledged")}
 
 
-def synced_before_told(trace):
-    """How many entries a trace tells of, and which of them before a sync behind their write."""
-    written, synced, syncing, told, early = set(), set(), {}, 0, []
+def whole_calls(trace):
+    """The lines of a trace, with those joined that another thread's call has parted."""
+    begun = {}
     for line in trace:
-        if write := LINE.match(line):
-            written |= {int(seq) for seq in SEQ.findall(write[1])}
-        elif sync := SYNC.match(line):
-            if "unfinished" in sync[2]:
-                syncing[sync[1]] = set(written)
-            else:
-                synced |= written
-        elif done := SYNCED.match(line):
-            synced |= syncing.pop(done[1], set())
+        if unfinished := UNFINISHED.match(line):
+            begun[unfinished[2]] = unfinished[1]
+        elif resumed := RESUMED.match(line):
+            yield begun.pop(resumed[1], "") + resumed[2]
+        else:
+            yield line
+
+
+def synced_before_told(trace):
+    """How many entries a trace tells of, and which of them before they were on the disk: their line
+    synced, and the directory since it has their file's name."""
+    file_of, synced, created, named, told, early = {}, set(), set(), set(), 0, []
+    for line in trace:
+        if opened := CREATED.match(line):
+            created.add(opened[1])
+        elif NAMED.match(line):
+            named |= created
+        elif wrote := WROTE.match(line):
+            file_of.update(dict.fromkeys(map(int, SEQ.findall(wrote[2])), wrote[1]))
+        elif sync := SYNCED.match(line):
+            synced |= {seq for seq, file in file_of.items() if file == sync[1]}
         elif tells := TOLD.match(line):
             told += 1
-            if int(tells[1]) not in synced:
-                early.append(int(tells[1]))
+            seq = int(tells[1])
+            if seq not in synced or file_of[seq] not in named:
+                early.append(seq)
     return told, early
 
 
