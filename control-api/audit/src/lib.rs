@@ -37,9 +37,9 @@
 //! ```
 //!
 //! `prev` is the SHA-256 of the line before, without its newline; that of the first line is zero.
-//! `seq` counts from 0 over all segments. No member can hold a card number or a stranger's text: they
-//! are words of closed sets, words of the program's own, ids of 128 bits, hashes, and numbers of 32
-//! bits.
+//! `seq` counts from 0 over all segments. No member takes a text, a stranger's least of all: they are
+//! words of closed sets, words of the program's own, ids and names that the program gave itself,
+//! hashes, and numbers too small for a card's.
 //!
 //! A checkpoint attests to so many lines from the first, by the root of the tree over them (RFC 6962;
 //! leaves are lines without their newlines). It has the text form of c2sp.org/tlog-checkpoint:

@@ -8,8 +8,9 @@ pub const MAX_LINE: usize = 1024;
 
 /// Longest name of a key, in octets: those of the control plane have 12.
 pub const MAX_KEY_NAME: usize = 32;
-/// Digits that the name of a key may have: one fewer than the shortest card number, ISO/IEC 7812.
-pub const MAX_NAME_DIGITS: usize = 11;
+/// Decimal digits that the name of a key may have. Those of the control plane are 12 hexadecimal
+/// ones, which one time in 280 are all decimal; card numbers have 13 to 19, but for few.
+pub const MAX_NAME_DIGITS: usize = 12;
 
 /// Longest word, in octets: the longest pattern of a path has half of that.
 pub const MAX_WORD: usize = 96;
@@ -57,5 +58,5 @@ pub const MAX_HOSTNAME: usize = 255;
 
 const _: () = assert!(BATCH <= QUEUE);
 const _: () = assert!(ANCHOR_STOP_LIMIT.as_millis() < STOP_LIMIT.as_millis());
-const _: () = assert!(MAX_NAME_DIGITS < 12 && MAX_WORD_DIGITS < MAX_NAME_DIGITS);
+const _: () = assert!(MAX_NAME_DIGITS < 13 && MAX_WORD_DIGITS < MAX_NAME_DIGITS);
 const _: () = assert!(MAX_SYSLOG > 4 * MAX_LINE);
