@@ -92,7 +92,7 @@ FAULTS = {
     "a relay serves every figure that is named": [
         ("monitoring/alerts.yaml", "sotto_webhooks_pending", "sotto_webhooks_waiting", "waiting"),
         ("monitoring/alerts.yaml", 'outcome="lost"', 'outcome="gone"', "gone"),
-        ("monitoring/dashboard.json", "sotto_media_wakes_total", "sotto_calls", "wakes"),
+        ("monitoring/dashboard.json", "sotto_media_unreadable_frames_total", "sotto_calls", "unreadable"),
         ("runbook.md", "`sotto_ports_free`", "`sotto_ports_left`", "sotto_ports_left"),
     ],
     "every alert is in the runbook": [

@@ -3,9 +3,13 @@
 import http.client
 import json
 import os
+import random
+import re
 import shlex
 import shutil
 import signal
+import socket
+import struct
 import subprocess
 import time
 from pathlib import Path
@@ -127,14 +131,29 @@ def request(at, method, path, key=None, body=None):
     return answer.status, dict(answer.getheaders()), content
 
 
-def play_call(at, key):
-    """A call of the echo with a secure session that is cancelled; its id when it has ended."""
+def speak(port, seconds):
+    """Sends the noise of a caller, in PCMU, to a port of the relay's."""
+    noise = random.Random(1)
+    with socket.socket(type=socket.SOCK_DGRAM) as caller:
+        caller.bind(("127.0.0.1", 45000))
+        for number in range(int(seconds * 50)):
+            head = struct.pack("!BBHII", 0x80, 0, number, number * 160, 7)
+            caller.sendto(head + noise.randbytes(160), ("127.0.0.1", port))
+            time.sleep(0.02)
+
+
+def play_call(at, key, seconds=0.2):
+    """A call of the echo in which the caller speaks so long, with a secure session that is cancelled.
+
+    Returns its id once it has ended.
+    """
     status, _, body = request(
         at, "POST", "/v1/calls", key, {"caller": {"sdp": OFFER}, "engine": {"type": "echo"}}
     )
     expect(status == 201, f"a call is opened with {status}: {body}")
-    call = json.loads(body)["id"]
-    time.sleep(1.5)  # the echo greets meanwhile, and is recorded
+    opened = json.loads(body)
+    call = opened["id"]
+    speak(int(re.search(r"m=audio (\d+)", opened["caller"]["sdp"])[1]), seconds)
     status, _, body = request(at, "POST", f"/v1/calls/{call}/secure-session", key, PLAN)
     expect(status == 201, f"a secure session is entered with {status}: {body}")
     status, _, body = request(at, "DELETE", f"/v1/calls/{call}/secure-session", key)
