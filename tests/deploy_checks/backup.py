@@ -23,7 +23,12 @@ def restored(deploy, image, work):
     state = relay.mounted["/var/lib/sotto"]
     (state / "recordings.kek").write_text(SECRET)  # where a first start makes one
     made = relay.sotto("keys", "add", "--role", "operator", *serve[1:])
-    variables = {"STATE": state, "ARCHIVE": archive, "OWNER": f"{NOBODY}:{NOBODY}", "CONFIG": serve[2]}
+    variables = {
+        "STATE": state,
+        "ARCHIVE": archive,
+        "OWNER": f"{NOBODY}:{NOBODY}",
+        "CONFIG": serve[2],
+    }
     with relay:
         relay.wait_ready(HEALTH)
         call = play_call(CONTROL, key_of(made), seconds=1)
@@ -41,12 +46,16 @@ def restored(deploy, image, work):
         expect(_recording(call, made) == heard, "the recording is another one")
     (relay.mounted["/run"] / "recordings.kek").write_text(OTHER)
     verified = attempt(*relay.command("recordings", "verify", *serve[1:]), env=PATH)
-    equal(verified.returncode, 1, f"verify with another key says {verified.stdout}{verified.stderr}")
+    equal(
+        verified.returncode, 1, f"verify with another key says {verified.stdout}{verified.stderr}"
+    )
 
 
 def _recording(call, made):
     status, _, body = request(CONTROL, "GET", f"/v1/calls/{call}/recording", key_of(made))
-    expect(status == 200 and len(set(body[44:])) > 100, f"no recording is heard: {status}, {len(body)}")
+    expect(
+        status == 200 and len(set(body[44:])) > 100, f"no recording is heard: {status}, {len(body)}"
+    )
     return body
 
 
@@ -64,7 +73,7 @@ def _type(commands, place, relay, variables):
     program.parent.mkdir(exist_ok=True)
     command = relay.command()
     script = command[-1]
-    program.write_text(f"#!/bin/sh\nexec unshare --mount sh -c '{script} \"$@\"' sotto \"$@\"\n")
+    program.write_text(f'#!/bin/sh\nexec unshare --mount sh -c \'{script} "$@"\' sotto "$@"\n')
     program.chmod(0o755)
     env = {name: str(value) for name, value in variables.items()}
     env["PATH"] = f"{program.parent}:/usr/bin:/bin:/usr/sbin:/sbin"

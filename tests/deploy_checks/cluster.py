@@ -8,15 +8,14 @@ from pathlib import Path
 import kubernetes_validate
 import yaml
 from checks import equal, expect, tool
-from container import SECRET
+from container import SECRET, STOP
 from relay import Relay, fresh, key_of, request
 
 BESIDE = Path(sys.executable).parent
-VERSIONS = ("1.30", "1.37")
+VERSIONS = ("1.29", "1.37")
 KINDS = {
     "Namespace", "ConfigMap", "Service", "StatefulSet", "PodDisruptionBudget", "NetworkPolicy"
 }  # fmt: skip
-STOP = 20  # seconds that a relay may take
 
 
 def rendered(deploy):
@@ -57,8 +56,12 @@ def confined(deploy):
         equal(mounts - volumes, set(), f"{name}: volumes that are not there")
     relay = pod["containers"][0]
     equal(relay["securityContext"]["capabilities"].get("add"), None, "capabilities of the relay")
-    wait = relay["lifecycle"]["preStop"]["sleep"]["seconds"]
-    expect(pod["terminationGracePeriodSeconds"] >= wait + STOP, "a relay is killed while it stops")
+    settings = tomllib.loads((deploy / "kubernetes/sotto.toml").read_text())
+    wait = settings["process"]["drain_s"]
+    expect(
+        pod["terminationGracePeriodSeconds"] >= wait + STOP,
+        "a relay is killed while calls may go on",
+    )
     paths = [relay[f"{probe}Probe"]["httpGet"]["path"] for probe in ("liveness", "readiness")]
     equal(paths, ["/livez", "/readyz"], "probes")
     for one in (objects["PodDisruptionBudget"]["spec"]["selector"],

@@ -12,6 +12,8 @@ from relay import PATH, Relay, fresh, key_of, request
 
 BESIDE = Path(sys.executable).parent
 SECRET = "MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=\n"
+# Seconds that a relay may take to stop once its calls have ended.
+STOP = 20
 SHELLS = re.compile(r"/(?:sh|bash|dash|busybox|perl|python[0-9.]*|apt|dpkg)$")
 
 
@@ -68,6 +70,11 @@ def compose(deploy):
     sotto = told["services"]["sotto"]
     expect("privileged" not in text and "network_mode" not in sotto, "the relay has too much")
     equal(sotto.get("cap_add"), None, "capabilities of the relay")
+    settings = tomllib.loads((deploy / "container/sotto.toml").read_text())
+    grace = int(sotto["stop_grace_period"].rstrip("s"))
+    expect(
+        grace >= settings["process"]["drain_s"] + STOP, "a relay is killed while calls may go on"
+    )
     equal(sotto["memswap_limit"], sotto["mem_limit"], "memory and memory with swap")
     expect(told["networks"]["back"].get("internal") is True, "the network back leads out")
     _agrees(deploy, told, sotto)
@@ -80,7 +87,9 @@ def _agrees(deploy, told, sotto):
     for part in ("control", "health"):
         equal(settings[part]["address"].split(":")[0], addresses["back"], f"{part}.address")
     ports = settings["media"]["ports"]
-    expect(f"{ports}:{ports}/udp" in sotto["ports"], "the ports of media are not published as they are")
+    expect(
+        f"{ports}:{ports}/udp" in sotto["ports"], "the ports of media are not published as they are"
+    )
     published = [port for port in sotto["ports"] if not port.endswith("/udp")]
     equal(published, [], "what is published besides media")
     for secret in sotto["secrets"]:
@@ -115,4 +124,6 @@ def _takes_requests(key):
     status, _, body = request("172.31.0.2:8080", "GET", "/v1/calls", key)
     equal(status, 200, f"the API answers {body}")
     equal(request("172.31.0.2:8080", "GET", "/v1/calls")[0], 401, "without a key")
-    expect(b"sotto_ports_free 200" in request("172.31.0.2:8081", "GET", "/metrics")[2], "other ports")
+    expect(
+        b"sotto_ports_free 200" in request("172.31.0.2:8081", "GET", "/metrics")[2], "other ports"
+    )

@@ -154,5 +154,3 @@ def profiles(deploy, work):
         words = [word.strip("'") for word in words]
         said = tool(*ufw, "--dry-run", *words)
         expect("ERROR" not in said, f"ufw {command}: {said}")
-
-

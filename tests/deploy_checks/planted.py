@@ -20,6 +20,7 @@ FAULTS = {
         ("container/compose.yaml", "    internal: true\n", "", "back"),
         ("container/compose.yaml", "10000-10399:", "20000-20399:", "ports"),
         ("container/compose.yaml", "cap_drop: [ALL]", "cap_drop: []", "cap_drop"),
+        ("container/sotto.toml", "drain_s = 300", "drain_s = 600", "killed"),
         ("container/compose.yaml", "ipv4_address: 172.30.0.2", "ipv4_address: x", ""),
     ],
     "the image's relay starts on a read-only root, as nobody": [
@@ -27,6 +28,7 @@ FAULTS = {
     ],
     "systemd finds no fault with the service": [
         ("systemd/sotto.service", "Restart=on-failure", "Restart=sometimes", "restart"),
+        ("systemd/sotto.service", "TimeoutStopSec=330", "TimeoutStopSec=90", "to stop"),
         ("systemd/sotto.service", "LimitCORE=0", "LimitCORE=infinity", "LimitCORE"),
         ("systemd/sotto.service.d/xdp.conf", "PrivateUsers=no", "PrivateUsers=perhaps", "perhaps"),
     ],
@@ -41,8 +43,18 @@ FAULTS = {
         ("kubernetes/disruption.yaml", "maxUnavailable: 0", "maxUnavailable: [0]", "maxUnavail"),
     ],
     "the pods are confined, and end when the relay has": [
-        ("kubernetes/statefulset.yaml", "readOnlyRootFilesystem: true", "readOnlyRootFilesystem: false", "readOnly"),
-        ("kubernetes/statefulset.yaml", "terminationGracePeriodSeconds: 345", "terminationGracePeriodSeconds: 60", "killed"),
+        (
+            "kubernetes/statefulset.yaml",
+            "readOnlyRootFilesystem: true",
+            "readOnlyRootFilesystem: false",
+            "readOnly",
+        ),
+        (
+            "kubernetes/statefulset.yaml",
+            "terminationGracePeriodSeconds: 330",
+            "terminationGracePeriodSeconds: 60",
+            "killed",
+        ),
         ("kubernetes/network.yaml", "port: 10000", "port: 30000", "media"),
     ],
     "a relay starts as the pod has it": [
@@ -57,7 +69,12 @@ FAULTS = {
         ("proxy/Caddyfile", "\theader Strict", "\tlog\n\theader Strict", "access logs"),
     ],
     "a relay behind nginx": [
-        ("proxy/nginx.conf", "TLSv1.2 TLSv1.3;", "TLSv1.1 TLSv1.2 TLSv1.3; ssl_ciphers ALL:@SECLEVEL=0;#", ""),
+        (
+            "proxy/nginx.conf",
+            "TLSv1.2 TLSv1.3;",
+            "TLSv1.1 TLSv1.2 TLSv1.3; ssl_ciphers ALL:@SECLEVEL=0;#",
+            "",
+        ),
         ("proxy/nginx.conf", "X-Forwarded-Proto https", "X-Forwarded-Proto http", "console"),
         ("proxy/nginx.conf", "$sotto_connection;", "close;", "upgrade"),
         ("proxy/nginx.conf", " if=$sotto_logged", "", "lines for keys"),
@@ -65,15 +82,25 @@ FAULTS = {
     ],
     "a relay behind Caddy": [
         ("proxy/Caddyfile", "\trespond @health 404\n", "", "/livez"),
-        ("proxy/Caddyfile", "\theader Strict-Transport-Security \"max-age=31536000\"\n", "", "HSTS"),
+        ("proxy/Caddyfile", '\theader Strict-Transport-Security "max-age=31536000"\n', "", "HSTS"),
     ],
     "nft takes the rules": [
         ("firewall/sotto.nft", "policy drop;", "policy accept;", "let in"),
-        ("firewall/sotto.nft", "udp dport $media goto media", "udp dport $medium goto media", "medium"),
+        (
+            "firewall/sotto.nft",
+            "udp dport $media goto media",
+            "udp dport $medium goto media",
+            "medium",
+        ),
     ],
     "the firewall lets in whom it should": [
         ("firewall/sotto.nft", "update @media4", "# update @media4", "flood"),
-        ("firewall/sotto.nft", "tcp dport 443 ip saddr $users", "tcp dport { 443, 8080 } ip saddr $users", "8080"),
+        (
+            "firewall/sotto.nft",
+            "tcp dport 443 ip saddr $users",
+            "tcp dport { 443, 8080 } ip saddr $users",
+            "8080",
+        ),
         ("firewall/sotto.nft", "ip saddr @trunks accept\n\t\tupdate", "update", "trunk"),
     ],
     "ufw knows the profiles": [
@@ -81,9 +108,24 @@ FAULTS = {
         ("firewall/README.md", "app 'Sotto API'", "app 'Sotto TLS'", "Sotto TLS"),
     ],
     "promtool takes the alerts, each of which is tested": [
-        ("monitoring/alerts.yaml", "sotto_ports_free < 2", "sotto_ports_free < 3", "SottoPortsGone"),
-        ("monitoring/alerts.yaml", "rate(sotto_media_late_ticks_total[5m])", "rate(sotto_media_late", ""),
-        ("monitoring/alerts.test.yaml", "- name: SottoDown fires", "- name: SottoDown burns", "burns"),
+        (
+            "monitoring/alerts.yaml",
+            "sotto_ports_free < 2",
+            "sotto_ports_free < 3",
+            "SottoPortsGone",
+        ),
+        (
+            "monitoring/alerts.yaml",
+            "rate(sotto_media_late_ticks_total[5m])",
+            "rate(sotto_media_late",
+            "",
+        ),
+        (
+            "monitoring/alerts.test.yaml",
+            "- name: SottoDown fires",
+            "- name: SottoDown burns",
+            "burns",
+        ),
     ],
     "the dashboard is one": [
         ("monitoring/dashboard.json", "sum by (reason) (", "sum by (reason) ((", ""),
@@ -92,14 +134,24 @@ FAULTS = {
     "a relay serves every figure that is named": [
         ("monitoring/alerts.yaml", "sotto_webhooks_pending", "sotto_webhooks_waiting", "waiting"),
         ("monitoring/alerts.yaml", 'outcome="lost"', 'outcome="gone"', "gone"),
-        ("monitoring/dashboard.json", "sotto_media_unreadable_frames_total", "sotto_calls", "unreadable"),
+        (
+            "monitoring/dashboard.json",
+            "sotto_media_unreadable_frames_total",
+            "sotto_calls",
+            "unreadable",
+        ),
         ("runbook.md", "`sotto_ports_free`", "`sotto_ports_left`", "sotto_ports_left"),
     ],
     "every alert is in the runbook": [
         ("runbook.md", "### SottoFlipSlow", "### SottoFlipFast", "SottoFlipFast"),
     ],
     "every requirement of ASVS is answered, by tests that there are": [
-        ("asvs.md", "`smuggled_requests_are_refused`", "`nothing_is_smuggled`", "nothing_is_smuggled"),
+        (
+            "asvs.md",
+            "`smuggled_requests_are_refused`",
+            "`nothing_is_smuggled`",
+            "nothing_is_smuggled",
+        ),
         ("asvs.md", "| 13.4.7 |", "| 13.4.8 |", "13.4.7"),
     ],
     "every requirement of PCI DSS has a row": [
@@ -110,7 +162,7 @@ FAULTS = {
     ],
     "a recorded call comes back from a backup": [
         ("backup.md", "--exclude='*.kek' ", "", "wraps"),
-        ("backup.md", '(umask 077; tar', '(umask 022; tar', "who may read"),
+        ("backup.md", "(umask 077; tar", "(umask 022; tar", "who may read"),
     ],
 }
 

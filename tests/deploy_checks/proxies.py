@@ -227,7 +227,9 @@ class Behind:
                 answers += part
             sending.join()
         answered = answers.count(b"HTTP/1.1 401"), answers.count(b"HTTP/1.1 429")
-        expect(min(answered) > 0, f"of {FLOOD} requests at once {answered} are answered 401 and 429")
+        expect(
+            min(answered) > 0, f"of {FLOOD} requests at once {answered} are answered 401 and 429"
+        )
 
     def _web_socket(self):
         """NG by WebSocket comes about."""
@@ -245,4 +247,6 @@ class Behind:
         """A key by signalling goes through; what the log says of it is looked at by the caller."""
         call = "call_0198c0f3a1b27c3e8d4f5a6b7c8d9e0f"
         body = json.dumps({"digit": "5"}).encode()
-        expect(self.ask("POST", f"/v1/calls/{call}/dtmf", body)[0] in (404, 410, 422), "no such call")
+        expect(
+            self.ask("POST", f"/v1/calls/{call}/dtmf", body)[0] in (404, 410, 422), "no such call"
+        )

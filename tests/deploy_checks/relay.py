@@ -76,7 +76,9 @@ class Relay:
             "chroot", f"--userspec={NOBODY}:{NOBODY}", str(self._image.folder),
             "/usr/bin/sotto", *arguments,
         ]  # fmt: skip
-        script = " && ".join([*mounts, f"mount -t proc proc {root}/proc", "exec " + shlex.join(run)])
+        script = " && ".join(
+            [*mounts, f"mount -t proc proc {root}/proc", "exec " + shlex.join(run)]
+        )
         return ["unshare", "--mount", "sh", "-c", script]
 
     def sotto(self, *arguments):

@@ -73,7 +73,8 @@ def table(program, image, work):
 def main():
     given, words = Path(sys.argv[1]).resolve(), sys.argv[2:]
     passed = failed = 0
-    with tempfile.TemporaryDirectory(prefix="sotto-deploy-") as folder:
+    # Nobody, whom relays run as, has to pass through it, which a TMPDIR need not allow.
+    with tempfile.TemporaryDirectory(prefix="sotto-deploy-", dir="/tmp") as folder:
         work = Path(folder)
         work.chmod(0o711)
         program = work / "sotto"

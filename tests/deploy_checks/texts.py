@@ -40,7 +40,10 @@ def asvs(deploy):
         found = re.findall(r"`([^`]+)`", named)
         for name in found:
             expect(name in tests, f"{number} names a test that is not there: {name}")
-        expect(found or answer not in ("met", "partly met"), f"{number} is {answer}, and no test says so")
+        expect(
+            found or answer not in ("met", "partly met"),
+            f"{number} is {answer}, and no test says so",
+        )
     counts = {answer: sum(row[1] == answer for row in rows) for answer in ANSWERS}
     text = (deploy / "asvs.md").read_text()
     for answer, count in counts.items():
@@ -85,11 +88,15 @@ def _tests():
     names = set()
     for path in tool("git", "ls-files", "*.rs", cwd=ROOT).splitlines():
         text = (ROOT / path).read_text()
-        for found in re.finditer(r"#\[(?:tokio::)?test\b[^\n]*\]\s*(?:#\[[^\n]*\]\s*)*(?:async )?fn (\w+)", text):
+        for found in re.finditer(
+            r"#\[(?:tokio::)?test\b[^\n]*\]\s*(?:#\[[^\n]*\]\s*)*(?:async )?fn (\w+)", text
+        ):
             names.add(found[1])
         # Properties, whose attribute stands within a macro.
         names |= set(re.findall(r"#\[test\]\s*fn (\w+)\(", text))
-    scenarios = (ROOT / "tests/peers/run.py").read_text() + (ROOT / "tests/deploy_checks/run.py").read_text()
+    scenarios = (ROOT / "tests/peers/run.py").read_text() + (
+        ROOT / "tests/deploy_checks/run.py"
+    ).read_text()
     names |= set(re.findall(r'^\s*f?"([^"\n]+)":', scenarios, re.M))
     names |= set(re.findall(r'^\s*\("([^"\n]+)",', scenarios, re.M))
     return names
