@@ -8,7 +8,12 @@ from checks import attempt, equal, expect, tool
 from container import SECRET
 from relay import NOBODY, PATH, Relay, fresh, key_of, play_call, request
 
-CONFIG = 'state_dir = "/var/lib/sotto"\n[recordings]\nkey_files = ["/run/recordings.kek"]\n[media]\nio = "sockets"\n'
+CONFIG = """state_dir = "/var/lib/sotto"
+[recordings]
+key_files = ["/run/recordings.kek"]
+[media]
+io = "sockets"
+"""
 OTHER = SECRET.replace("M", "N", 1)
 HEALTH, CONTROL = "127.0.0.1:8081", "127.0.0.1:8080"
 

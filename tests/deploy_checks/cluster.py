@@ -8,7 +8,7 @@ from pathlib import Path
 import kubernetes_validate
 import yaml
 from checks import equal, expect, tool
-from container import SECRET, STOP
+from container import CUT_OFF, SECRET, STOP
 from relay import Relay, fresh, key_of, request
 
 BESIDE = Path(sys.executable).parent
@@ -58,10 +58,7 @@ def confined(deploy):
     equal(relay["securityContext"]["capabilities"].get("add"), None, "capabilities of the relay")
     settings = tomllib.loads((deploy / "kubernetes/sotto.toml").read_text())
     wait = settings["process"]["drain_s"]
-    expect(
-        pod["terminationGracePeriodSeconds"] >= wait + STOP,
-        "a relay is killed while calls may go on",
-    )
+    expect(pod["terminationGracePeriodSeconds"] >= wait + STOP, CUT_OFF)
     paths = [relay[f"{probe}Probe"]["httpGet"]["path"] for probe in ("liveness", "readiness")]
     equal(paths, ["/livez", "/readyz"], "probes")
     for one in (objects["PodDisruptionBudget"]["spec"]["selector"],
@@ -80,7 +77,7 @@ def _policy_fits(deploy, policy):
 
 
 def runs(deploy, image, work):
-    """A relay starts with the settings and the flags of the pod, on keys that were made elsewhere."""
+    """A relay starts with the settings and flags of the pod, on keys that were made elsewhere."""
     objects = {one["kind"]: one for one in rendered(deploy)}
     relay = objects["StatefulSet"]["spec"]["template"]["spec"]["containers"][0]
     arguments = [re.sub(r"\$\(NODE_ADDRESS\)", "127.0.0.1", word) for word in relay["args"]]

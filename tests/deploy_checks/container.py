@@ -1,6 +1,8 @@
 """Container: the Dockerfile and the compose file, and a relay that runs as they say."""
 
+import json
 import re
+import shutil
 import sys
 import tomllib
 from pathlib import Path
@@ -14,6 +16,7 @@ BESIDE = Path(sys.executable).parent
 SECRET = "MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=\n"
 # Seconds that a relay may take to stop once its calls have ended.
 STOP = 20
+CUT_OFF = "a relay is killed while calls may go on"
 SHELLS = re.compile(r"/(?:sh|bash|dash|busybox|perl|python[0-9.]*|apt|dpkg)$")
 
 
@@ -31,7 +34,7 @@ def dockerfile(deploy):
     expect("STOPSIGNAL SIGTERM" in final, "it is stopped by another signal")
 
 
-def context(deploy):
+def context(deploy, work):
     """The build gets every file of the workspace's members, and no secret that lies about."""
     lines = (deploy / "container/Dockerfile.dockerignore").read_text().splitlines()
     rules = [line for line in lines if line and not line.startswith("#")]
@@ -46,6 +49,14 @@ def context(deploy):
     lost = [path for path in tracked if path.endswith(tuple(hidden))]
     lost = [path for path in lost if not path.startswith("tests/") and "/tests/" not in path]
     equal(lost, [], "files of the source that the build does not get")
+    copied = fresh(work / "context")
+    for path in ["Cargo.toml", "Cargo.lock", *tracked]:
+        if not path.endswith(tuple(hidden)):
+            (copied / path).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / path, copied / path)
+    command = "cargo", "metadata", "--offline", "--locked", "--format-version", "1"
+    told = json.loads(attempt(*command, cwd=copied).stdout or "{}")
+    expect("sotto" in str(told.get("packages")), "cargo finds no workspace in what the build gets")
 
 
 def compose(deploy):
@@ -72,9 +83,7 @@ def compose(deploy):
     equal(sotto.get("cap_add"), None, "capabilities of the relay")
     settings = tomllib.loads((deploy / "container/sotto.toml").read_text())
     grace = int(sotto["stop_grace_period"].rstrip("s"))
-    expect(
-        grace >= settings["process"]["drain_s"] + STOP, "a relay is killed while calls may go on"
-    )
+    expect(grace >= settings["process"]["drain_s"] + STOP, CUT_OFF)
     equal(sotto["memswap_limit"], sotto["mem_limit"], "memory and memory with swap")
     expect(told["networks"]["back"].get("internal") is True, "the network back leads out")
     _agrees(deploy, told, sotto)
@@ -87,9 +96,7 @@ def _agrees(deploy, told, sotto):
     for part in ("control", "health"):
         equal(settings[part]["address"].split(":")[0], addresses["back"], f"{part}.address")
     ports = settings["media"]["ports"]
-    expect(
-        f"{ports}:{ports}/udp" in sotto["ports"], "the ports of media are not published as they are"
-    )
+    expect(f"{ports}:{ports}/udp" in sotto["ports"], "media's ports are not published as they are")
     published = [port for port in sotto["ports"] if not port.endswith("/udp")]
     equal(published, [], "what is published besides media")
     for secret in sotto["secrets"]:
@@ -99,7 +106,7 @@ def _agrees(deploy, told, sotto):
 
 
 def runs(deploy, image, work):
-    """What the image holds starts as compose.yaml has it, refuses without keys, and takes a call."""
+    """What the image holds starts as compose.yaml has it, and refuses without keys."""
     found = sorted(path for path in image.files() if SHELLS.search(path))
     equal(found, [], "programs besides sotto")
     settings = (deploy / "container/sotto.toml").read_text()

@@ -32,6 +32,10 @@ FAULTS = {
         ("systemd/sotto.service", "LimitCORE=0", "LimitCORE=infinity", "LimitCORE"),
         ("systemd/sotto.service.d/xdp.conf", "PrivateUsers=no", "PrivateUsers=perhaps", "perhaps"),
     ],
+    "the service is handed its secrets": [
+        ("systemd/sotto.service", "install -m 0400", "install -m 0440", "what the service gets"),
+        ("systemd/sotto.service", " || exit 1; done", " ; done ; true", "without its secrets"),
+    ],
     "the exposure that systemd finds is as stated": [
         ("systemd/sotto.service", "ProtectSystem=strict", "ProtectSystem=no", "ended with"),
     ],

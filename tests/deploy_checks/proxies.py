@@ -1,4 +1,4 @@
-"""Proxies: nginx and Caddy as the files have them, in front of a relay: what comes through and what not."""
+"""Proxies: nginx and Caddy as the files have them, in front of a relay: what comes through."""
 
 import json
 import re

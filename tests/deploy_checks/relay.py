@@ -1,4 +1,4 @@
-"""Relay: the real program, run as the deployment files have it run: nobody's, on a read-only root."""
+"""Relay: the real program, run as the deployment files have it: as nobody, on a read-only root."""
 
 import http.client
 import json
@@ -145,7 +145,7 @@ def speak(port, seconds):
 
 
 def play_call(at, key, seconds=0.2):
-    """A call of the echo in which the caller speaks so long, with a secure session that is cancelled.
+    """A call of the echo in which the caller speaks so long, and a secure session is cancelled.
 
     Returns its id once it has ended.
     """

@@ -31,7 +31,7 @@ def table(program, image, work):
     """All checks, each of a folder that is deploy/ or a copy of it."""
     return {
         "the Dockerfile is sound": container.dockerfile,
-        "the build gets what it needs and no key": container.context,
+        "the build gets what it needs and no key": lambda deploy: container.context(deploy, work),
         "the compose file is as its specification has it, and hardened": container.compose,
         "the image's relay starts on a read-only root, as nobody": lambda deploy: container.runs(
             deploy, image, work
@@ -39,6 +39,7 @@ def table(program, image, work):
         "systemd finds no fault with the service": lambda deploy: units.verified(
             deploy, work, program
         ),
+        "the service is handed its secrets": lambda deploy: units.handed_over(deploy, work),
         "the exposure that systemd finds is as stated": lambda deploy: units.exposure(
             deploy, work, program
         ),

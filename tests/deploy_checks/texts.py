@@ -19,7 +19,7 @@ PRINCIPAL = 12
 
 
 def runbook(deploy):
-    """Each alert has a section with its meaning, what to look at and what to do; no other has one."""
+    """Each alert, and nothing else, has a section: its meaning, what to look at, what to do."""
     text = (deploy / "runbook.md").read_text()
     sections = re.split(r"^### ", text, flags=re.M)[1:]
     names = [section.splitlines()[0] for section in sections]
@@ -84,7 +84,7 @@ def _rows(path, number):
 
 
 def _tests():
-    """Names of all tests: of Rust's as the code has them, of scenarios as their tables have them."""
+    """Names of all tests: Rust's as the code has them, scenarios as their tables have them."""
     names = set()
     for path in tool("git", "ls-files", "*.rs", cwd=ROOT).splitlines():
         text = (ROOT / path).read_text()

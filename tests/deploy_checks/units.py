@@ -24,7 +24,7 @@ HOW = "sockets"
 
 
 def verified(deploy, work, program):
-    """systemd-analyze verify says nothing, with and without the drop-in, and what matters is set."""
+    """systemd-analyze verify says nothing, with and without the drop-in; what matters is set."""
     for drop_in in (False, True):
         unit = _laid(deploy, work, program, drop_in)
         equal(tool("systemd-analyze", "verify", unit), "", "what systemd says of the service")
@@ -38,6 +38,31 @@ def verified(deploy, work, program):
     expect(stop >= grace + STOP, f"calls have {grace} s, and the service {stop} s to stop")
     users = (deploy / "systemd/sotto.sysusers").read_text()
     expect(re.search(r"^u sotto - ", users, re.M), "no user sotto is made")
+
+
+def handed_over(deploy, work):
+    """What the unit does before the start gives the service its secrets, and nobody else."""
+    folder = fresh(work / "secrets")
+    (folder / "given").mkdir()
+    (folder / "run").mkdir()
+    for name in ("recordings.kek", "a b"):
+        (folder / "given" / f"secrets_{name}").write_text(name)
+    tool("sh", "-c", _copying(deploy, folder / "run"), env=_given(folder / "given"))
+    found = {path.name: path.stat().st_mode & 0o777 for path in (folder / "run").iterdir()}
+    equal(found, {"recordings.kek": 0o400, "a b": 0o400}, "what the service gets")
+    ended = attempt("sh", "-c", _copying(deploy, folder / "none"), env=_given(folder / "given"))
+    expect(ended.returncode != 0, "the service starts without its secrets")
+
+
+def _given(folder):
+    return {"PATH": "/usr/bin:/bin", "CREDENTIALS_DIRECTORY": str(folder)}
+
+
+def _copying(deploy, runtime):
+    """The script of ExecStartPre, as systemd hands it to sh."""
+    unit = (deploy / "systemd/sotto.service").read_text()
+    script = re.search(r"^ExecStartPre=/bin/sh -c '(.*)'$", unit, re.M)[1].replace("$$", "$")
+    return replaced(script, ("/run/sotto/", f"{runtime}/"))
 
 
 def exposure(deploy, work, program):
@@ -54,7 +79,7 @@ def exposure(deploy, work, program):
 def system_calls(deploy, work, program):
     """All that a relay asks of the kernel, over a call, is what the service lets through."""
     allowed = _filter((deploy / "systemd/sotto.service").read_text())
-    asked = _asked(fresh(work / "strace"), program)
+    asked = _asked(deploy, fresh(work / "strace"), program)
     expect({"mmap", "sendto", "futex"} < asked, f"hardly anything was seen: {sorted(asked)}")
     refused = sorted(asked - allowed)
     equal(refused, [], "system calls that the service does not let through")
@@ -93,17 +118,18 @@ def _group(name):
     return found
 
 
-def _asked(folder, program):
-    """Names of the system calls of what the unit runs: the copying of secrets, and a relay in use."""
+def _asked(deploy, folder, program):
+    """Names of the system calls of what the unit runs: copying secrets, and a relay in use."""
     (folder / "state").mkdir()
-    (folder / "secret").write_text("secret")
+    (folder / "given").mkdir()
+    (folder / "given/secrets_one").write_text("secret")
     trace = folder / "trace"
     trace.touch()
     for path in (folder / "state", trace):
         tool("chown", f"{NOBODY}:{NOBODY}", path)
-    copy = ["sh", "-c", f"install -m 0400 {folder}/secret {folder}/state/secret"]
+    copy = ["sh", "-c", _copying(deploy, folder / "state")]
     strace = ["strace", "-f", "-qq", "-A", "-o", trace]
-    tool(*strace, *_as_nobody(*copy))
+    tool(*strace, *_as_nobody(*copy), env=_given(folder / "given"))
     key = key_of(tool(*_as_nobody(program, "keys", "add", "--role", "operator", *_state(folder))))
     _use(strace, folder, program, key)
     names = set()
