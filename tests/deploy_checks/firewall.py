@@ -4,6 +4,7 @@ import re
 import shutil
 import socket
 import subprocess
+import sys
 import threading
 import time
 
@@ -87,7 +88,7 @@ class Outside:
                 "import socket,sys; s=socket.socket(); s.settimeout(0.4); "
                 f"s.bind(({source!r}, 0)); sys.exit(s.connect_ex(({HOST!r}, {port})) != 0)"
             )
-            return attempt(*self._within, "python3", "-c", script).returncode == 0
+            return attempt(*self._within, sys.executable, "-c", script).returncode == 0
 
     def sends(self, source, port, count):
         """How many of so many datagrams, sent as fast as can be, arrive."""
@@ -101,7 +102,7 @@ class Outside:
             ear.bind((HOST, port))
             ear.settimeout(0.4)
             heard = Counter(ear)
-            tool(*self._within, "python3", "-c", script)
+            tool(*self._within, sys.executable, "-c", script)
             return heard.total()
 
 

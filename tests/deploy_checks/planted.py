@@ -21,7 +21,7 @@ FAULTS = {
         ("container/compose.yaml", "10000-10399:", "20000-20399:", "ports"),
         ("container/compose.yaml", "cap_drop: [ALL]", "cap_drop: []", "cap_drop"),
         ("container/sotto.toml", "drain_s = 300", "drain_s = 600", "killed"),
-        ("container/compose.yaml", "ipv4_address: 172.30.0.2", "ipv4_address: x", ""),
+        ("container/compose.yaml", "ipv4_address: 172.30.0.2", "ipv4_address: x", "IPv4"),
     ],
     "the image's relay starts on a read-only root, as nobody": [
         ("container/sotto.toml", "behind_tls_proxy = true", "behind_tls_proxy = false", "TLS"),
@@ -75,9 +75,9 @@ FAULTS = {
     "a relay behind nginx": [
         (
             "proxy/nginx.conf",
-            "TLSv1.2 TLSv1.3;",
-            "TLSv1.1 TLSv1.2 TLSv1.3; ssl_ciphers ALL:@SECLEVEL=0;#",
-            "",
+            "TLSv1.2 TLSv1.3;\n    ssl_ciphers         ",
+            "TLSv1.1 TLSv1.2 TLSv1.3;\n    ssl_ciphers ALL:@SECLEVEL=0:",
+            "TLSv1_1",
         ),
         ("proxy/nginx.conf", "X-Forwarded-Proto https", "X-Forwarded-Proto http", "console"),
         ("proxy/nginx.conf", "$sotto_connection;", "close;", "upgrade"),
@@ -108,7 +108,7 @@ FAULTS = {
         ("firewall/sotto.nft", "ip saddr @trunks accept\n\t\tupdate", "update", "trunk"),
     ],
     "ufw knows the profiles": [
-        ("firewall/ufw-sotto", "ports=443/tcp", "ports=443/xyz", ""),
+        ("firewall/ufw-sotto", "ports=443/tcp", "ports=443/xyz", "Invalid ports"),
         ("firewall/README.md", "app 'Sotto API'", "app 'Sotto TLS'", "Sotto TLS"),
     ],
     "promtool takes the alerts, each of which is tested": [
@@ -122,7 +122,7 @@ FAULTS = {
             "monitoring/alerts.yaml",
             "rate(sotto_media_late_ticks_total[5m])",
             "rate(sotto_media_late",
-            "",
+            "parse error",
         ),
         (
             "monitoring/alerts.test.yaml",
@@ -132,7 +132,7 @@ FAULTS = {
         ),
     ],
     "the dashboard is one": [
-        ("monitoring/dashboard.json", "sum by (reason) (", "sum by (reason) ((", ""),
+        ("monitoring/dashboard.json", "sum by (reason) (", "sum by (reason) ((", "parse error"),
         ("monitoring/dashboard.json", '"x": 8', '"x": 4', "lies on"),
     ],
     "a relay serves every figure that is named": [

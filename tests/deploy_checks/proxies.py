@@ -122,7 +122,7 @@ class Behind:
             self._proxy = subprocess.Popen(self._command, stdout=log, stderr=log, env=self._home)
         try:
             self._relay.wait_ready("127.0.0.1:8081")
-            wait_until(lambda: self._accepts(443), f"the proxy listens: {self._command}")
+            wait_until(self._listens, "the proxy listens")
         except Failure:
             self.__exit__(Failure)
             raise
@@ -132,6 +132,10 @@ class Behind:
         self._proxy.terminate()
         self._proxy.wait(20)
         self._relay.__exit__(*error)
+
+    def _listens(self):
+        expect(self._proxy.poll() is None, f"the proxy has ended: {self._log.read_text()[-900:]}")
+        return self._accepts(443)
 
     def _accepts(self, port):
         with socket.socket() as probe:
