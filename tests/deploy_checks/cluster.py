@@ -9,6 +9,7 @@ import kubernetes_validate
 import yaml
 from checks import equal, expect, tool
 from container import CUT_OFF, SECRET, STOP
+from proxies import caddy_beside
 from relay import Relay, fresh, key_of, request
 
 BESIDE = Path(sys.executable).parent
@@ -91,4 +92,5 @@ def runs(deploy, image, work):
     with maker:
         maker.wait_ready("127.0.0.1:8081", path="/livez")
         equal(request("127.0.0.1:8080", "GET", "/v1/calls", key_of(made))[0], 200, "a request")
+        caddy_beside(deploy, "kubernetes", work, key_of(made))
         expect("sto_" not in maker.said(), "the log holds an API key")

@@ -10,6 +10,7 @@ from pathlib import Path
 import yaml
 from checks import ROOT, Failure, attempt, equal, expect, tool
 from compose_spec import PyCompose
+from proxies import caddy_beside
 from relay import PATH, Relay, fresh, key_of, request
 
 BESIDE = Path(sys.executable).parent
@@ -122,6 +123,7 @@ def runs(deploy, image, work):
     with relay:
         relay.wait_ready("172.31.0.2:8081")
         _takes_requests(key)
+        caddy_beside(deploy, "container", work, key)
         expect("sto_" not in relay.said(), "the log holds an API key")
     kept = sorted(path.name for path in (relay.work / "state").iterdir())
     equal(kept, ["keys.json", "recordings"], "what it has written")

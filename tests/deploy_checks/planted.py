@@ -25,6 +25,7 @@ FAULTS = {
     ],
     "the image's relay starts on a read-only root, as nobody": [
         ("container/sotto.toml", "behind_tls_proxy = true", "behind_tls_proxy = false", "TLS"),
+        ("container/Caddyfile", "172.31.0.2:8080", "172.30.0.2:8080", "by TLS"),
     ],
     "systemd finds no fault with the service": [
         ("systemd/sotto.service", "Restart=on-failure", "Restart=sometimes", "restart"),
@@ -63,6 +64,7 @@ FAULTS = {
     ],
     "a relay starts as the pod has it": [
         ("kubernetes/sotto.toml", "/run/sotto/recordings.kek", "/run/sotto/other.kek", "other.kek"),
+        ("kubernetes/Caddyfile", "X-Forwarded-Proto https", "X-Forwarded-Proto http", "/ by TLS"),
     ],
     "nginx takes its file": [
         ("proxy/nginx.conf", "proxy_buffering off", "proxy_buffering of", "proxy_buffering"),

@@ -91,6 +91,29 @@ def caddy_serves(deploy, image, work):
         proxy.see_through(too_long={413, 502})
 
 
+def caddy_beside(deploy, folder, work, key, port=8443):
+    """A Caddyfile that is for another place, in front of the relay that runs as it does there."""
+    pair = made_certificate(work)
+    file = work / "Caddyfile"
+    file.write_text(
+        replaced((deploy / folder / "Caddyfile").read_text(), *zip(OTHERS[folder], pair))
+    )
+    command = ["caddy", "run", "--adapter", "caddyfile", "--config", str(file)]
+    with (work / "proxy.log").open("wb") as log:
+        proxy = subprocess.Popen(command, stdout=log, stderr=log, env=_home(work))
+    try:
+        wait_until(lambda: socket.create_connection(("127.0.0.1", port)).close() is None, "TLS")
+        asked = ("curl", "--silent", "--cacert", pair[0], "--resolve", f"{NAME}:{port}:127.0.0.1")
+        asked += ("--output", "/dev/null", "--write-out", "%{http_code}")
+        for path, wanted in (("/v1/calls", "200"), ("/metrics", "404"), ("/", "200")):
+            header = ("--header", f"Authorization: Bearer {key}")
+            found = tool(*asked, *header, f"https://{NAME}:{port}{path}")
+            equal(found, wanted, f"{folder}: {path} by TLS")
+    finally:
+        proxy.terminate()
+        proxy.wait(20)
+
+
 def _nginx(deploy, work, pair):
     folder = fresh(work / "nginx")
     folder.chmod(0o755)
