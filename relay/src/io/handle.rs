@@ -13,8 +13,9 @@ use super::clock::Clock;
 use super::link::{CutLine, NearEnd, NotSettled};
 use super::waker::Waker;
 use crate::switchboard::{
-    CallId, CallSnapshot, Command, CutReceipt, LegMedia, LocalMedia, LookAhead, Part, Refusal,
-    Reply, SessionId, SessionRequest, Side, WorkerIndex,
+    CallId, CallSnapshot, Command, Copies, CopyMedia, CutReceipt, LegMedia, LocalMedia, LookAhead,
+    Part, Refusal, Reply, SessionId, SessionRequest, Side, Subscribing, SubscriptionId,
+    WorkerIndex,
 };
 
 /// The relay's workers, as the control plane sees them. Cheap to clone.
@@ -65,10 +66,11 @@ pub(super) struct Request {
     pub(super) reply: oneshot::Sender<Result<Answer, Refusal>>,
 }
 
-/// What a worker is asked: opening needs ports, all else goes straight to its switchboard.
+/// What a worker is asked: opening and subscribing need ports, all else goes straight to its switchboard.
 pub(super) enum Ask {
     Open(Box<CallRequest>),
     Local { call: CallId },
+    Subscribe(CopyRequest),
     Key { call: CallId, key: PostedKey },
     Obey(Command),
 }
@@ -98,6 +100,7 @@ impl Drop for PostedKey {
 pub(super) enum Answer {
     Opened(OpenedCall),
     Local([LocalMedia; 2]),
+    Subscribed(Copies<LocalMedia>),
     Obeyed(Reply),
     /// The cut is in force on the worker; where the engine is behind a link, it is not yet in force
     /// there.
@@ -120,6 +123,16 @@ pub struct CallRequest {
     ///
     /// [`LINK_PEER`]: super::link::LINK_PEER
     pub links: [Option<NearEnd>; 2],
+}
+
+/// Copies of a call's media that somebody is to be offered.
+pub(super) struct CopyRequest {
+    pub(super) call: CallId,
+    /// Unused so far on this call.
+    pub(super) id: SubscriptionId,
+    /// Whose media.
+    pub(super) sides: Copies<Side>,
+    pub(super) is_ipv6: bool,
 }
 
 /// A call that can carry media: all its ports are bound.
@@ -169,7 +182,7 @@ impl Relay {
         let worker = WorkerIndex(turn % self.shared.doors.len());
         match self.ask(worker, Ask::Open(Box::new(request))).await? {
             Answer::Opened(opened) => Ok(opened),
-            Answer::Local(_) | Answer::Obeyed(_) | Answer::Cut(..) => {
+            Answer::Local(_) | Answer::Subscribed(_) | Answer::Obeyed(_) | Answer::Cut(..) => {
                 unreachable!("open is answered with opened")
             }
         }
@@ -208,7 +221,7 @@ impl Relay {
     pub async fn local_media(&self, at: CallAt) -> Result<[LocalMedia; 2], Refusal> {
         match self.ask(at.worker, Ask::Local { call: at.call }).await? {
             Answer::Local(local) => Ok(local),
-            Answer::Opened(_) | Answer::Obeyed(_) | Answer::Cut(..) => {
+            Answer::Opened(_) | Answer::Subscribed(_) | Answer::Obeyed(_) | Answer::Cut(..) => {
                 unreachable!("local is answered with local")
             }
         }
@@ -235,6 +248,41 @@ impl Relay {
         self.obey(at, Command::Block { call: at.call, side, part, blocked }).await.map(|_| ())
     }
 
+    /// Takes ports for copies of a call's media, and answers with them in the order of the parties.
+    /// Nothing is sent before [`Relay::listen`].
+    pub async fn subscribe(
+        &self,
+        at: CallAt,
+        id: SubscriptionId,
+        sides: Copies<Side>,
+        is_ipv6: bool,
+    ) -> Result<Copies<LocalMedia>, Refusal> {
+        let request = CopyRequest { call: at.call, id, sides, is_ipv6 };
+        match self.ask(at.worker, Ask::Subscribe(request)).await? {
+            Answer::Subscribed(local) => Ok(local),
+            Answer::Opened(_) | Answer::Local(_) | Answer::Obeyed(_) | Answer::Cut(..) => {
+                unreachable!("subscribe is answered with ports")
+            }
+        }
+    }
+
+    /// Sends copies to where they are wanted, in the order of the parties.
+    pub async fn listen(
+        &self,
+        at: CallAt,
+        id: SubscriptionId,
+        copies: Copies<Option<CopyMedia>>,
+    ) -> Result<(), Refusal> {
+        let ask = Box::new(Subscribing::Answer(copies));
+        self.obey(at, Command::Subscription { call: at.call, id, ask }).await.map(|_| ())
+    }
+
+    /// Ends a subscription and gives its ports back.
+    pub async fn unsubscribe(&self, at: CallAt, id: SubscriptionId) -> Result<(), Refusal> {
+        let ask = Box::new(Subscribing::End);
+        self.obey(at, Command::Subscription { call: at.call, id, ask }).await.map(|_| ())
+    }
+
     /// Cuts the call and starts to collect. The receipt exists only once the cut is in force.
     pub async fn enter_secure(
         &self,
@@ -251,6 +299,7 @@ impl Relay {
             }
             Answer::Obeyed(Reply::Done | Reply::HeldBack | Reply::Snapshot(_))
             | Answer::Opened(_)
+            | Answer::Subscribed(_)
             | Answer::Local(_) => unreachable!("enter is answered with a receipt"),
         }
     }
@@ -318,7 +367,7 @@ impl Relay {
     async fn obey(&self, at: CallAt, command: Command) -> Result<Reply, Refusal> {
         match self.ask(at.worker, Ask::Obey(command)).await? {
             Answer::Obeyed(reply) => Ok(reply),
-            Answer::Opened(_) | Answer::Local(_) | Answer::Cut(..) => {
+            Answer::Opened(_) | Answer::Local(_) | Answer::Subscribed(_) | Answer::Cut(..) => {
                 unreachable!("a command is answered as one")
             }
         }

@@ -11,14 +11,14 @@ use zeroize::Zeroize;
 
 use super::clock::Clock;
 use super::gauges::Gauges;
-use super::handle::{Answer, Ask, CallAt, CallRequest, OpenedCall, Request};
+use super::handle::{Answer, Ask, CallAt, CallRequest, CopyRequest, OpenedCall, Request};
 use super::link::{CutLine, LINK_PEER, Links, NearEnd};
 use super::media_io::{MediaIo, Received};
 use crate::recording::{Job, RecordQueue};
 use crate::switchboard::limits::{BIND_ATTEMPTS, BUFFER, COMMANDS_PER_TURN, PACKETS_PER_TURN};
 use crate::switchboard::{
-    CallId, Command, Delivery, Event, LegMedia, LocalMedia, OpenCall, PortPair, PortPool, Refusal,
-    Reply, Side, Switchboard, Transmit, WorkerIndex,
+    CallId, Command, Copies, Delivery, Event, LegMedia, LocalMedia, OpenCall, PortPair, PortPool,
+    Refusal, Reply, Side, Subscribing, Switchboard, Transmit, WorkerIndex,
 };
 
 /// The addresses media is received on, one a family.
@@ -139,11 +139,16 @@ impl<Io: MediaIo> Worker<Io> {
         let now = self.clock.now();
         let flip = match &ask {
             Ask::Obey(Command::Enter { call, .. }) => Some(*call),
-            Ask::Open(_) | Ask::Local { .. } | Ask::Key { .. } | Ask::Obey(_) => None,
+            Ask::Open(_)
+            | Ask::Local { .. }
+            | Ask::Subscribe(_)
+            | Ask::Key { .. }
+            | Ask::Obey(_) => None,
         };
         let mut answer = match ask {
             Ask::Open(request) => self.open(now, *request).map(Answer::Opened),
             Ask::Local { call } => self.local(call).map(Answer::Local),
+            Ask::Subscribe(request) => self.subscribe(now, request).map(Answer::Subscribed),
             Ask::Key { call, key } => {
                 let command = Command::Key { call, digit: key.digit() };
                 self.switchboard.handle_command(now, command).map(Answer::Obeyed)
@@ -187,6 +192,37 @@ impl<Io: MediaIo> Worker<Io> {
         }
         let at = CallAt { call, worker: self.index };
         Ok(OpenedCall { at, caller: caller_local, engine: engine_local })
+    }
+
+    /// Takes ports for copies. RTCP has a port of its own, and nothing is read from either.
+    fn subscribe(
+        &mut self,
+        now: Instant,
+        CopyRequest { call, id, sides, is_ipv6 }: CopyRequest,
+    ) -> Result<Copies<LocalMedia>, Refusal> {
+        let ours = match is_ipv6 {
+            true => self.addresses.v6.map(IpAddr::V6),
+            false => self.addresses.v4.map(IpAddr::V4),
+        };
+        let ours = ours.ok_or(Refusal::NoAddressFamily)?;
+        let mut copies = Copies::new();
+        let mut begun = Ok(Reply::Done);
+        for side in sides {
+            match self.bind(now, ours) {
+                Ok(pair) => copies.push((side, pair)),
+                Err(refusal) => begun = Err(refusal),
+            }
+        }
+        let pairs: Copies<PortPair> = copies.iter().map(|(_, pair)| *pair).collect();
+        let begun = begun.and_then(|_| {
+            let ask = Box::new(Subscribing::Begin(copies));
+            self.switchboard.handle_command(now, Command::Subscription { call, id, ask })
+        });
+        if let Err(refusal) = begun {
+            pairs.into_iter().for_each(|pair| self.release(now, pair));
+            return Err(refusal);
+        }
+        Ok(pairs.into_iter().map(|pair| local_media(ours, pair, false)).collect())
     }
 
     /// Our address on a leg; a link has none.

@@ -15,7 +15,7 @@ use super::grid::Grid;
 use super::id::{CallId, PortPair, SessionId, Side};
 use super::leg::Leg;
 use super::limits::{DRAIN_LIMIT, DRAIN_TICK, TAPE_TICK};
-use super::media::{LegMedia, LookAhead};
+use super::media::LookAhead;
 use super::ntp_anchor::NtpAnchor;
 use super::outbox::Outbox;
 use super::routing::{DropReason, EngineAudio, Phase};
@@ -26,11 +26,14 @@ use crate::recording::{Block, Tape};
 
 mod blocked;
 mod packet_path;
+mod reoffered;
 mod state;
+mod subscribed;
 
 use blocked::Blocked;
 use packet_path::sabotaged;
 use state::Routing;
+use subscribed::Subscribed;
 
 /// One call.
 pub(super) struct Call {
@@ -42,6 +45,7 @@ pub(super) struct Call {
     /// What is kept back of what each party sends, by [`Side::index`].
     blocked: [Blocked; 2],
     tape: Option<Tape>,
+    subscribed: Option<Box<Subscribed>>,
     last_session: Option<SessionSnapshot>,
     /// Something has happened since [`Call::due`] was asked that may have moved it.
     is_due_open: bool,
@@ -76,6 +80,7 @@ impl Call {
             memory: CutMemory::default(),
             blocked: [Blocked::default(); 2],
             tape: request.record.then(|| Tape::new(now)),
+            subscribed: None,
             last_session: None,
             is_due_open: false,
             engine_gone: false,
@@ -127,43 +132,6 @@ impl Call {
         self.tape.is_some()
     }
 
-    /// Takes over what was agreed anew for one leg. The routing stays what it is.
-    pub(super) fn reoffer(
-        &mut self,
-        now: Instant,
-        side: Side,
-        media: LegMedia,
-        random: &mut impl Rng,
-    ) {
-        self.legs[side.index()].reagree(now, media, random);
-        for side in Side::ALL {
-            let heard = self.legs[side.other().index()].media().codec;
-            self.legs[side.index()].reformat(now, heard);
-        }
-        let clock = self.legs[Side::Caller.index()].media().codec.clock();
-        self.keys_before.set_clock(clock);
-        if let Some(session) = self.routing.session() {
-            session.set_event_clock(clock);
-        }
-    }
-
-    /// Refuses a re-offer that may be the other party's and moves the caller in a cut: the engine
-    /// would be where the caller's keys are looked for, and hear what the caller is told.
-    pub(super) fn check_claim(&self, side: Side, media: &LegMedia) -> Result<(), Refusal> {
-        let may_move = match (side, &self.routing) {
-            (Side::Engine, _) => true,
-            (Side::Caller, Routing::Open | Routing::Armed | Routing::Closed) => true,
-            (
-                Side::Caller,
-                Routing::Secure(_) | Routing::Draining { .. } | Routing::Held { .. },
-            ) => false,
-        };
-        match may_move || self.legs[side.index()].is_untouched_by(media) {
-            true => Ok(()),
-            false => Err(Refusal::CallerStays),
-        }
-    }
-
     /// Begins to delay the caller towards the engine.
     pub(super) fn arm(
         &mut self,
@@ -181,6 +149,7 @@ impl Call {
         }
         self.routing = Routing::Armed;
         self.egress(Side::Engine).pace(now, look_ahead.delay());
+        self.resume_copies(now);
         self.tell(outbox, EventKind::Armed);
         Ok(())
     }
@@ -198,6 +167,7 @@ impl Call {
         self.routing = Routing::Open;
         self.egress(Side::Engine).resume();
         self.hush(now);
+        self.resume_copies(now);
         self.tell(outbox, EventKind::Disarmed);
         Ok(())
     }
@@ -369,6 +339,7 @@ impl Call {
         if let Some(tape) = &mut self.tape {
             self.length = tape.finish(now);
         }
+        self.end_all_subscriptions(outbox);
         self.tell(outbox, EventKind::Closed);
     }
 
@@ -379,6 +350,7 @@ impl Call {
         }
         self.conclude(now, outbox);
         self.drain(now, outbox);
+        self.end_unanswered(now, outbox);
         if self.tape_look <= now {
             self.tape_look = self.grid.at_or_after(now + TAPE_TICK);
         }
@@ -404,7 +376,9 @@ impl Call {
                     session.as_mut().is_some_and(|session| session.speak(pcm))
                 })
             }
-            Side::Engine => engine.generate(now, ntp, buffer, &mut |_| false),
+            Side::Engine => engine
+                .generate(now, ntp, buffer, &mut |_| false)
+                .or_else(|| self.subscribed.as_mut()?.generate(now, buffer)),
         }
     }
 
@@ -436,7 +410,8 @@ impl Call {
         let silent = Some(self.silence_look);
         let tape = self.tape.as_ref().map(|_| self.tape_look);
         let legs = self.legs.iter().map(Leg::due).min();
-        [routing, silent, tape, legs].into_iter().flatten().min()
+        let copies = self.subscribed.as_ref().and_then(|subscribed| subscribed.due());
+        [routing, silent, tape, legs, copies].into_iter().flatten().min()
     }
 
     /// State and counters, copied out.
@@ -451,6 +426,7 @@ impl Call {
             },
             legs: [self.legs[0].snapshot(), self.legs[1].snapshot()],
             recording: self.tape.is_some(),
+            listeners: self.listeners(),
             age: now.saturating_duration_since(self.opened),
         }
     }
@@ -473,6 +449,7 @@ impl Call {
         self.legs[Side::Caller.index()].begin_cut();
         if !sabotaged() {
             self.egress(Side::Engine).silence(now);
+            self.silence_copies(now);
             if let Some(tape) = &mut self.tape {
                 tape.cut(now);
             }
@@ -528,6 +505,7 @@ impl Call {
                 leg.egress().forget();
             }
             self.hush(now);
+            self.resume_copies(now);
             self.tell(outbox, EventKind::Reopened { session: id });
             if self.engine_gone {
                 self.close(now, outbox);
@@ -595,7 +573,7 @@ mod tests {
 
     use super::super::egress::Position;
     use super::super::leg::Component;
-    use super::super::media::SourceRule;
+    use super::super::media::{LegMedia, SourceRule};
     use super::super::routing::Media;
     use super::*;
     use crate::codec::Codec;

@@ -9,6 +9,7 @@ use super::id::{CallId, PortPair, SessionId, Side};
 use super::media::{LegMedia, LookAhead};
 use super::routing::EngineAudio;
 use super::snapshot::CallSnapshot;
+use super::subscription::{Subscribing, SubscriptionId};
 pub use crate::wire::sdp::LocalMedia;
 
 /// What control asks for one call.
@@ -65,6 +66,15 @@ pub enum Command {
         part: Part,
         /// Whether it is kept back from now on.
         blocked: bool,
+    },
+    /// Copies media of the call for somebody else, or no longer.
+    Subscription {
+        /// The call.
+        call: CallId,
+        /// The subscription.
+        id: SubscriptionId,
+        /// What is asked for it.
+        ask: Box<Subscribing>,
     },
     /// Cuts the call and starts to collect.
     Enter {
@@ -234,6 +244,12 @@ pub enum Refusal {
     /// The call is cut, and whoever asks may not be the caller.
     #[error("in a secure session the caller's leg stays where it is")]
     CallerStays,
+    /// No more of them.
+    #[error("the call has as many subscriptions as it may")]
+    TooManySubscriptions,
+    /// It is over, or there was none.
+    #[error("the call has no such subscription")]
+    NoSubscription,
     /// The kernel gave no memory that is safe for digits.
     #[error("no locked memory could be had for the session")]
     NoLockedMemory,

@@ -154,6 +154,11 @@ impl Egress {
         self.ssrc
     }
 
+    /// What the stream is sent as.
+    pub(super) fn format(&self) -> EgressFormat {
+        self.format
+    }
+
     /// Whether this party and the other speak different codecs, of which one has to be decoded.
     pub(super) fn is_transcoded(&self) -> bool {
         self.format.is_transcoded()
@@ -224,6 +229,30 @@ impl Egress {
         }
     }
 
+    /// Takes a copy of a party's audio in, for a stream that is always on our clock: nothing of it
+    /// leaves by the packet that brings it. Audio of G.711 comes in the law of this stream.
+    pub(super) fn copy_audio(&mut self, now: Instant, from: Position, payload: &[u8]) {
+        if !self.format.audible {
+            return;
+        }
+        match &mut self.source {
+            Source::Paced { line, .. } => line.push(now, payload),
+            Source::Transcoded { line, .. } => {
+                // What comes too late or can't be decoded is not heard by the other party either.
+                let _ = line.push(now, from, payload, &mut |_| {});
+            }
+            Source::Direct(_) | Source::Silent { .. } | Source::Resuming { .. } => {
+                debug_assert!(false, "a copy reached a stream that is cut");
+            }
+        }
+    }
+
+    /// A party was heard whose packets take more work in a cut: frames of our clock move midway
+    /// between them, so that a cut finds them there.
+    pub(super) fn keep_apart(&mut self, now: Instant) {
+        self.heard_at = Some(now);
+    }
+
     fn transcode(
         &mut self,
         now: Instant,
@@ -276,6 +305,25 @@ impl Egress {
     /// Fills the stream on our clock, with what has been held for so long.
     pub(super) fn pace(&mut self, now: Instant, hold: Duration) {
         self.source = self.held(now, self.next_due(now), hold);
+    }
+
+    /// The same for copies: each is kept for a frame time at least, so that one that is late by less
+    /// leaves no gap.
+    pub(super) fn pace_copies(&mut self, now: Instant, hold: Duration) {
+        let least = match self.format.is_transcoded() {
+            true => Duration::ZERO,
+            false => self.format.ptime,
+        };
+        self.pace(now, hold.max(least));
+    }
+
+    /// For how long the stream holds back what it is filled with.
+    pub(super) fn hold(&self) -> Duration {
+        match &self.source {
+            Source::Paced { line, .. } => line.hold(),
+            Source::Transcoded { line, .. } => line.hold(),
+            Source::Direct(_) | Source::Silent { .. } | Source::Resuming { .. } => Duration::ZERO,
+        }
     }
 
     /// The same, from half a frame time behind the packet that comes now.

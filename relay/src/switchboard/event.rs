@@ -76,6 +76,10 @@ pub enum EventKind {
     },
     /// Audio was lost on its way to the recording.
     RecordingGap,
+    /// Somebody else is sent copies of the call's media from now on.
+    Subscribed,
+    /// One who was is no longer.
+    Unsubscribed,
     /// A peer that should send has been silent too long; the call ends.
     MediaTimeout {
         /// The silent side.

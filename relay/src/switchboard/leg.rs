@@ -16,6 +16,7 @@ use super::egress::{Egress, EgressFormat, Passage, Position, Speech};
 use super::gate::Admission;
 use super::grid::Grid;
 use super::id::{LocalPort, PortPair};
+use super::keyed::Keyed;
 use super::limits::RTCP_INTERVAL;
 use super::media::{LegMedia, SourceRule, SrtpKeys};
 use super::ntp_anchor::NtpAnchor;
@@ -28,7 +29,7 @@ use crate::codec::Codec;
 use crate::wire::ntp::NtpTime;
 use crate::wire::rtcp::{self, Compound, RtcpPacket, SenderReport};
 use crate::wire::rtp::{FIXED_HEADER_LEN, Header, RtpPacket, is_rtcp};
-use crate::wire::srtp::{Inbound, MasterKey, Outbound};
+use crate::wire::srtp::{Inbound, Outbound};
 
 /// Which port of a pair a datagram came to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -57,23 +58,6 @@ pub(super) struct Leg {
     allowance: Option<Box<Allowance>>,
     rtcp_due: Instant,
     cname: [u8; 16],
-}
-
-/// A key and what has been done with it: indices, rollover counter, replay window.
-struct Keyed<Context> {
-    key: MasterKey,
-    context: Context,
-}
-
-impl<Context> Keyed<Context> {
-    /// What holds after a re-offer: the same key goes on where it was. An index used twice would
-    /// give both packets away (RFC 3711 section 9.1), and a window begun anew would let replays in.
-    fn renewed(old: Option<Box<Self>>, new: Option<Box<Self>>) -> Option<Box<Self>> {
-        match (old, new) {
-            (Some(old), Some(new)) if old.key.same_as(&new.key) => Some(old),
-            (Some(_) | None, new) => new,
-        }
-    }
 }
 
 /// A packet that is proven to be the peer's, in clear.
@@ -363,6 +347,8 @@ impl Leg {
         LegSnapshot {
             codec: self.media.codec,
             transport: self.transport(),
+            they_send: self.media.they_send,
+            they_receive: self.media.they_receive,
             packets_received: heard,
             packets_sent: self.egress.sent().0,
             packets_lost: lost,

@@ -36,6 +36,18 @@ pub const RECORD_QUEUE: usize = 4096;
 /// Calls one worker will hold: both legs use a port pair, and the range has 5,000 pairs.
 pub const MAX_CALLS: usize = 5000;
 
+/// Subscriptions of one call: a recorder and whoever else listens. Each takes a pair of ports for each
+/// party that it hears, and a frame of its own fifty times a second.
+pub const MAX_SUBSCRIPTIONS: usize = 2;
+
+/// Streams of one subscription: a call has two parties.
+pub const MAX_COPIES: usize = 2;
+
+/// How long a subscription waits for its first answer before its ports are given back: recorders
+/// answer by themselves, and a request that nobody answers is given up by then (RFC 3261 section
+/// 17.1.1.2, timer B: 32 s).
+pub const UNANSWERED_SUBSCRIPTION: Duration = Duration::from_secs(60);
+
 /// Links one worker will hold: legs whose peers are behind a WebSocket or an AudioSocket. Each takes
 /// a task, and costs a few times what a leg on the network costs, so a core is full long before.
 pub const MAX_LINKS: usize = 2048;

@@ -31,6 +31,7 @@ mod gate;
 mod grid;
 pub mod ice;
 mod id;
+mod keyed;
 mod leg;
 pub mod limits;
 mod media;
@@ -43,6 +44,7 @@ mod reception;
 mod routing;
 mod secure_session;
 mod snapshot;
+mod subscription;
 mod talk_gauge;
 mod telephone;
 mod timers;
@@ -61,8 +63,9 @@ pub use event::{Event, EventKind};
 pub use id::{CallId, LocalPort, PortPair, SessionId, Side, WorkerIndex};
 pub use media::{LegMedia, LookAhead, SourceRule, SrtpKeys};
 pub use ports::PortPool;
-pub use routing::{DropReason, EngineAudio, Media, Phase, Route, route};
+pub use routing::{DropReason, EngineAudio, Media, Phase, Route, is_copied, route};
 pub use snapshot::{CallSnapshot, LegCounts, LegSnapshot, SessionSnapshot, Transport};
+pub use subscription::{Copies, CopyMedia, Subscribing, SubscriptionId};
 pub use transmit::Transmit;
 
 use crate::recording::Job;
@@ -112,8 +115,15 @@ pub struct Switchboard {
 #[derive(Clone, Copy)]
 struct Target {
     slot: u32,
-    side: Side,
-    component: Component,
+    end: End,
+}
+
+/// Who is at the other end of a port.
+#[derive(Clone, Copy)]
+enum End {
+    Party(Side, Component),
+    /// Who is sent copies: what it sends is not read.
+    Subscriber,
 }
 
 impl Switchboard {
@@ -173,6 +183,7 @@ impl Switchboard {
                 call.block(now, side, part, blocked);
                 Ok(Reply::Done)
             }),
+            Command::Subscription { call, id, ask } => self.subscribing(now, call, id, *ask),
             Command::Enter { call, request } => self.with(now, call, |call, outbox| {
                 call.enter(now, *request, outbox).map(Reply::Secured)
             }),
@@ -228,7 +239,11 @@ impl Switchboard {
         };
         let slot = target.slot as usize;
         let call = self.calls[slot].as_mut().expect("a port in the table belongs to a call");
-        let Target { side, component, .. } = target;
+        let End::Party(side, component) = target.end else {
+            self.strays += 1;
+            buffer[..len].zeroize();
+            return None;
+        };
         let transmit =
             call.handle_packet(now, self.ntp, side, component, from, buffer, len, &mut self.outbox);
         if call.take_due_open() {
@@ -253,7 +268,7 @@ impl Switchboard {
 
     /// Writes the next packet that is due to an engine into `buffer`.
     ///
-    /// Engines come before all callers, of whatever call: what a caller is told takes longer to make
+    /// Engines, and subscribers with them, come before all callers, of whatever call: what a caller is told takes longer to make
     /// than silence, a key ends it, and no engine's frame may be later by that. Send what comes of
     /// this before [`Switchboard::poll_transmit`] is asked.
     pub fn poll_engine_transmit(&mut self, now: Instant, buffer: &mut [u8]) -> Option<Transmit> {
@@ -327,7 +342,11 @@ impl Switchboard {
         if let Some(target) = self.target(port)
             && let Some(call) = self.calls[target.slot as usize].as_mut()
         {
-            call.count_unsent(target.side);
+            match target.end {
+                End::Party(side, _) => call.count_unsent(side),
+                // Lost on its way, as any copy may be.
+                End::Subscriber => {}
+            }
         }
     }
 
@@ -368,10 +387,35 @@ impl Switchboard {
         self.calls[slot] = Some(call);
         self.by_id.insert(id, slot);
         for (side, pair) in Side::ALL.into_iter().zip(pairs) {
-            self.claim(pair, slot, side);
+            self.claim(pair, slot, |component| End::Party(side, component));
         }
         self.settle(now, slot);
         Ok(Reply::Done)
+    }
+
+    fn subscribing(
+        &mut self,
+        now: Instant,
+        call: CallId,
+        id: SubscriptionId,
+        ask: Subscribing,
+    ) -> Result<Reply, Refusal> {
+        let mut random = StdRng::from_rng(&mut self.random);
+        let pairs: Copies<PortPair> = match &ask {
+            Subscribing::Begin(copies) => copies.iter().map(|(_, ports)| *ports).collect(),
+            Subscribing::Answer(_) | Subscribing::End => Copies::new(),
+        };
+        let reply = self.with(now, call, |call, outbox| match ask {
+            Subscribing::Begin(copies) => call.subscribe(now, id, copies),
+            Subscribing::Answer(copies) => call.listen(now, id, copies, &mut random, outbox),
+            Subscribing::End => call.unsubscribe(id, outbox),
+        })?;
+        if let Some(&slot) = self.by_id.get(&call) {
+            for pair in pairs {
+                self.claim(pair, slot, |_| End::Subscriber);
+            }
+        }
+        Ok(reply)
     }
 
     fn with(
@@ -394,7 +438,11 @@ impl Switchboard {
             self.records.push_back(Job::Block { call: call.id(), block });
         }
         self.timers.set(slot, call.due());
-        if call.phase() == Phase::Closed {
+        let is_over = call.phase() == Phase::Closed;
+        while let Some(pair) = self.calls[slot].as_mut().and_then(Call::poll_freed) {
+            self.let_go(pair);
+        }
+        if is_over {
             self.free(slot);
         }
     }
@@ -412,19 +460,23 @@ impl Switchboard {
         self.engines_done = 0;
         self.free.push(slot);
         for pair in call.ports() {
-            for port in [pair.rtp(), pair.rtcp()] {
-                if let Some(entry) = self.port_index(port) {
-                    self.by_port[entry] = None;
-                }
-            }
-            self.released.push_back(pair);
+            self.let_go(pair);
         }
     }
 
-    fn claim(&mut self, pair: PortPair, slot: usize, side: Side) {
+    fn let_go(&mut self, pair: PortPair) {
+        for port in [pair.rtp(), pair.rtcp()] {
+            if let Some(entry) = self.port_index(port) {
+                self.by_port[entry] = None;
+            }
+        }
+        self.released.push_back(pair);
+    }
+
+    fn claim(&mut self, pair: PortPair, slot: usize, end: impl Fn(Component) -> End) {
         for (port, component) in [(pair.rtp(), Component::Rtp), (pair.rtcp(), Component::Rtcp)] {
             let entry = self.port_index(port).expect("ports of a call come from the range");
-            let target = Target { slot: slot as u32, side, component };
+            let target = Target { slot: slot as u32, end: end(component) };
             let before = self.by_port[entry].replace(target);
             assert!(before.is_none(), "a port belongs to one call");
         }

@@ -201,6 +201,28 @@ pub const fn route(phase: Phase, side: Side, media: Media) -> Route {
     }
 }
 
+/// Whether what is forwarded in `phase` goes to the call's subscribers as well.
+///
+/// A subscriber is one more sink, and cut by default: of either party, since what is told to a
+/// caller in a cut tells what was keyed. Key events are copied in no phase: they could not be taken
+/// back in part. Total and without wildcard, as [`route`] is.
+pub const fn is_copied(phase: Phase, media: Media) -> bool {
+    match (phase, media) {
+        (Phase::Open | Phase::Armed, Media::Audio) => true,
+        (
+            Phase::Open | Phase::Armed,
+            Media::TelephoneEvent | Media::Redundancy | Media::Rtcp | Media::Unknown,
+        )
+        | (
+            Phase::Secure(EngineAudio::Drop | EngineAudio::Pass)
+            | Phase::Draining(EngineAudio::Drop | EngineAudio::Pass)
+            | Phase::Held(EngineAudio::Drop | EngineAudio::Pass)
+            | Phase::Closed,
+            Media::Audio | Media::TelephoneEvent | Media::Redundancy | Media::Rtcp | Media::Unknown,
+        ) => false,
+    }
+}
+
 impl Phase {
     /// Whether caller media is withheld from everyone but the collector.
     pub const fn is_cut(self) -> bool {
@@ -252,6 +274,13 @@ mod tests {
                 println!();
             }
         }
+        for media in MEDIA {
+            print!("copied {:<15}", format!("{media:?}"));
+            for phase in PHASES {
+                print!(" | {:<22}", is_copied(phase, media));
+            }
+            println!();
+        }
     }
 
     #[test]
@@ -263,6 +292,16 @@ mod tests {
                     !matches!(route, Route::Forward | Route::Unpack),
                     "{phase:?} {media:?} {route:?}"
                 );
+            }
+        }
+    }
+
+    #[test]
+    fn nothing_is_copied_while_cut_and_never_a_key_event() {
+        for phase in PHASES {
+            for media in MEDIA {
+                let may_be = !phase.is_cut() && media == Media::Audio;
+                assert_eq!(is_copied(phase, media), may_be, "{phase:?} {media:?}");
             }
         }
     }

@@ -21,6 +21,8 @@ pub struct CallSnapshot {
     pub legs: [LegSnapshot; 2],
     /// Whether the call is recorded.
     pub recording: bool,
+    /// How many others are sent copies of its media.
+    pub listeners: usize,
     /// Time since the call was opened.
     pub age: Duration,
 }
@@ -60,6 +62,10 @@ pub struct LegSnapshot {
     pub codec: Codec,
     /// How it travels.
     pub transport: Transport,
+    /// The peer may send.
+    pub they_send: bool,
+    /// The peer wants to receive.
+    pub they_receive: bool,
     /// RTP packets accepted from the peer.
     pub packets_received: u64,
     /// RTP packets sent to the peer.

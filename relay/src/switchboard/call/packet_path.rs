@@ -19,7 +19,7 @@ use crate::switchboard::leg::{Component, Heard};
 use crate::switchboard::limits::MAX_FRAME;
 use crate::switchboard::ntp_anchor::NtpAnchor;
 use crate::switchboard::outbox::Outbox;
-use crate::switchboard::routing::{DropReason, Media, Route, route};
+use crate::switchboard::routing::{DropReason, Media, Route, is_copied, route};
 use crate::switchboard::transmit::{Extent, Transmit};
 
 impl Call {
@@ -177,7 +177,7 @@ impl Call {
         self.forward(now, side, Media::TelephoneEvent, at, newest, buffer)
     }
 
-    /// The only way of a party's media to the other party and onto the tape.
+    /// The only way of a party's media to the other party, to subscribers and onto the tape.
     fn forward(
         &mut self,
         now: Instant,
@@ -191,6 +191,11 @@ impl Call {
         assert!(sabotaged() || route(self.phase(), side, media) == Route::Forward);
         let from = self.legs[side.index()].media().codec;
         let to = self.legs[side.other().index()].media().codec;
+        if let Some(subscribed) = &mut self.subscribed
+            && (is_copied(self.routing.phase(), media) || sabotaged() && media == Media::Audio)
+        {
+            subscribed.hear(now, side, at, from, &buffer[payload.clone()]);
+        }
         match media {
             Media::Audio => {
                 if let (Some(law), Some(to)) = (from.law(), to.law()) {

@@ -1,5 +1,7 @@
 //! `Menu`: what one party speaks, to be offered to another.
 
+use dtmf::g711::Law;
+
 use super::agreement::{DEFAULT_PACKET_TIME_MS, PACKET_TIMES_MS, TYPES_TAKEN_BY_RTCP};
 use super::direction::Direction;
 use super::format::Format;
@@ -77,6 +79,24 @@ impl Menu {
                 menu.put_event(*clock, Some(*payload_type));
             }
         }
+        menu
+    }
+
+    /// What copies of a party's voice are offered in: G.711, in its own law first if it speaks that,
+    /// then what else it speaks and SDP has a name for, Opus aside, which is spoken with callers
+    /// alone. Of key events there are no copies.
+    #[must_use]
+    pub fn of_copies(spoken: Codec) -> Menu {
+        let mut menu = Menu {
+            voices: Vec::new(),
+            events: Vec::new(),
+            ptime_ms: DEFAULT_PACKET_TIME_MS,
+            direction: Direction { sends: true, receives: false },
+        };
+        let own = spoken.law().map(Codec::G711);
+        let other = Some(spoken).filter(|codec| *codec == Codec::G722);
+        let both = [Law::Mu, Law::A].map(Codec::G711);
+        own.into_iter().chain(both).chain(other).for_each(|codec| menu.put(codec, None));
         menu
     }
 

@@ -30,7 +30,7 @@ use crate::wire::srtp::{MasterKey, Suite};
 
 /// Longest offer of ours in octets: four voices, two kinds of key events, four keys, and what is
 /// said of ICE and DTLS.
-const MAX_PROPOSAL_LEN: usize = 2560;
+pub(super) const MAX_PROPOSAL_LEN: usize = 2560;
 
 /// Whether RTCP may share the port of RTP (RFC 5761).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -197,7 +197,6 @@ impl Proposal {
 
     /// All lines after `o=`.
     fn write_body(&self, local: LocalMedia, text: &mut String) {
-        let Wishes { transport, menu, rtcp_mux, .. } = &self.wishes;
         line(text, format_args!("s=-"));
         line(text, format_args!("c={}", Network(local.rtp.ip())));
         line(text, format_args!("t=0 0"));
@@ -205,6 +204,12 @@ impl Proposal {
             line(text, format_args!("a=ice-lite"));
             line(text, format_args!("a=group:BUNDLE 0"));
         }
+        self.write_stream(local, text);
+    }
+
+    /// The `m=` line and what belongs to it.
+    pub(super) fn write_stream(&self, local: LocalMedia, text: &mut String) {
+        let Wishes { transport, menu, rtcp_mux, .. } = &self.wishes;
         write_formats(local, *transport, self.formats.iter().copied(), text);
         line(text, format_args!("a=ptime:{}", menu.ptime_ms));
         line(text, format_args!("a={}", menu.direction.attribute()));
@@ -246,7 +251,16 @@ impl Proposal {
         let (Some(Stream { audio, .. }), None) = (streams.next(), streams.next()) else {
             return Err(SdpRefusal::NotOffered.into());
         };
-        let agreement = self.settle(&audio?, policy)?;
+        Ok(self.accept_stream(&audio?, policy)?)
+    }
+
+    /// What the answer's stream for this offer agrees to.
+    pub(super) fn accept_stream(
+        &mut self,
+        audio: &Audio,
+        policy: &Policy,
+    ) -> Result<Agreement<Settled>, SdpRefusal> {
+        let agreement = self.settle(audio, policy)?;
         if let Some(keys) = &agreement.srtp {
             self.taken = Some(keys.outbound.key.suite());
         }
