@@ -64,6 +64,8 @@ export function tale(kind, data = {}) {
     'call.media_timeout': `No media from the ${side}`,
     'call.closed': 'Call ended',
     'recording.gap': 'The recording has a gap',
+    'media.subscribed': 'Somebody else is sent copies of what both say',
+    'media.unsubscribed': 'Copies for somebody else have ended',
     'secure_session.started': 'Secure session: the cut is in force',
     'secure_session.field_started': `${step(data.step)} is asked for${tried}`,
     'secure_session.field_rejected': `${step(data.step)} rejected: ${reason(data.reason)}`,

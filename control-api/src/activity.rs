@@ -83,6 +83,8 @@ impl Alarm {
             | EventKind::Processing
             | EventKind::SecureConcluded { .. }
             | EventKind::Reopened { .. }
+            | EventKind::Subscribed
+            | EventKind::Unsubscribed
             | EventKind::Closed => None,
         }
     }

@@ -354,6 +354,7 @@ impl From<Refusal> for Problem {
             | Refusal::NoRecording
             | Refusal::NotSettled => Code::NoCapacity,
             Refusal::Stopping => Code::Stopping,
+            Refusal::TooManySubscriptions | Refusal::NoSubscription => Code::InvalidRequest,
             Refusal::DuplicateCall => Code::Internal,
         };
         let advice = match refusal {
@@ -368,6 +369,8 @@ impl From<Refusal> for Problem {
             Refusal::NoRecording => ": the disk refused, or recordings are off",
             Refusal::Full | Refusal::Busy => ": try again later",
             Refusal::NotSettled => ": end the call, or cancel the session as an operator",
+            Refusal::TooManySubscriptions => ": unsubscribe another one first",
+            Refusal::NoSubscription => ": ask for it anew",
             Refusal::UnknownCall
             | Refusal::Capture(_)
             | Refusal::NoSession

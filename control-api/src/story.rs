@@ -50,6 +50,10 @@ pub enum Tale {
     CallClosed,
     /// Audio is missing in the recording.
     RecordingGap,
+    /// Somebody else is sent copies of the call's media.
+    MediaSubscribed,
+    /// One who was is no longer.
+    MediaUnsubscribed,
     /// The cut is in force.
     SessionStarted(SessionId),
     /// The collector waits for a field.
@@ -81,6 +85,8 @@ impl Tale {
             | Tale::CallMediaTimeout(_)
             | Tale::CallClosed
             | Tale::RecordingGap
+            | Tale::MediaSubscribed
+            | Tale::MediaUnsubscribed
             | Tale::FieldStarted(_, _, _)
             | Tale::FieldRejected(_, _, _, _)
             | Tale::FieldRepeated(_, _, _)
@@ -309,6 +315,8 @@ impl Chapters {
                 self.tell(at, Tale::SessionHeld(session));
             }
             EventKind::Reopened { session: _ } => self.end_session(at),
+            EventKind::Subscribed => self.tell(at, Tale::MediaSubscribed),
+            EventKind::Unsubscribed => self.tell(at, Tale::MediaUnsubscribed),
             EventKind::RecordingGap => self.tell(at, Tale::RecordingGap),
             EventKind::MediaTimeout { side } => self.tell(at, Tale::CallMediaTimeout(side)),
             EventKind::Closed => {

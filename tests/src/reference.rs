@@ -24,7 +24,7 @@ impl Reference {
             | EventKind::Processing => {}
             EventKind::FieldAccepted { .. } | EventKind::SecureConcluded { .. } => {}
             EventKind::DrainHeld { .. } | EventKind::RecordingGap => {}
-            EventKind::MediaTimeout { .. } => {}
+            EventKind::MediaTimeout { .. } | EventKind::Subscribed | EventKind::Unsubscribed => {}
         }
     }
 

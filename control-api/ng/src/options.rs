@@ -113,6 +113,8 @@ pub struct Options {
     pub is_for_all: bool,
     /// The command is about the party of the from-tag alone.
     pub is_directional: bool,
+    /// What the party hears is to be copied, not what it says.
+    pub is_egress: bool,
     /// The address family that the other party is offered, if it is to be another one.
     pub is_ipv6: Option<bool>,
     /// Who is the caller.
@@ -127,7 +129,7 @@ const NO: &str = "no-";
 const MAX_REFUSED_SUITES: usize = 16;
 
 /// Flags that are known and have no effect: what they ask for is so anyway, or never is.
-const IDLE_FLAGS: [&str; 27] = [
+const IDLE_FLAGS: [&str; 29] = [
     "allow-asymmetric-codecs",
     "allow-transcoding",
     "always-transcode",
@@ -137,6 +139,7 @@ const IDLE_FLAGS: [&str; 27] = [
     "force",
     "full-rtcp-attribute",
     "generate-rtcp",
+    "ingress",
     "loop-protect",
     "media-handover",
     "no-port-latching",
@@ -151,6 +154,7 @@ const IDLE_FLAGS: [&str; 27] = [
     "reuse-codecs",
     "rtcp-mux",
     "single-codec",
+    "siprec",
     "strict-source",
     "symmetric-codecs",
     "unidirectional",
@@ -196,6 +200,8 @@ impl Options {
             self.is_for_all = true;
         } else if is("directional") {
             self.is_directional = true;
+        } else if is("egress") {
+            self.is_egress = true;
         } else if is("sotto-engine-offers") {
             self.offerer = Offerer::Engine;
         } else {

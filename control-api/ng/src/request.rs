@@ -9,6 +9,8 @@ use crate::value::Value;
 const MAX_UNKNOWN: usize = 8;
 /// Longest of them that is kept; a longer one is no name.
 const MAX_UNKNOWN_LEN: usize = 40;
+/// Parties that are read of those whom a subscription names: more than a call has.
+const MAX_FROM_TAGS: usize = 4;
 
 /// Why a request can't be understood. None of them repeats a word of it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
@@ -33,7 +35,9 @@ pub struct Request<'v> {
     pub call_id: Option<&'v str>,
     /// The party that the request is of, or the caller of the SIP dialog.
     pub from_tag: Option<&'v str>,
-    /// The other party, once it is known.
+    /// The parties whose media a subscription copies, if there are several.
+    pub from_tags: Vec<&'v str>,
+    /// The other party, once it is known; the subscription, where one is meant.
     pub to_tag: Option<&'v str>,
     /// The session description.
     pub sdp: Option<&'v [u8]>,
@@ -60,6 +64,7 @@ impl<'v> Request<'v> {
             command,
             call_id: None,
             from_tag: None,
+            from_tags: Vec::new(),
             to_tag: None,
             sdp: None,
             options: Options::default(),
@@ -86,6 +91,8 @@ impl<'v> Request<'v> {
             };
         } else if is("plan") {
             self.plan = self.plan.or(Some(value));
+        } else if is("from-tags") {
+            self.take_from_tags(value.texts());
         } else if is("flags") {
             value.texts().for_each(|flag| self.take_flag(flag));
         } else if is("rtpp-flags") {
@@ -113,6 +120,11 @@ impl<'v> Request<'v> {
         true
     }
 
+    fn take_from_tags(&mut self, tags: impl Iterator<Item = &'v str>) {
+        let room = MAX_FROM_TAGS - self.from_tags.len();
+        self.from_tags.extend(tags.take(room));
+    }
+
     fn take_flag(&mut self, flag: &'v str) {
         let is_known = self.options.flag(flag);
         self.note(is_known, flag);
@@ -123,6 +135,9 @@ impl<'v> Request<'v> {
             match word {
                 Word::Flag(flag) => self.take_flag(flag),
                 Word::Member(name, value) if self.take_id(name, Some(value)) => {}
+                Word::Member(name, value) if is_same("from-tags", name) => {
+                    self.take_from_tags(flags::values(value));
+                }
                 Word::Member(name, value) => {
                     let is_known = self.options.member(name, flags::values(value));
                     self.note(is_known, name);

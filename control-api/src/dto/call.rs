@@ -18,6 +18,7 @@ use crate::external_id::ExternalId;
 use crate::index::CallEntry;
 use crate::keys::Role;
 use crate::problem::Problem;
+use crate::story::Audience;
 
 /// Opens a call.
 #[derive(Deserialize, ToSchema)]
@@ -225,6 +226,9 @@ pub struct CallView {
     summary: CallSummary,
     /// Whether a recording is kept.
     recording: bool,
+    /// How many others are sent copies of its media; an engine is not told.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    listeners: Option<usize>,
     /// The last secure session, if there was one.
     secure_session: Option<SessionView>,
     /// The legs, as they were last seen; null if the call ended before that.
@@ -241,6 +245,11 @@ impl CallView {
         if let Some(seen) = seen.filter(|_| !entry.story.is_closed()) {
             summary.state = seen.phase.as_str();
         }
-        CallView { summary, recording: entry.recorded, secure_session, legs }
+        let listeners = seen.filter(|_| Audience::of(role) == Audience::Staff);
+        let listeners = listeners.map(|seen| match entry.story.is_closed() {
+            true => 0,
+            false => seen.listeners,
+        });
+        CallView { summary, recording: entry.recorded, listeners, secure_session, legs }
     }
 }

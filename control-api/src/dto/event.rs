@@ -11,13 +11,15 @@ use crate::index::CallEntry;
 use crate::story::{Audience, Tale, Told};
 
 /// The types of events.
-pub const KINDS: [&str; 15] = [
+pub const KINDS: [&str; 17] = [
     "call.opened",
     "call.armed",
     "call.disarmed",
     "call.media_timeout",
     "call.closed",
     "recording.gap",
+    "media.subscribed",
+    "media.unsubscribed",
     "secure_session.started",
     "secure_session.field_started",
     "secure_session.field_rejected",
@@ -124,6 +126,8 @@ fn words(tale: Tale, audience: Audience) -> (&'static str, EventData) {
         }
         Tale::CallClosed => ("call.closed", none),
         Tale::RecordingGap => ("recording.gap", none),
+        Tale::MediaSubscribed => ("media.subscribed", none),
+        Tale::MediaUnsubscribed => ("media.unsubscribed", none),
         Tale::SessionStarted(session) => ("secure_session.started", of(session)),
         Tale::FieldStarted(session, step, attempt) => (
             "secure_session.field_started",

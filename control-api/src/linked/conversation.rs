@@ -369,6 +369,8 @@ impl<'a, E: Errands> Conversation<'a, E> {
             | Tale::CallMediaTimeout(_)
             | Tale::CallClosed
             | Tale::RecordingGap
+            | Tale::MediaSubscribed
+            | Tale::MediaUnsubscribed
             | Tale::FieldStarted(..)
             | Tale::FieldRejected(..)
             | Tale::FieldRepeated(..)

@@ -8,7 +8,7 @@ use relay::switchboard::{Part, Refusal, Side};
 use super::dialog::{Dialog, Said};
 use super::dialogs::Live;
 use super::refused::Refused;
-use super::{Peer, query, secure};
+use super::{Peer, query, secure, subscribe};
 use crate::Control;
 use crate::dto::id;
 
@@ -42,15 +42,19 @@ pub(super) async fn obey(
         Command::UnblockMedia => block(control, request, Part::Media, false).await,
         Command::SilenceMedia => block(control, request, Part::Silence, true).await,
         Command::UnsilenceMedia => block(control, request, Part::Silence, false).await,
+        Command::SubscribeRequest => {
+            subscribe::request(control, &mut *live(control, request).await?, request).await
+        }
+        Command::SubscribeAnswer => {
+            subscribe::answer(control, &mut *live(control, request).await?, request).await
+        }
+        Command::Unsubscribe => unsubscribe(control, request).await,
         Command::StartRecording => start_recording(&*live(control, request).await?),
         Command::StopRecording
         | Command::PauseRecording
         | Command::PlayMedia
         | Command::StopMedia
-        | Command::PlayDtmf
-        | Command::SubscribeRequest
-        | Command::SubscribeAnswer
-        | Command::Unsubscribe => Err(Refused::because(unable(request.command))),
+        | Command::PlayDtmf => Err(Refused::because(unable(request.command))),
     }
 }
 
@@ -105,6 +109,14 @@ async fn delete(control: &Control, request: &Request<'_>) -> Result<Reply, Refus
     dialog.end(control).await?;
     tracing::info!(call = id::call(dialog.at().call), "call ended by NG");
     Ok(Reply::ok())
+}
+
+/// Ends a subscription. With its call it has ended already: that is no error.
+async fn unsubscribe(control: &Arc<Control>, request: &Request<'_>) -> Result<Reply, Refused> {
+    match live(control, request).await {
+        Ok(mut dialog) => subscribe::end(control, &mut dialog, request).await,
+        Err(_) => Ok(Reply::ok().with_warning("there is no call of this call-id")),
+    }
 }
 
 /// Keeps a part of a party's media from the other one, or no longer. A secure session is none of its
@@ -169,9 +181,6 @@ const fn unable(command: Command) -> &'static str {
             "Sotto does not play files: in a secure session it speaks to the caller by itself"
         }
         Command::PlayDtmf => "Sotto does not play keys: let the party send them",
-        Command::SubscribeRequest | Command::SubscribeAnswer | Command::Unsubscribe => {
-            "Sotto does not copy media to others: follow a call by its events"
-        }
         Command::Ping
         | Command::Offer
         | Command::Answer
@@ -186,6 +195,9 @@ const fn unable(command: Command) -> &'static str {
         | Command::UnblockMedia
         | Command::SilenceMedia
         | Command::UnsilenceMedia
+        | Command::SubscribeRequest
+        | Command::SubscribeAnswer
+        | Command::Unsubscribe
         | Command::SecureSession
         | Command::SecureSessionCancel
         | Command::SecureSessionQuery => "Sotto does not do this",

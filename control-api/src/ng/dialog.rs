@@ -16,6 +16,7 @@ use zeroize::Zeroizing;
 
 use super::media::{self, LegTalk};
 use super::refused::Refused;
+use super::subscribe::Subscription;
 use crate::dto::id;
 use crate::engines::EngineProfile;
 use crate::external_id::ExternalId;
@@ -76,6 +77,7 @@ pub(super) struct Dialog {
     talks: [LegTalk; 2],
     local: [LocalMedia; 2],
     pending: Option<Pending>,
+    subscriptions: Vec<Subscription>,
     is_answered: bool,
     /// It was ended here, and the event that tells so is on its way.
     is_ended: bool,
@@ -134,6 +136,7 @@ impl Dialog {
             talks: Default::default(),
             local: [caller, engine],
             pending: None,
+            subscriptions: Vec::new(),
             is_answered: false,
             is_ended: false,
             opened: clock::monotonic(),
@@ -162,6 +165,21 @@ impl Dialog {
     /// Where our sides are, by [`Side::index`].
     pub(super) fn local(&self) -> [LocalMedia; 2] {
         self.local
+    }
+
+    /// Whether the parties have agreed.
+    pub(super) fn is_answered(&self) -> bool {
+        self.is_answered
+    }
+
+    /// Who is offered copies of its media, or sent them; the relay bounds how many there are.
+    pub(super) fn subscriptions(&mut self) -> &mut Vec<Subscription> {
+        &mut self.subscriptions
+    }
+
+    /// What they are called.
+    pub(super) fn subscribers(&self) -> impl Iterator<Item = &str> {
+        self.subscriptions.iter().map(Subscription::tag)
     }
 
     /// Whether the call has ended, by whomever.
@@ -326,9 +344,7 @@ impl Dialog {
     fn check_family(&self, side: Side, peer: SocketAddr) -> Result<(), Refused> {
         match self.local[side.index()].rtp.is_ipv6() == peer.is_ipv6() {
             true => Ok(()),
-            false => Err(Refused::because(
-                "the answer is of another address family than the offer: see address-family",
-            )),
+            false => Err(media::other_family()),
         }
     }
 

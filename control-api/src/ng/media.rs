@@ -101,28 +101,40 @@ fn wishes(side: Side, sdp: &[u8], options: &Options) -> Result<Wishes, Refused> 
     }
     let theirs = Words::of(sdp);
     let transport = transport(theirs.transport, options)?;
-    let is_refused = |suite: &Suite| {
-        options.refused_suites.iter().any(|it| it.eq_ignore_ascii_case(suite.name()))
-    };
-    let rtcp_mux = match options.rtcp_mux {
-        ng_protocol::RtcpMux { demux: true, .. } => RtcpMux::Never,
-        ng_protocol::RtcpMux { require: true, .. } => RtcpMux::Required,
-        ng_protocol::RtcpMux { offer: true, .. } => RtcpMux::Offered,
-        ng_protocol::RtcpMux { .. } if theirs.has_rtcp_mux => RtcpMux::Offered,
-        ng_protocol::RtcpMux { .. } => RtcpMux::Never,
-    };
+    let rtcp_mux = rtcp_mux(options, theirs.has_rtcp_mux);
     let ice = match options.ice {
         Ice::Force => true,
         Ice::Remove => false,
         Ice::Unsaid => theirs.has_ice,
     };
-    let suites = Suite::ALL.into_iter().filter(|suite| !is_refused(suite)).collect();
-    Ok(Wishes { transport, ice, rtcp_mux, suites, menu })
+    Ok(Wishes { transport, ice, rtcp_mux, suites: suites(options), menu })
+}
+
+/// Where RTCP goes, unless the options say so as it is for the other party.
+pub(super) fn rtcp_mux(options: &Options, is_offered: bool) -> RtcpMux {
+    match options.rtcp_mux {
+        ng_protocol::RtcpMux { demux: true, .. } => RtcpMux::Never,
+        ng_protocol::RtcpMux { require: true, .. } => RtcpMux::Required,
+        ng_protocol::RtcpMux { offer: true, .. } => RtcpMux::Offered,
+        ng_protocol::RtcpMux { .. } if is_offered => RtcpMux::Offered,
+        ng_protocol::RtcpMux { .. } => RtcpMux::Never,
+    }
+}
+
+/// Suites of SDES that may be offered.
+pub(super) fn suites(options: &Options) -> Vec<Suite> {
+    let is_refused = |suite: &Suite| {
+        options.refused_suites.iter().any(|it| it.eq_ignore_ascii_case(suite.name()))
+    };
+    Suite::ALL.into_iter().filter(|suite| !is_refused(suite)).collect()
 }
 
 /// The transport that was asked for, else that of the offer. One with keys in the SDP has them from
 /// DTLS where they may not be there.
-fn transport(theirs: Option<Transport>, options: &Options) -> Result<Transport, Refused> {
+pub(super) fn transport(
+    theirs: Option<Transport>,
+    options: &Options,
+) -> Result<Transport, Refused> {
     if options.is_transport_unknown {
         return Err(Refused::because("transport-protocol is none that Sotto has"));
     }
@@ -210,6 +222,11 @@ fn unreadable(error: SdpError) -> Refused {
     Refused::because(error.to_string())
 }
 
-fn no_random() -> Refused {
+/// What an answer is told whose addresses our ports for it can't reach.
+pub(super) fn other_family() -> Refused {
+    Refused::because("the answer is of another address family than the offer: see address-family")
+}
+
+pub(super) fn no_random() -> Refused {
     Refused::because("the relay has no random numbers")
 }

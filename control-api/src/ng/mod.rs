@@ -29,6 +29,7 @@ mod query;
 mod refused;
 mod replay;
 mod secure;
+mod subscribe;
 mod tcp;
 mod udp;
 pub mod ws;

@@ -35,10 +35,13 @@ pub(super) async fn query(control: &Control, dialog: &Dialog) -> Result<Reply, R
             Some((tag.into(), party(dialog, side, received[side.index()])))
         })
         .collect();
+    let subscribers = dialog.subscribers().map(|tag| Value::of_text(tag.to_owned()));
+    let subscriptions = Value::List(subscribers.collect());
     Ok(Reply::ok()
         .with("call", Value::of_text(id::call(entry.id)))
         .with("created", Value::count(created))
         .with("tags", Value::Dictionary(tags))
+        .with("subscriptions", subscriptions)
         .with("totals", Value::dictionary([("RTP", packets(received[0] + received[1]))])))
 }
 
