@@ -9,10 +9,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use control_api::keys::{KeyFile, Role};
 use control_api::ng;
 use control_api::ng::config::Peers;
+use dtmf::g711::Law;
 use ng_protocol::{Message, Syntax, Value};
+use relay::wire::srtp::{Inbound, MasterKey, Suite};
 use rig::{Rig, answer_port, offer};
 
 const FRAME: Duration = Duration::from_millis(20);
@@ -337,6 +341,272 @@ async fn without_masking_a_session_by_ng_leaks() {
     assert!(octets_of_the_caller(&within) > 0);
 }
 
+/// A recorder that a proxy has asked in, and where the copies come from.
+struct Recorder {
+    ears: [UdpSocket; 2],
+    tag: String,
+}
+
+const ALL: [(&str, &str); 2] = [IDS[0], ("rtpp-flags", "all siprec")];
+
+/// An answer that takes copies at these ports.
+fn recorder_answer(ports: [u16; 2], transport: &str, more: &str) -> String {
+    let stream = |port| format!("m=audio {port} {transport} 0\r\na=recvonly\r\n{more}");
+    let head = "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\n";
+    format!("{head}{}{}", stream(ports[0]), stream(ports[1]))
+}
+
+impl Recorder {
+    fn of_both(proxy: &Proxy) -> Recorder {
+        let told = proxy.ask(&[&[("command", "subscribe request")], &ALL[..]].concat()).ok();
+        let tag = told.text("to-tag").to_owned();
+        let ears = [socket(), socket()];
+        let recorder = Recorder { ears, tag };
+        recorder.answer(proxy, &recorder_answer(recorder.ports(), "RTP/AVP", "")).ok();
+        recorder
+    }
+
+    fn ports(&self) -> [u16; 2] {
+        [port_of(&self.ears[0]), port_of(&self.ears[1])]
+    }
+
+    fn answer(&self, proxy: &Proxy, sdp: &str) -> Told {
+        let named = ("to-tag", &*self.tag);
+        proxy.ask(&[("command", "subscribe answer"), IDS[0], named, ("sdp", sdp)])
+    }
+
+    fn end(&self, proxy: &Proxy) -> Told {
+        proxy.ask(&[("command", "unsubscribe"), IDS[0], ("to-tag", &*self.tag)])
+    }
+
+    /// All that has come so far, of each party.
+    fn heard(&self) -> [Vec<Vec<u8>>; 2] {
+        [0, 1].map(|at| {
+            let mut datagram = [0; 2048];
+            let ear = &self.ears[at];
+            ear.set_nonblocking(true).unwrap();
+            let all = std::iter::from_fn(|| {
+                let len = ear.recv(&mut datagram).ok()?;
+                Some(datagram[..len].to_vec())
+            });
+            all.collect()
+        })
+    }
+}
+
+/// Both parties talk for half a second.
+fn both_talk(call: &Call, from: u16) {
+    for number in from..from + 25 {
+        for (mouth, to, code) in
+            [(&call.caller, call.caller_port, VOICE), (&call.engine, call.engine_port, OTHER_VOICE)]
+        {
+            let mut packet = vec![0x80, 0];
+            packet.extend(number.to_be_bytes());
+            packet.extend((u32::from(number) * 160).to_be_bytes());
+            packet.extend([1, 2, 3, 4]);
+            packet.extend([code; 160]);
+            mouth.send_to(&packet, ("127.0.0.1", to)).unwrap();
+        }
+        std::thread::sleep(FRAME);
+    }
+}
+
+/// What the engine's voice is made of.
+const OTHER_VOICE: u8 = 0x2a;
+
+/// How many octets of a code packets hold behind their headers.
+fn octets_of(packets: &[Vec<u8>], code: u8) -> usize {
+    packets.iter().flat_map(|packet| &packet[12..]).filter(|&&octet| octet == code).count()
+}
+
+/// One stream without a gap, of one size.
+fn assert_unbroken(packets: &[Vec<u8>]) {
+    for pair in packets.windows(2) {
+        let number = |packet: &[u8]| u16::from_be_bytes([packet[2], packet[3]]);
+        let time = |packet: &[u8]| u32::from_be_bytes(packet[4..8].try_into().unwrap());
+        assert_eq!((pair[0].len(), pair[1].len()), (172, 172));
+        assert_eq!(number(&pair[1]), number(&pair[0]).wrapping_add(1));
+        assert_eq!(time(&pair[1]), time(&pair[0]).wrapping_add(160));
+        assert_eq!(pair[0][8..12], pair[1][8..12]);
+    }
+}
+
+/// Enters a session on a call that a recorder is sent, and returns what it got before and within.
+fn a_recorded_session(proxy: &Proxy) -> (Recorder, Call, [[Vec<Vec<u8>>; 2]; 2]) {
+    let call = Call::open(proxy);
+    let recorder = Recorder::of_both(proxy);
+    both_talk(&call, 1);
+    let before = recorder.heard();
+    proxy.ask(&[("command", "secure session"), IDS[0], ("plan", "card-payment")]).ok();
+    // What left before the reply is from before the cut.
+    let before = [0, 1].map(|at| [&before[at][..], &recorder.heard()[at]].concat());
+    both_talk(&call, 100);
+    let within = recorder.heard();
+    (recorder, call, [before, within])
+}
+
+#[cfg(not(feature = "sabotage"))]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_recorder_is_sent_what_both_say_and_in_a_session_silence() {
+    let rig = Rig::new("ng-recorder");
+    let proxy = Proxy::of(&rig).await;
+    let (recorder, call, [before, within]) = a_recorded_session(&proxy);
+    for (at, code) in [VOICE, OTHER_VOICE].into_iter().enumerate() {
+        assert!(octets_of(&before[at], code) > 20 * 160, "{}", octets_of(&before[at], code));
+        assert!(within[at].len() > 20, "the stream goes on: {} frames", within[at].len());
+        assert_eq!(octets_of(&within[at], 0xff), within[at].len() * 160, "it is silence");
+        assert_unbroken(&[&before[at][..], &within[at]].concat());
+    }
+    let path = format!("/v1/calls/{}", proxy.ask(&[("command", "query"), IDS[0]]).text("call"));
+    assert_eq!(rig.get(Role::Operator, &path).await.json()["listeners"], 1);
+    assert!(rig.get(Role::Engine, &path).await.json().get("listeners").is_none());
+    // One that comes now is cut as well.
+    let late = Recorder::of_both(&proxy);
+    both_talk(&call, 200);
+    let heard = late.heard();
+    for heard in &heard {
+        assert!(heard.len() > 20);
+        assert_eq!(octets_of(heard, 0xff), heard.len() * 160);
+    }
+    let full = [&[("command", "subscribe request")], &ALL[..]].concat();
+    proxy.ask(&full).refused("as many subscriptions as it may");
+    late.end(&proxy).ok();
+    recorder.end(&proxy).ok();
+    let _ = recorder.heard();
+    both_talk(&call, 300);
+    assert!(recorder.heard().iter().all(Vec::is_empty), "it has ended");
+    assert!(recorder.end(&proxy).ok().text("warning").contains("no subscription"));
+    // Who must see that somebody listens does, and the engine does not.
+    proxy.ask(&[("command", "delete"), IDS[0], IDS[1]]).ok();
+    let events = format!("{path}/events");
+    for (role, count) in [(Role::Operator, 2), (Role::Script, 2), (Role::Engine, 0)] {
+        let told = String::from_utf8(rig.get(role, &events).await.body).unwrap();
+        for kind in ["event: media.subscribed", "event: media.unsubscribed"] {
+            assert_eq!(told.matches(kind).count(), count, "{role:?}: {told}");
+        }
+    }
+}
+
+/// The control: with masking broken, the same look finds the caller at the recorder.
+#[cfg(feature = "sabotage")]
+#[tokio::test(flavor = "multi_thread")]
+async fn without_masking_a_recorder_hears_the_session() {
+    relay::sabotage::break_masking();
+    let rig = Rig::new("ng-recorder-broken");
+    let proxy = Proxy::of(&rig).await;
+    let (_recorder, _call, [_, within]) = a_recorded_session(&proxy);
+    assert!(octets_of(&within[0], VOICE) > 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_subscription_is_told_as_proxies_read_it() {
+    let rig = Rig::new("ng-subscribed");
+    let proxy = Proxy::of(&rig).await;
+    let early = offer(9);
+    let members = [("command", "offer"), ("call-id", "early"), IDS[1], ("sdp", &*early)];
+    proxy.ask(&members).ok();
+    let request = |more: &[(&'static str, &str)]| {
+        proxy.ask(&[&[("command", "subscribe request")], more].concat())
+    };
+    request(&[("call-id", "early"), IDS[1]]).refused("not answered yet");
+    request(&[("call-id", "none"), IDS[1]]).refused("no call");
+    let call = Call::open(&proxy);
+    request(&[IDS[0]]).refused("from-tag is missing");
+    request(&[IDS[0], ("from-tag", "x")]).refused("no party");
+    request(&[IDS[0], IDS[1], ("to-tag", "two")]).refused("of a party");
+    request(&[IDS[0], IDS[1], ("rtpp-flags", "egress")]).refused("leave out egress");
+    request(&[IDS[0], IDS[1], ("rtpp-flags", "UDP/TLS/RTP/SAVPF")]).refused("without DTLS");
+    request(&[IDS[0], IDS[1], ("ICE", "force")]).refused("without DTLS and ICE");
+
+    let told = request(&[IDS[0], ("from-tag", "two"), ("to-tag", "recorder")]).ok();
+    assert_eq!((told.text("to-tag"), told.text("from-tag")), ("recorder", "two"));
+    let tags: Vec<_> = told.0.get("from-tags").unwrap().texts().collect();
+    assert_eq!(tags, ["two"]);
+    let Some(Value::List(medias)) = told.0.get("tag-medias") else { panic!("{:?}", told.0) };
+    assert_eq!(medias[0].get("tag").and_then(Value::text), Some("two"));
+    let Some(Value::List(streams)) = medias[0].get("medias") else { panic!("{medias:?}") };
+    let of_stream = |name| streams[0].get(name).and_then(Value::text);
+    let said = ["type", "label", "mode"].map(of_stream);
+    assert_eq!(said, [Some("audio"), Some("0"), Some("sendrecv")]);
+    assert_eq!(streams[0].get("index"), Some(&Value::Integer(1)));
+    let sdp = told.text("sdp");
+    let (audio, rest) = stream(sdp);
+    assert!(audio.ends_with(" RTP/AVP 0 8"), "{sdp}");
+    for line in ["a=sendonly\r\n", "a=label:0\r\n", "a=ptime:20\r\n"] {
+        assert!(rest.contains(line), "{line} in {sdp}");
+    }
+    assert!(!rest.contains("telephone-event") && !rest.contains("m="), "{sdp}");
+    let again = request(&[IDS[0], ("from-tag", "two"), ("to-tag", "recorder")]).ok();
+    assert_eq!(again.text("sdp"), sdp, "the same again");
+    request(&[IDS[0], IDS[1], ("to-tag", "recorder")]).refused("unsubscribe first");
+    let told = proxy.ask(&[("command", "query"), IDS[0]]).ok();
+    assert_eq!(told.0.get("subscriptions").unwrap().texts().collect::<Vec<_>>(), ["recorder"]);
+
+    // Answers are held against the offer, and go where media may go.
+    let ear = socket();
+    let answer = |sdp: &str| {
+        proxy.ask(&[("command", "subscribe answer"), IDS[0], ("to-tag", "recorder"), ("sdp", sdp)])
+    };
+    let good = offer(port_of(&ear)).replace("0 101", "8");
+    let own =
+        good.replace(&format!("audio {}", port_of(&ear)), &format!("audio {}", call.caller_port));
+    answer(&own).refused("own media ports");
+    answer(&good.replace("audio ", "video ")).refused("");
+    answer(&good.replace("RTP/AVP 8", "RTP/AVP 9")).refused("not offered");
+    answer(&recorder_answer([port_of(&ear); 2], "RTP/AVP", "")).refused("not offered");
+    answer(&good.replace("RTP/AVP", "RTP/SAVP")).refused("");
+    both_talk(&call, 1);
+    ear.set_nonblocking(true).unwrap();
+    assert!(ear.recv(&mut [0; 64]).is_err(), "nothing goes anywhere before");
+    answer(&good).ok();
+    both_talk(&call, 50);
+    let mut datagram = [0; 2048];
+    let heard =
+        std::iter::from_fn(|| ear.recv(&mut datagram).ok().map(|len| datagram[..len].to_vec()));
+    let heard: Vec<Vec<u8>> = heard.collect();
+    assert!(heard.iter().all(|packet| packet[1] == 8), "A-law, as was answered");
+    let mut in_a_law = [OTHER_VOICE];
+    Law::Mu.transcode(Law::A, &mut in_a_law);
+    assert!(octets_of(&heard, in_a_law[0]) > 20 * 160, "{}", octets_of(&heard, in_a_law[0]));
+    proxy.ask(&[("command", "delete"), IDS[0], IDS[1]]).ok();
+    let end = [("command", "unsubscribe"), IDS[0], ("to-tag", "recorder")];
+    assert!(proxy.ask(&end).ok().text("warning").contains("no call"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_recorder_with_keys_in_its_sdp_is_sent_srtp() {
+    let rig = Rig::new("ng-recorder-srtp");
+    let proxy = Proxy::of(&rig).await;
+    let call = Call::open(&proxy);
+    let flags = ("rtpp-flags", "all RTP/SAVP SDES-no-AEAD_AES_256_GCM SDES-no-AEAD_AES_128_GCM");
+    let told = proxy.ask(&[("command", "subscribe request"), IDS[0], flags]).ok();
+    let (tag, sdp) = (told.text("to-tag").to_owned(), told.text("sdp").to_owned());
+    assert_eq!(sdp.matches("a=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:").count(), 2, "{sdp}");
+    let recorder = Recorder { ears: [socket(), socket()], tag };
+    let key =
+        "a=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:WVNfX19zZW1jdGwgKCkgewkyMjA7fQp9CnVubGVz\r\n";
+    let plain = recorder_answer(recorder.ports(), "RTP/AVP", "");
+    recorder.answer(&proxy, &plain).refused("not offered");
+    // Of the engine nothing is wanted.
+    let wanted = recorder_answer([recorder.ports()[0], 0], "RTP/SAVP", key);
+    recorder.answer(&proxy, &wanted).ok();
+    both_talk(&call, 1);
+    let [of_caller, of_engine] = recorder.heard();
+    assert!(of_engine.is_empty() && of_caller.len() > 20);
+    let ours = sdp.split("inline:").nth(1).unwrap().split(['|', '\r']).next().unwrap();
+    let key =
+        MasterKey::from_bytes(Suite::AesCm128HmacSha1_80, &STANDARD.decode(ours).unwrap()).unwrap();
+    let mut inbound = Inbound::new(&key);
+    let mut voice = 0;
+    for mut packet in of_caller {
+        assert_eq!(packet.len(), 182, "ten octets of tag");
+        assert!(!packet[12..172].windows(8).any(|it| it == [VOICE; 8]), "it is encrypted");
+        let len = inbound.unprotect(&mut packet).unwrap();
+        voice += packet[12..len].iter().filter(|&&octet| octet == VOICE).count();
+    }
+    assert!(voice > 20 * 160, "{voice}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn plans_are_dictionaries_too() {
     let rig = Rig::new("ng-plan");
@@ -381,16 +651,7 @@ async fn blocked_media_is_kept_back_and_nothing_is_claimed_that_is_not_done() {
     assert!(heard(100) >= 9);
     let told = proxy.ask(&[("command", "block DTMF"), IDS[0], IDS[1]]).ok();
     assert!(told.text("warning").contains("tones"));
-    let refused = [
-        "play media",
-        "stop media",
-        "play DTMF",
-        "stop recording",
-        "pause recording",
-        "subscribe request",
-        "subscribe answer",
-        "unsubscribe",
-    ];
+    let refused = ["play media", "stop media", "play DTMF", "stop recording", "pause recording"];
     for command in refused {
         proxy.ask(&[("command", command), IDS[0], IDS[1]]).refused("Sotto does not");
     }

@@ -11,12 +11,14 @@ use std::time::{Duration, Instant};
 
 use dtmf::brand::BrandSet;
 use dtmf::expiry::Date;
+use dtmf::g711::Law;
 use dtmf::{CardMode, Field, FieldKind, PlanRequest, SecurePlan};
+use relay::codec::Codec;
 use relay::recording::Job;
 use relay::switchboard::limits::BUFFER;
 use relay::switchboard::{
-    CallId, Command, EngineAudio, LegMedia, LocalPort, OpenCall, PortPair, SessionId,
-    SessionRequest, Switchboard, SwitchboardConfig,
+    CallId, Command, CopyMedia, EngineAudio, LegMedia, LocalPort, OpenCall, PortPair, SessionId,
+    SessionRequest, Side, Subscribing, SubscriptionId, Switchboard, SwitchboardConfig,
 };
 use relay::wire::ntp::NtpTime;
 use relay::wire::rtp::Header;
@@ -29,6 +31,8 @@ const EVENT: u8 = 101;
 const REDUNDANCY: u8 = 121;
 const CALLER: u16 = 40000;
 const ENGINE: u16 = 50000;
+/// Ports of copies, from this one on.
+const COPIES: u16 = 10004;
 const FRAME: Duration = Duration::from_millis(20);
 
 #[test]
@@ -37,10 +41,14 @@ fn forwarding_and_collecting_allocate_nothing() {
     for (suite, record) in suites.into_iter().flat_map(|suite| [(suite, false), (suite, true)]) {
         let told = format!("{}, recorded: {record}", name(suite));
         let mut scene = Scene::new(suite, record);
+        if record {
+            scene.subscribe(suite);
+        }
         // Long enough for every queue to have been used once: reports go out every 5 s.
         scene.run(300);
         assert_eq!(scene.allocations(500), 0, "forwarding, {told}");
         assert_eq!(scene.blocks > 0, record, "control: {told}");
+        assert_eq!(scene.copies > 1000, record, "control: {told}, {} copies", scene.copies);
         scene.enter();
         scene.run(300);
         assert_eq!(scene.allocations(500), 0, "collecting and generating, {told}");
@@ -65,13 +73,15 @@ struct Scene {
     buffer: [u8; BUFFER],
     /// Blocks for the recorder so far.
     blocks: usize,
+    /// Frames for a subscriber so far.
+    copies: usize,
 }
 
 impl Scene {
     fn new(suite: Option<Suite>, record: bool) -> Scene {
         let now = Instant::now();
         let mut switchboard = Switchboard::new(SwitchboardConfig {
-            ports: 10000..=10003,
+            ports: 10000..=10007,
             media_timeout: Duration::from_secs(60),
             seed: [7; 32],
             ntp_anchor: (now, NtpTime::from_unix(Duration::from_secs(1_800_000_000))),
@@ -87,7 +97,28 @@ impl Scene {
         };
         switchboard.handle_command(now, Command::Open(Box::new(open))).map(drop).unwrap();
         let protect = suite.map(|suite| Outbound::new(&key(suite, 1)));
-        Scene { switchboard, now, sequence: 0, protect, buffer: [0; BUFFER], blocks: 0 }
+        Scene { switchboard, now, sequence: 0, protect, buffer: [0; BUFFER], blocks: 0, copies: 0 }
+    }
+
+    /// Copies of both parties for somebody else, of the caller in another law.
+    fn subscribe(&mut self, suite: Option<Suite>) {
+        let pair = |port| PortPair::new(port).unwrap();
+        let copies = [(Side::Caller, pair(COPIES)), (Side::Engine, pair(COPIES + 2))];
+        let wanted = [(Law::A, 8), (Law::Mu, 0)].map(|(law, payload_type)| {
+            Some(CopyMedia {
+                remote: SocketAddr::from(([127, 0, 0, 1], 60000)),
+                codec: Codec::G711(law),
+                payload_type,
+                ptime: FRAME,
+                they_receive: true,
+                key: suite.map(|suite| key(suite, 3)),
+            })
+        });
+        for ask in [Subscribing::Begin(copies.into()), Subscribing::Answer(wanted.into())] {
+            let (id, ask) = (SubscriptionId(1), Box::new(ask));
+            let command = Command::Subscription { call: CALL, id, ask };
+            self.switchboard.handle_command(self.now, command).map(drop).unwrap();
+        }
     }
 
     fn enter(&mut self) {
@@ -113,7 +144,9 @@ impl Scene {
             self.packet(10000, CALLER, true);
             self.packet(10002, ENGINE, false);
             self.switchboard.handle_timeout(self.now);
-            while self.switchboard.poll_transmit(self.now, &mut self.buffer).is_some() {}
+            while let Some(sent) = self.switchboard.poll_transmit(self.now, &mut self.buffer) {
+                self.copies += usize::from(sent.port.0 >= COPIES);
+            }
             while let Some(job) = self.switchboard.poll_record() {
                 self.blocks += usize::from(matches!(job, Job::Block { .. }));
             }

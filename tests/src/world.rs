@@ -15,9 +15,9 @@ use relay::codec::Codec;
 use relay::recording::{Block, Job};
 use relay::switchboard::limits::BUFFER;
 use relay::switchboard::{
-    CallId, Command, CutReceipt, EngineAudio, EventKind, LegMedia, LocalPort, LookAhead, OpenCall,
-    PortPair, Refusal, Reply, SessionId, SessionRequest, SourceRule, Switchboard,
-    SwitchboardConfig,
+    CallId, Command, CopyMedia, CutReceipt, EngineAudio, EventKind, LegMedia, LocalPort, LookAhead,
+    OpenCall, PortPair, Refusal, Reply, SessionId, SessionRequest, Side, SourceRule, Subscribing,
+    SubscriptionId, Switchboard, SwitchboardConfig,
 };
 use relay::wire::ntp::NtpTime;
 use relay::wire::rtp::RtpPacket;
@@ -28,6 +28,8 @@ use crate::sim_net::{SimNet, Weather};
 /// Ports of the world's one call.
 const CALLER_PORTS: u16 = 10000;
 const ENGINE_PORTS: u16 = 10002;
+/// Ports of the copies for somebody else, of caller and engine.
+const COPY_PORTS: [u16; 2] = [10004, 10006];
 /// Payload type of the caller's redundant key events.
 pub const REDUNDANCY: u8 = 121;
 /// The call.
@@ -64,6 +66,10 @@ pub struct World {
     pub to_engine: Vec<u8>,
     /// Octets that reached the engine though they may not.
     pub leaked_to_engine: usize,
+    /// Octets that reached a subscriber though they may not.
+    pub leaked_to_subscriber: usize,
+    /// Frames of the caller's voice that a subscriber was sent.
+    pub copied: usize,
     /// The recording, as the recorder would get it.
     pub blocks: Vec<Block>,
     /// All that was told.
@@ -100,6 +106,8 @@ impl World {
             reference: Reference::default(),
             to_engine: Vec::new(),
             leaked_to_engine: 0,
+            leaked_to_subscriber: 0,
+            copied: 0,
             blocks: Vec::new(),
             events: Vec::new(),
             law: config.law,
@@ -150,6 +158,30 @@ impl World {
             Reply::Done | Reply::HeldBack | Reply::Snapshot(_) => {
                 unreachable!("enter is answered with a receipt")
             }
+        }
+    }
+
+    /// Has copies of both parties sent to somebody else from now on.
+    pub fn subscribe(&mut self) {
+        let id = SubscriptionId(1);
+        let pair = |side: Side| PortPair::new(COPY_PORTS[side.index()]).expect("an even port");
+        let copies = Side::ALL.map(|side| (side, pair(side)));
+        let wanted = Side::ALL.map(|side| {
+            let remote = SocketAddr::from(([127, 0, 0, 1], 60000 + side.index() as u16));
+            let (codec, payload_type) = (Codec::G711(Law::Mu), 0);
+            Some(CopyMedia {
+                remote,
+                codec,
+                payload_type,
+                ptime: FRAME,
+                they_receive: true,
+                key: None,
+            })
+        });
+        for ask in [Subscribing::Begin(copies.into()), Subscribing::Answer(wanted.into())] {
+            let ask = Box::new(ask);
+            let subscription = Command::Subscription { call: CALL, id, ask };
+            self.command(subscription).map(drop).expect("a call has room for a subscription");
         }
     }
 
@@ -282,7 +314,10 @@ impl World {
             self.events.push((self.now, event.kind));
         }
         while let Some(transmit) = self.switchboard.poll_transmit(self.now, &mut self.buffer) {
-            self.heard(transmit.to, transmit.range);
+            match COPY_PORTS.contains(&transmit.port.0) {
+                true => self.copied(transmit.port.0, transmit.range),
+                false => self.heard(transmit.to, transmit.range),
+            }
         }
         while let Some(job) = self.switchboard.poll_record() {
             match job {
@@ -290,6 +325,17 @@ impl World {
                 Job::Start { .. } | Job::Finish { .. } => {}
             }
         }
+    }
+
+    fn copied(&mut self, port: u16, range: std::ops::Range<usize>) {
+        let packet = RtpPacket::parse(&self.buffer[range.clone()]).expect("it is a valid packet");
+        let payload = &self.buffer[range][packet.payload];
+        let is_callers = port == COPY_PORTS[Side::Caller.index()];
+        let is_silent = payload.iter().all(|&octet| octet == 0xff);
+        if !is_silent && (self.reference.is_cut() || !self.reference.may_hear(payload, 0xff)) {
+            self.leaked_to_subscriber += payload.len();
+        }
+        self.copied += usize::from(is_callers && !is_silent);
     }
 
     fn heard(&mut self, to: SocketAddr, range: std::ops::Range<usize>) {

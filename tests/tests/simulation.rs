@@ -17,6 +17,9 @@ const SESSIONS: u64 = 500;
 struct Outcome {
     to_engine: usize,
     to_recording: usize,
+    to_subscriber: usize,
+    /// Frames of the caller that somebody else was sent, where somebody is.
+    copied: Option<usize>,
     voice_before: usize,
     voice_after: usize,
     passed: bool,
@@ -26,23 +29,28 @@ struct Outcome {
 #[cfg(not(feature = "sabotage"))]
 #[test]
 fn nothing_of_the_caller_passes_the_cut() {
-    let (mut engine, mut recording, mut passed, mut reopened) = (0, 0, 0, 0);
+    let (mut engine, mut recording, mut subscriber) = (0, 0, 0);
+    let (mut passed, mut reopened) = (0, 0);
     for seed in seeds() {
         let outcome = session(seed);
-        assert_eq!((outcome.to_engine, outcome.to_recording), (0, 0), "leak at SEED={seed}");
+        let leaks = (outcome.to_engine, outcome.to_recording, outcome.to_subscriber);
+        assert_eq!(leaks, (0, 0, 0), "leak at SEED={seed}");
         assert!(outcome.voice_before > 20, "the engine hears before the cut, SEED={seed}");
+        let is_copied = outcome.copied.is_none_or(|frames| frames > 20 || !outcome.reopened);
+        assert!(is_copied, "a subscriber hears when the call is open, SEED={seed}");
         if outcome.reopened {
             assert!(outcome.voice_after > 20, "the engine hears after the cut, SEED={seed}");
         }
         engine += outcome.to_engine;
         recording += outcome.to_recording;
+        subscriber += outcome.to_subscriber;
         passed += usize::from(outcome.passed);
         reopened += usize::from(outcome.reopened);
     }
     let sessions = seeds().count();
     println!(
         "figure: simulated sessions: {sessions}; caller octets after the cut: {engine} at the engine, \
-         {recording} in the recording; passed: {passed}, reopened: {reopened}"
+         {recording} in the recording, {subscriber} at a subscriber; passed: {passed}, reopened: {reopened}"
     );
     assert!(passed * 10 >= sessions * 9, "most sessions pass: {passed} of {sessions}");
     assert!(reopened * 100 >= sessions * 99, "most sessions reopen: {reopened} of {sessions}");
@@ -56,6 +64,10 @@ fn a_broken_mask_is_found_in_every_session() {
     let found = seeds().filter(|&seed| session(seed).to_engine > 0).count();
     let recorded = seeds().filter(|&seed| session(seed).to_recording > 0).count();
     let sessions = seeds().count();
+    let listened = seeds().filter(|&seed| listener(seed) != Listener::Nobody).count();
+    let copied = seeds().filter(|&seed| session(seed).to_subscriber > 0).count();
+    println!("figure: control: found at the subscriber in {copied} of {listened}");
+    assert_eq!(copied, listened);
     println!(
         "figure: control, masking broken: caller octets found at the engine in {found} of {sessions}, in the recording in {recorded}"
     );
@@ -65,6 +77,24 @@ fn a_broken_mask_is_found_in_every_session() {
 fn seeds() -> impl Iterator<Item = u64> {
     let only: Option<u64> = std::env::var("SEED").ok().and_then(|seed| seed.parse().ok());
     only.map_or(0..SESSIONS, |seed| seed..seed + 1)
+}
+
+/// Whether somebody else is sent copies, and since when.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Listener {
+    Nobody,
+    /// Before the cut.
+    Early,
+    /// Since it is in force.
+    InTheCut,
+}
+
+fn listener(seed: u64) -> Listener {
+    match seed % 9 {
+        0..4 => Listener::Early,
+        4..6 => Listener::InTheCut,
+        _ => Listener::Nobody,
+    }
 }
 
 /// One call: talk, be cut at a random moment, key with whatever else may happen, talk again.
@@ -80,11 +110,18 @@ fn session(seed: u64) -> Outcome {
         armed: seed % 8 >= 6,
         law: if seed % 3 == 2 { Law::A } else { Law::Mu },
     });
+    let listener = listener(seed);
+    if listener == Listener::Early {
+        world.subscribe();
+    }
     let before = Duration::from_millis(world.random.random_range(800..1500));
     world.run(before);
     let opened = world.ear.heard().first().map(|hearing| hearing.at);
     let voice_before = opened.map_or(0, |at| world.ear.not_silent_between(at, world.now));
     world.enter(7, card_plan()).map(drop).expect("an open call can be cut");
+    if listener == Listener::InTheCut {
+        world.subscribe();
+    }
     key_and_disturb(&mut world, seed);
     let end = world.now + Duration::from_secs(20);
     let reopened = world.run_until(end, |world| world.reopened().is_some());
@@ -95,6 +132,8 @@ fn session(seed: u64) -> Outcome {
     Outcome {
         to_engine: world.leaked_to_engine,
         to_recording: world.leaked_to_recording(),
+        to_subscriber: world.leaked_to_subscriber,
+        copied: (listener != Listener::Nobody).then_some(world.copied),
         voice_before,
         voice_after,
         passed: world.verdict().is_some_and(|verdict| verdict.as_str() == "success"),
