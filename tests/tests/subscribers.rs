@@ -1,5 +1,7 @@
 //! Subscribers: what whoever is sent copies of a call hears, before, in and after a cut.
 
+#![expect(clippy::unwrap_used, reason = "a test may")]
+
 use std::net::SocketAddr;
 use std::time::Duration;
 

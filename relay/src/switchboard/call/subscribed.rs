@@ -41,7 +41,7 @@ pub(super) struct Subscribed {
 /// One subscription.
 struct Subscription {
     id: SubscriptionId,
-    copies: Copies<Copy>,
+    copies: Copies<Copied>,
     /// When it ends unless it is answered before.
     answer_by: Option<Instant>,
     /// It was told that somebody listens.
@@ -49,7 +49,7 @@ struct Subscription {
 }
 
 /// One party's media on its way to a subscriber.
-struct Copy {
+struct Copied {
     side: Side,
     ports: PortPair,
     stream: Option<Box<Stream>>,
@@ -65,6 +65,7 @@ struct Stream {
 }
 
 /// What fills a stream that begins now.
+#[derive(Clone, Copy)]
 enum Beginning<'c> {
     /// The party, held back for so long.
     Heard(Duration),
@@ -89,7 +90,7 @@ impl Call {
         if is_full || subscribed.find(id).is_some() {
             return Err(Refusal::TooManySubscriptions);
         }
-        let copy = |(side, ports)| Copy { side, ports, stream: None };
+        let copy = |(side, ports)| Copied { side, ports, stream: None };
         subscribed.subscriptions.push(Subscription {
             id,
             copies: copies.into_iter().map(copy).collect(),
@@ -279,7 +280,7 @@ impl Subscribed {
         self.subscriptions.iter_mut().find(|subscription| subscription.id == id)
     }
 
-    fn copies(&mut self) -> impl Iterator<Item = &mut Copy> {
+    fn copies(&mut self) -> impl Iterator<Item = &mut Copied> {
         self.subscriptions.iter_mut().flat_map(|subscription| &mut subscription.copies)
     }
 
@@ -288,7 +289,7 @@ impl Subscribed {
     }
 }
 
-impl Copy {
+impl Copied {
     /// Goes to where it is wanted, or nowhere. A stream that there is already goes on unbroken.
     fn answer(
         &mut self,
