@@ -61,11 +61,13 @@ fn nothing_of_the_caller_passes_the_cut() {
 #[test]
 fn a_broken_mask_is_found_in_every_session() {
     relay::sabotage::break_masking();
-    let found = seeds().filter(|&seed| session(seed).to_engine > 0).count();
-    let recorded = seeds().filter(|&seed| session(seed).to_recording > 0).count();
+    let outcomes: Vec<Outcome> = seeds().map(session).collect();
+    let count = |is_found: fn(&Outcome) -> bool| outcomes.iter().filter(|it| is_found(it)).count();
+    let found = count(|outcome| outcome.to_engine > 0);
+    let recorded = count(|outcome| outcome.to_recording > 0);
     let sessions = seeds().count();
     let listened = seeds().filter(|&seed| listener(seed) != Listener::Nobody).count();
-    let copied = seeds().filter(|&seed| session(seed).to_subscriber > 0).count();
+    let copied = count(|outcome| outcome.to_subscriber > 0);
     println!("figure: control: found at the subscriber in {copied} of {listened}");
     assert_eq!(copied, listened);
     println!(

@@ -1,6 +1,10 @@
 //! Subscribers: what whoever is sent copies of a call hears, before, in and after a cut.
 
 #![expect(clippy::unwrap_used, reason = "a test may")]
+#![cfg_attr(
+    feature = "sabotage",
+    allow(dead_code, unused_imports, reason = "with masking broken the control alone is run")
+)]
 
 use std::net::SocketAddr;
 use std::time::Duration;
