@@ -52,6 +52,33 @@ fn a_string_of_flags_says_the_same() {
     assert_eq!((request.to_tag, request.unknown.len()), (Some("two"), 0));
 }
 
+/// Parties of a subscription come as a list or within a string of flags; no more of them are kept than
+/// it takes to see that they are too many.
+#[test]
+fn parties_of_a_subscription_are_read_wherever_they_stand() {
+    let list = Value::List(["one", "two"].map(Value::of_text).to_vec());
+    let many = Value::List(vec![Value::of_text("one"); 100]);
+    let string = Value::of_text("siprec from-tags=[one two] SDES-off");
+    for (name, value, count) in
+        [("from-tags", list, 2), ("rtpp-flags", string, 2), ("from_tags", many, 4)]
+    {
+        let body = Value::Dictionary(vec![
+            ("command".into(), Value::of_text("subscribe request")),
+            (name.into(), value),
+        ]);
+        let request = Request::read(&body).unwrap();
+        assert_eq!(request.from_tags.len(), count, "{name}");
+        assert_eq!((request.from_tags[0], request.from_tag), ("one", None));
+        assert!(request.unknown.is_empty() && !request.options.is_egress);
+    }
+    let value = Value::dictionary([
+        ("command", Value::of_text("subscribe request")),
+        ("flags", Value::List(["all", "SIPREC", "egress"].map(Value::of_text).to_vec())),
+    ]);
+    let request = Request::read(&value).unwrap();
+    assert!(request.options.is_for_all && request.options.is_egress && request.unknown.is_empty());
+}
+
 #[test]
 fn of_a_flag_that_is_not_known_nothing_but_its_name_is_kept() {
     let flags = ["code=5", "code7", "1234", "=5", "unheard"].map(Value::of_text);
