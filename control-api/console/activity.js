@@ -23,6 +23,7 @@ const DONE = {
   'POST /v1/calls/{call_id}/secure-session/sealed': 'fetched the sealed data',
   'POST /v1/calls/{call_id}/model-tokens': 'made a model token',
   'DELETE /v1/calls/{call_id}/model-tokens': 'revoked the model tokens',
+  'POST /v1/calls/{call_id}/recording': 'began, paused or stopped the recording',
   'DELETE /v1/calls/{call_id}/recording': 'erased the recording',
   'POST /v1/webhook-deliveries/{delivery_id}/replay': 'sent a webhook again',
   'POST /v1/whip': 'placed a call from a browser',

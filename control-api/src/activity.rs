@@ -85,6 +85,10 @@ impl Alarm {
             | EventKind::Reopened { .. }
             | EventKind::Subscribed
             | EventKind::Unsubscribed
+            | EventKind::RecordingStarted
+            | EventKind::RecordingPaused
+            | EventKind::RecordingResumed
+            | EventKind::RecordingStopped
             | EventKind::Closed => None,
         }
     }

@@ -41,6 +41,7 @@ use crate::idempotency::{Answer, Posted};
 use crate::index::{CallEntry, ExternalIdInUse};
 use crate::keys::Scope;
 use crate::problem::{Code, Problem, ProblemBody};
+use crate::recording_actions;
 
 /// Where keys are handed in, as the router writes it.
 pub const KEY_PATH: &str = "/v1/calls/{call_id}/dtmf";
@@ -230,8 +231,7 @@ impl Launch {
         }
         let record = record.unwrap_or(control.recordings.is_some());
         if record && control.recordings.is_none() {
-            let detail = "this relay keeps no recordings: recordings.enabled is false";
-            return Err(Problem::invalid("/record", detail));
+            return Err(Problem::invalid("/record", recording_actions::OFF));
         }
         let EngineLeg { media: engine, profile, link, party } =
             engine_leg::prepare(control, engine).await?;
@@ -255,7 +255,8 @@ impl Launched {
         entry.opened(at);
         party.begin(control, &entry, engine.rtp);
         let call = id::call(entry.id);
-        tracing::info!(call, armed, record = entry.recorded, "call opened");
+        let record = entry.recorded.begun_at().is_some();
+        tracing::info!(call, armed, record, "call opened");
         if let Some(external_id) = &entry.external_id {
             tracing::debug!(call, external_id = external_id.as_str(), "call named");
         }

@@ -36,8 +36,10 @@ pub struct EventsQuery {
 /// Follows a call's events.
 ///
 /// The events are `call.opened`, `call.armed`, `call.disarmed`, `call.media_timeout`,
-/// `call.closed`, `recording.gap`, `media.subscribed` (somebody else is sent copies of the call's
-/// media: see `docs/kamailio.md`), `media.unsubscribed`, `secure_session.started`, `secure_session.field_started`,
+/// `call.closed`, `recording.started` and `recording.stopped` (a recording that begins within its
+/// call, or ends before it), `recording.paused`, `recording.resumed`, `recording.gap`,
+/// `media.subscribed` (somebody else is sent copies of the call's media: see `docs/kamailio.md`),
+/// `media.unsubscribed`, `secure_session.started`, `secure_session.field_started`,
 /// `secure_session.field_repeated`, `secure_session.field_rejected`,
 /// `secure_session.field_accepted`, `secure_session.processing`, `secure_session.concluded`,
 /// `secure_session.held` (an alarm: the call stays cut until an operator acts) and

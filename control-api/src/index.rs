@@ -16,6 +16,7 @@ use crate::echo::hearing::Hearing;
 use crate::engines::EngineProfile;
 use crate::external_id::ExternalId;
 use crate::model_tokens::ModelTokens;
+use crate::recorded::Recorded;
 use crate::sinks::SinkOrder;
 use crate::story::Story;
 use crate::tools::Run;
@@ -36,8 +37,8 @@ pub struct CallEntry {
     pub created_at: Timestamp,
     /// What its integrator calls it.
     pub external_id: Option<ExternalId>,
-    /// Whether a recording is kept.
-    pub recorded: bool,
+    /// Its recording.
+    pub recorded: Recorded,
     /// The caller is behind NAT: its address is learned from its packets.
     pub nat: bool,
     /// What is known of its engine.
@@ -80,7 +81,7 @@ impl CallEntry {
             id,
             created_at,
             external_id: None,
-            recorded,
+            recorded: Recorded::since(recorded.then_some(created_at)),
             nat,
             profile: Mutex::new(profile),
             story: Story::default(),
@@ -328,6 +329,7 @@ impl CallIndex {
         // The guard of the map is not held while the story is told.
         let entry = self.calls.get(&event.call).map(|entry| Arc::clone(&entry));
         let Some(entry) = entry else { return };
+        entry.recorded.handle_event(now, event.kind);
         let was_closed = entry.story.is_closed();
         entry.story.handle_event(now, event.kind);
         if entry.story.is_closed() && !was_closed {

@@ -50,6 +50,8 @@ pub mod plans;
 pub mod problem;
 pub mod process;
 pub mod prompts;
+pub mod recorded;
+pub mod recording_actions;
 pub mod recording_keys;
 pub mod recordings;
 pub mod recordings_command;

@@ -13,8 +13,8 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::{
-    Control, activity, calls, captures, echo, events, links, model_tokens, plans, recordings,
-    secure_sessions, sinks, tools, webhooks, whip,
+    Control, activity, calls, captures, echo, events, links, model_tokens, plans,
+    recording_actions, recordings, secure_sessions, sinks, tools, webhooks, whip,
 };
 
 use crate::activity::DeedKind;
@@ -50,7 +50,7 @@ fn routes() -> OpenApiRouter<Arc<Control>> {
         .routes(routes!(echo::api::hear))
         .routes(routes!(webhooks::api::list))
         .routes(routes!(webhooks::api::replay))
-        .routes(routes!(recordings::export, recordings::erase))
+        .routes(routes!(recordings::export, recordings::erase, recording_actions::record))
         .routes(routes!(activity::list))
         .merge(browsers())
 }
@@ -106,7 +106,7 @@ fn frame() -> OpenApi {
                      model tokens and secure sessions, but for what follows. An engine's key hangs \
                      up, enters and reads secure sessions, and follows events. Operators alone \
                      cancel sessions (a script one that it drives field by field, between two \
-                     fields), export and erase recordings, list and replay webhook \
+                     fields), export and erase recordings (scripts begin, pause and stop them), list and replay webhook \
                      deliveries, and list what was done by which key. A payment key fetches sealed data, and nothing else does. Any \
                      other key gets 403, which names the roles that may.",
                 ))

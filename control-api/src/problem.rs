@@ -48,6 +48,8 @@ pub enum Code {
     RecordingErased,
     /// The recording is still being made.
     RecordingInProgress,
+    /// The call's one recording was stopped.
+    RecordingStopped,
     /// The recording is no longer what was written.
     RecordingDamaged,
     /// The key that seals the recording is not there.
@@ -98,7 +100,7 @@ pub enum Code {
 
 impl Code {
     /// Every code, for the documentation and its tests.
-    pub const ALL: [Code; 37] = [
+    pub const ALL: [Code; 38] = [
         Code::MalformedBody,
         Code::MalformedSdp,
         Code::MalformedParameter,
@@ -113,6 +115,7 @@ impl Code {
         Code::DeliveryNotFound,
         Code::RecordingErased,
         Code::RecordingInProgress,
+        Code::RecordingStopped,
         Code::RecordingDamaged,
         Code::RecordingKeyMissing,
         Code::MethodNotAllowed,
@@ -164,6 +167,7 @@ impl Code {
             Code::RecordingInProgress => {
                 (409, "recording-in-progress", "The recording is still being made")
             }
+            Code::RecordingStopped => (409, "recording-stopped", "The recording was stopped"),
             Code::RecordingDamaged => {
                 (500, "recording-damaged", "The recording was altered or damaged")
             }
@@ -345,6 +349,8 @@ impl From<Refusal> for Problem {
             Refusal::NoSession => Code::SecureSessionNotFound,
             Refusal::Capture(_) => Code::CaptureRefused,
             Refusal::CallIsCut | Refusal::CallerStays => Code::CallIsCut,
+            Refusal::RecordingOver => Code::RecordingStopped,
+            Refusal::NotRecorded => Code::RecordingNotFound,
             Refusal::NoAddressFamily => Code::SdpNotAcceptable,
             Refusal::NoLockedMemory
             | Refusal::Full
@@ -367,6 +373,8 @@ impl From<Refusal> for Problem {
             Refusal::NoPort => ": each call takes four ports of media.ports",
             Refusal::NoAddressFamily => ": give --media-ip a second time",
             Refusal::NoRecording => ": the disk refused, or recordings are off",
+            Refusal::RecordingOver => ": pause a recording that is to go on in the same call",
+            Refusal::NotRecorded => ": start the recording first",
             Refusal::Full | Refusal::Busy => ": try again later",
             Refusal::NotSettled => ": end the call, or cancel the session as an operator",
             Refusal::TooManySubscriptions => ": unsubscribe another one first",

@@ -43,22 +43,24 @@ pub struct Wav(Vec<u8>);
 /// Says whether a recording is whole.
 const STATE: HeaderName = HeaderName::from_static("sotto-recording");
 
-/// Whether a call still goes on, and its recording grows.
+/// Whether a call still goes on, and its recording grows, or may.
 #[must_use]
 pub fn is_live(control: &Control, call: CallId) -> bool {
-    control.calls.find(call).is_some_and(|entry| !entry.story.is_closed())
+    let entry = control.calls.find(call);
+    entry.is_some_and(|entry| !entry.story.is_closed() && !entry.recorded.has_ended())
 }
 
 /// Exports a recording: WAV, 8 kHz, the caller left and the engine right, secure spans silent.
 ///
-/// It may be read while the call goes on, and holds what was written by then. Every part of it is
+/// Its time is zero where the recording began, and it is silent where it was paused. It may be read
+/// while it is being made, and holds what was written by then. Every part of it is
 /// checked before the answer begins: of a recording that was altered nothing is handed out.
 #[utoipa::path(
     get, path = "/v1/calls/{call_id}/recording", tag = "recordings",
     params(("call_id" = String, Path)),
     responses(
         (status = 200, body = Wav, content_type = "audio/wav", headers(("Sotto-Recording" = String,
-            description = "complete; in-progress while the call goes on; interrupted if a crash \
+            description = "complete; in-progress while it is being made; interrupted if a crash \
                            or a full disk cut it short"))),
         (status = "4XX", body = ProblemBody, content_type = "application/problem+json"),
         (status = "5XX", body = ProblemBody, content_type = "application/problem+json")),
@@ -103,7 +105,7 @@ pub async fn erase(
 ) -> Result<StatusCode, Problem> {
     let (recordings, call) = recording_of(&control, request).await?;
     if is_live(&control, call) {
-        let detail = "End the call first; its recording can be erased once it is over.";
+        let detail = "End the call, or stop its recording: what is over can be erased.";
         return Err(Problem::new(Code::RecordingInProgress, detail));
     }
     let archive = Arc::clone(&recordings.archive);

@@ -48,6 +48,14 @@ pub enum Tale {
     CallMediaTimeout(Side),
     /// The call is over.
     CallClosed,
+    /// A recording has begun within the call.
+    RecordingStarted,
+    /// From now on it holds silence.
+    RecordingPaused,
+    /// It goes on.
+    RecordingResumed,
+    /// It is over, and the call goes on.
+    RecordingStopped,
     /// Audio is missing in the recording.
     RecordingGap,
     /// Somebody else is sent copies of the call's media.
@@ -84,6 +92,10 @@ impl Tale {
             | Tale::CallDisarmed
             | Tale::CallMediaTimeout(_)
             | Tale::CallClosed
+            | Tale::RecordingStarted
+            | Tale::RecordingPaused
+            | Tale::RecordingResumed
+            | Tale::RecordingStopped
             | Tale::RecordingGap
             | Tale::MediaSubscribed
             | Tale::MediaUnsubscribed
@@ -317,6 +329,10 @@ impl Chapters {
             EventKind::Reopened { session: _ } => self.end_session(at),
             EventKind::Subscribed => self.tell(at, Tale::MediaSubscribed),
             EventKind::Unsubscribed => self.tell(at, Tale::MediaUnsubscribed),
+            EventKind::RecordingStarted => self.tell(at, Tale::RecordingStarted),
+            EventKind::RecordingPaused => self.tell(at, Tale::RecordingPaused),
+            EventKind::RecordingResumed => self.tell(at, Tale::RecordingResumed),
+            EventKind::RecordingStopped => self.tell(at, Tale::RecordingStopped),
             EventKind::RecordingGap => self.tell(at, Tale::RecordingGap),
             EventKind::MediaTimeout { side } => self.tell(at, Tale::CallMediaTimeout(side)),
             EventKind::Closed => {

@@ -11,7 +11,7 @@ use control_api::openapi;
 use rig::Rig;
 
 /// Operations, and the roles that are let in.
-const MATRIX: [(&str, &str, &[Role]); 29] = [
+const MATRIX: [(&str, &str, &[Role]); 30] = [
     ("post", "/v1/calls", CALLS),
     ("get", "/v1/calls", CALLS),
     ("get", "/v1/calls/{call_id}", CALLS),
@@ -36,6 +36,7 @@ const MATRIX: [(&str, &str, &[Role]); 29] = [
     ("get", "/v1/plans", CALLS),
     ("post", "/v1/calls/{call_id}/model-tokens", CALLS),
     ("delete", "/v1/calls/{call_id}/model-tokens", CALLS),
+    ("post", "/v1/calls/{call_id}/recording", CALLS),
     ("delete", "/v1/calls/{call_id}/recording", &[Role::Operator]),
     ("get", "/v1/activity", &[Role::Operator]),
     ("post", "/v1/whip", CALLS),

@@ -323,9 +323,10 @@ async fn a_session_by_ng_cuts_the_call_before_it_is_answered() {
     for command in ["unblock media", "unblock DTMF", "unsilence media"] {
         proxy.ask(&[("command", command), IDS[0], IDS[1]]).ok();
     }
-    for command in ["stop recording", "pause recording", "play media"] {
-        proxy.ask(&[("command", command), IDS[0], IDS[1]]).refused("Sotto does not");
+    for command in ["start recording", "pause recording", "start recording", "stop recording"] {
+        proxy.ask(&[("command", command), IDS[0], IDS[1]]).ok();
     }
+    proxy.ask(&[("command", "play media"), IDS[0], IDS[1]]).refused("Sotto does not");
     let told = proxy.ask(&[("command", "secure session query"), IDS[0]]).ok();
     assert_eq!(told.text("state"), "collecting");
 }
@@ -662,11 +663,10 @@ async fn blocked_media_is_kept_back_and_nothing_is_claimed_that_is_not_done() {
     assert!(heard(100) >= 9);
     let told = proxy.ask(&[("command", "block DTMF"), IDS[0], IDS[1]]).ok();
     assert!(told.text("warning").contains("tones"));
-    let refused = ["play media", "stop media", "play DTMF", "stop recording", "pause recording"];
+    let refused = ["play media", "stop media", "play DTMF"];
     for command in refused {
         proxy.ask(&[("command", command), IDS[0], IDS[1]]).refused("Sotto does not");
     }
-    proxy.ask(&[("command", "start recording"), IDS[0]]).refused("record-call");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -679,6 +679,69 @@ async fn a_recording_is_asked_for_with_the_offer() {
     proxy.ask(&[("command", "start recording"), IDS[0]]).ok();
     let path = format!("/v1/calls/{}", proxy.ask(&[("command", "query"), IDS[0]]).text("call"));
     assert_eq!(rig.get(Role::Operator, &path).await.json()["recording"], true);
+}
+
+/// The caller says ten packets, each when it is due.
+async fn say_in_time(from: u16, call: &Call) {
+    for number in from..from + 10 {
+        let mut packet = vec![0x80, 0];
+        packet.extend(number.to_be_bytes());
+        packet.extend((u32::from(number) * 160).to_be_bytes());
+        packet.extend([1, 2, 3, 4]);
+        packet.extend([0x55; 160]);
+        call.caller.send_to(&packet, ("127.0.0.1", call.caller_port)).unwrap();
+        tokio::time::sleep(FRAME).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_recording_is_begun_paused_and_ended_within_the_call() {
+    // What comes in a pause is kept off the tape, and found there without one.
+    for is_paused in [true, false] {
+        let rig = Rig::new("ng-tape");
+        let proxy = Proxy::of(&rig).await;
+        let call = Call::open(&proxy);
+        let said = |from| say_in_time(from, &call);
+        let ask = |command| proxy.ask(&[("command", command), IDS[0], IDS[1]]);
+        ask("pause recording").refused("start the recording first");
+        ask("stop recording").refused("not recorded");
+        said(1).await;
+        ask("start recording").ok();
+        ask("start recording").ok();
+        said(11).await;
+        if is_paused {
+            ask("pause recording").ok();
+            ask("pause recording").ok();
+        }
+        said(21).await;
+        ask("start recording").ok();
+        said(31).await;
+        ask("stop recording").ok();
+        ask("stop recording").ok();
+        ask("start recording").refused("pause a recording that is to go on");
+        ask("pause recording").refused("a call has one");
+        let path = format!("/v1/calls/{}", proxy.ask(&[("command", "query"), IDS[0]]).text("call"));
+        let view = rig.get(Role::Script, &path).await.expect(200).json();
+        assert_eq!((&view["state"], &view["recording_state"]), (&"open".into(), &"stopped".into()));
+        let wav = rig.get(Role::Operator, &format!("{path}/recording")).await.expect(200);
+        assert_eq!(wav.header("sotto-recording"), "complete");
+        let voice = dtmf::g711::Law::Mu.decode(0x55).to_le_bytes();
+        let pairs = wav.body[44..].chunks_exact(4);
+        let laid = pairs.filter(|pair| pair[..2] == voice).count() / 160;
+        assert_eq!(laid, if is_paused { 20 } else { 30 }, "paused: {is_paused}");
+        while call.engine.recv(&mut [0; 2048]).is_ok() {}
+        assert!(pass(41, &call.caller, call.caller_port, &call.engine) >= 9, "the call goes on");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_recordings_are_off_none_is_begun() {
+    let rig = Rig::without_recordings("ng-off");
+    let proxy = Proxy::of(&rig).await;
+    let _call = Call::open(&proxy);
+    for command in ["start recording", "pause recording", "stop recording"] {
+        proxy.ask(&[("command", command), IDS[0]]).refused("recordings.enabled is false");
+    }
 }
 
 /// The `m=` line of a description, and the rest of it.

@@ -5,6 +5,7 @@
 mod rig;
 
 use std::fs;
+use std::net::UdpSocket;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::Arc;
@@ -14,9 +15,10 @@ use axum::body::{Body, to_bytes};
 use axum::http::Request;
 use control_api::keys::Role;
 use control_api::{chance, clock, health, retention};
+use dtmf::g711::Law;
 use relay::recording::{Archive, Block, Job, KeyEncryptionKey, Keyring, Recorder};
 use relay::switchboard::CallId;
-use rig::{Rig, Talker, open_body};
+use rig::{Rig, Talker, answer_port, open_body};
 use tower::ServiceExt;
 
 const BLOCK_SAMPLES: usize = 800;
@@ -50,6 +52,198 @@ async fn a_recording_is_sealed_exported_and_erased() {
     let figures = figures(&rig).await;
     assert!(figures.contains("sotto_recording_erasures_total{result=\"on_request\"} 1"));
     assert!(figures.contains("sotto_recordings_total{stage=\"completed\"} 1"), "{figures}");
+}
+
+/// Octets by when a caller says them.
+const BEFORE: u8 = 0x7a;
+const WITHIN: u8 = 0x79;
+const AFTER: u8 = 0x7b;
+
+/// A caller that says one octet over and over, in real time.
+struct Voice {
+    socket: UdpSocket,
+    port: u16,
+    next: u16,
+}
+
+impl Voice {
+    /// Opens a call that is not recorded; its path.
+    async fn call(rig: &Rig) -> (Voice, String) {
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let mut body = open_body(socket.local_addr().unwrap().port(), 40_100);
+        body["record"] = false.into();
+        let opened = rig.post(Role::Script, "/v1/calls", body).await.expect(201);
+        let port = answer_port(opened.json()["caller"]["sdp"].as_str().unwrap());
+        (Voice { socket, port, next: 0 }, opened.header("location").to_owned())
+    }
+
+    async fn say(&mut self, code: u8, packets: u16) {
+        for _ in 0..packets {
+            let mut packet = vec![0x80, 0];
+            packet.extend(self.next.to_be_bytes());
+            packet.extend((u32::from(self.next) * 160).to_be_bytes());
+            packet.extend([1, 2, 3, 4]);
+            packet.extend([code; 160]);
+            self.socket.send_to(&packet, ("127.0.0.1", self.port)).unwrap();
+            self.next += 1;
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+}
+
+async fn act(rig: &Rig, call: &str, action: &str) -> rig::Answer {
+    let body = serde_json::json!({ "action": action });
+    rig.post(Role::Script, &format!("{call}/recording"), body).await
+}
+
+/// Packets of each octet on the caller's channel of a call's recording, and how it ends.
+async fn exported(rig: &Rig, call: &str) -> ([usize; 3], String) {
+    let wav = rig.get(Role::Operator, &format!("{call}/recording")).await.expect(200);
+    let counts = [BEFORE, WITHIN, AFTER].map(|code| {
+        let sample = Law::Mu.decode(code).to_le_bytes();
+        wav.body[44..].chunks_exact(4).filter(|pair| pair[..2] == sample).count() / 160
+    });
+    (counts, wav.header("sotto-recording").to_owned())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_script_begins_pauses_and_ends_a_recording_within_its_call() {
+    for is_paused in [true, false] {
+        let rig = Rig::new("within");
+        let (mut voice, call) = Voice::call(&rig).await;
+        let view = rig.get(Role::Script, &call).await.json();
+        assert_eq!(view["recording"], false);
+        assert!(view["recording_state"].is_null() && view["recording_started_at"].is_null());
+        for action in ["pause", "stop"] {
+            let refused = act(&rig, &call, action).await.expect(404).json();
+            assert_eq!(refused["code"], "recording-not-found");
+        }
+        voice.say(BEFORE, 10).await;
+
+        let begun = act(&rig, &call, "start").await.expect(200).json();
+        assert_eq!(begun["state"], "recording");
+        assert!(begun["started_at"].as_str() > view["created_at"].as_str());
+        assert_eq!(act(&rig, &call, "start").await.expect(200).json(), begun);
+        voice.say(BEFORE, 12).await;
+        if is_paused {
+            let paused = act(&rig, &call, "pause").await.expect(200).json();
+            assert_eq!(act(&rig, &call, "pause").await.expect(200).json(), paused);
+            assert_eq!(paused["state"], "paused");
+            let view = rig.get(Role::Script, &call).await.json();
+            assert_eq!(
+                (&view["recording_state"], &view["recording"]),
+                (&"paused".into(), &true.into())
+            );
+            assert_eq!(view["recording_started_at"], begun["started_at"]);
+        }
+        voice.say(WITHIN, 13).await;
+        assert_eq!(act(&rig, &call, "start").await.expect(200).json(), begun);
+        voice.say(AFTER, 14).await;
+        let growing = rig.get(Role::Operator, &format!("{call}/recording")).await.expect(200);
+        assert_eq!(growing.header("sotto-recording"), "in-progress");
+        let stopped = act(&rig, &call, "stop").await.expect(200).json();
+        assert_eq!(stopped["state"], "stopped");
+        assert_eq!(act(&rig, &call, "stop").await.expect(200).json(), stopped);
+        voice.say(WITHIN, 5).await;
+
+        // Complete, although the call goes on.
+        let within = if is_paused { 0 } else { 13 };
+        assert_eq!(exported(&rig, &call).await, ([12, within, 14], "complete".to_owned()));
+        let view = rig.get(Role::Script, &call).await.json();
+        assert_eq!((&view["state"], &view["recording_state"]), (&"open".into(), &"stopped".into()));
+        for action in ["start", "pause"] {
+            let refused = act(&rig, &call, action).await.expect(409).json();
+            assert_eq!(refused["code"], "recording-stopped");
+        }
+        rig.get(Role::Script, &format!("{call}/recording")).await.expect(403);
+        rig.delete(Role::Script, &format!("{call}/recording")).await.expect(403);
+        rig.delete(Role::Operator, &format!("{call}/recording")).await.expect(204);
+        rig.delete(Role::Script, &call).await.expect(204);
+        let late = act(&rig, &call, "start").await.expect(409).json();
+        assert_eq!(late["code"], "call-ended");
+
+        let told = rig.get(Role::Script, &format!("{call}/events")).await.expect(200);
+        let told = String::from_utf8(told.body).unwrap();
+        let told: Vec<&str> =
+            told.lines().filter_map(|line| line.strip_prefix("event: recording.")).collect();
+        let all = ["started", "paused", "resumed", "stopped"];
+        let expected: Vec<&str> = match is_paused {
+            true => all.to_vec(),
+            false => vec!["started", "stopped"],
+        };
+        assert_eq!(told, expected);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_repeated_request_has_its_effect_once_and_bad_ones_none() {
+    let rig = Rig::new("repeated");
+    let (_voice, call) = Voice::call(&rig).await;
+    let path = format!("{call}/recording");
+    for body in [r#"{"action":"erase"}"#, r#"{"action":"start","call":1}"#, "{}"] {
+        let body: serde_json::Value = serde_json::from_str(body).unwrap();
+        let refused = rig.post(Role::Script, &path, body).await;
+        assert!([400, 422].contains(&refused.status.as_u16()), "{}", refused.status);
+    }
+    let with_key = |action: &str| {
+        let bearer = format!("Bearer {}", rig.token(Role::Script));
+        Request::post(&path)
+            .header("authorization", bearer)
+            .header("content-type", "application/json")
+            .header("idempotency-key", "once")
+            .body(Body::from(format!("{{\"action\":\"{action}\"}}")))
+            .unwrap()
+    };
+    let first = rig.send(with_key("start")).await.expect(200).json();
+    act(&rig, &call, "pause").await.expect(200);
+    let again = rig.send(with_key("start")).await.expect(200);
+    assert_eq!((again.json(), again.header("idempotent-replayed")), (first, "true"));
+    assert_eq!(rig.get(Role::Script, &call).await.json()["recording_state"], "paused");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_recording_that_begins_in_a_secure_session_holds_nothing_of_it() {
+    let rig = Rig::new("begun-cut");
+    let (mut voice, call) = Voice::call(&rig).await;
+    voice.say(BEFORE, 10).await;
+    let enter = rig.post(Role::Script, &format!("{call}/secure-session"), rig::card_plan()).await;
+    enter.expect(201);
+    act(&rig, &call, "start").await.expect(200);
+    voice.say(WITHIN, 15).await;
+    // Neither a pause that ends nor anything else opens what is cut.
+    act(&rig, &call, "pause").await.expect(200);
+    act(&rig, &call, "start").await.expect(200);
+    voice.say(WITHIN, 15).await;
+    rig.delete(Role::Operator, &format!("{call}/secure-session")).await.expect(204);
+    for _ in 0..300 {
+        if rig.get(Role::Script, &call).await.json()["state"] == "open" {
+            break;
+        }
+        voice.say(WITHIN, 1).await;
+    }
+    voice.say(AFTER, 20).await;
+    act(&rig, &call, "stop").await.expect(200);
+    let ([before, within, after], ending) = exported(&rig, &call).await;
+    assert_eq!((before, ending.as_str()), (0, "complete"));
+    assert!(after >= 19, "the control: what comes behind it is there: {after}");
+    // The last of those said while the state was asked for may have met the open call.
+    assert!(within <= 1, "{within} packets of the session");
+    let archive = &rig.control.recordings.as_ref().unwrap().archive;
+    let summary = archive.summary(archive.calls().unwrap()[0]).unwrap();
+    let [span] = &*summary.secure else { panic!("{:?}", summary.secure) };
+    assert!(span.start_ms == 0 && span.end_ms > 600, "{span:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_recordings_are_off_that_is_said() {
+    let rig = Rig::without_recordings("off");
+    let (_voice, call) = Voice::call(&rig).await;
+    for action in ["start", "pause", "stop"] {
+        let refused = act(&rig, &call, action).await.expect(422).json();
+        let detail = refused["errors"][0]["detail"].as_str().unwrap();
+        assert!(detail.contains("recordings.enabled is false"), "{detail}");
+    }
+    assert_eq!(rig.get(Role::Script, &call).await.json()["recording"], false);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -203,7 +397,8 @@ fn record(archive: &Arc<Archive>, calls: &[CallId]) {
         queue.try_send(Job::Start { call }).unwrap();
         for n in 0..12 {
             let (caller, engine) = ([0x10; BLOCK_SAMPLES], [0x90; BLOCK_SAMPLES]);
-            let block = Block { start: n * BLOCK_SAMPLES as u64, caller, engine, secure: 0 };
+            let (start, secure, paused) = (n * BLOCK_SAMPLES as u64, 0, false);
+            let block = Block { start, caller, engine, secure, paused };
             queue.try_send(Job::Block { call, block }).unwrap();
         }
         let samples = 12 * BLOCK_SAMPLES as u64;

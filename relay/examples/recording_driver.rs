@@ -109,7 +109,7 @@ fn check(archive: &Archive) {
 fn block(n: u64) -> Block {
     let start = n * BLOCK_SAMPLES as u64;
     let side = |mark: &[u8]| std::array::from_fn(|at| mark[(start as usize + at) % mark.len()]);
-    Block { start, caller: side(CALLER), engine: side(ENGINE), secure: 0 }
+    Block { start, caller: side(CALLER), engine: side(ENGINE), secure: 0, paused: false }
 }
 
 fn is_as_recorded(pcm: &[u8]) -> bool {

@@ -4,4 +4,5 @@
 pub mod line;
 pub mod reference;
 pub mod sim_net;
+pub mod tape_witness;
 pub mod world;

@@ -24,6 +24,10 @@ impl Reference {
             | EventKind::Processing => {}
             EventKind::FieldAccepted { .. } | EventKind::SecureConcluded { .. } => {}
             EventKind::DrainHeld { .. } | EventKind::RecordingGap => {}
+            EventKind::RecordingStarted
+            | EventKind::RecordingPaused
+            | EventKind::RecordingResumed
+            | EventKind::RecordingStopped => {}
             EventKind::MediaTimeout { .. } | EventKind::Subscribed | EventKind::Unsubscribed => {}
         }
     }

@@ -16,14 +16,15 @@ use relay::recording::{Block, Job};
 use relay::switchboard::limits::BUFFER;
 use relay::switchboard::{
     CallId, Command, CopyMedia, CutReceipt, EngineAudio, EventKind, LegMedia, LocalPort, LookAhead,
-    OpenCall, PortPair, Refusal, Reply, SessionId, SessionRequest, Side, SourceRule, Subscribing,
-    SubscriptionId, Switchboard, SwitchboardConfig,
+    OpenCall, PortPair, RecordingAction, Refusal, Reply, SessionId, SessionRequest, Side,
+    SourceRule, Subscribing, SubscriptionId, Switchboard, SwitchboardConfig,
 };
 use relay::wire::ntp::NtpTime;
 use relay::wire::rtp::RtpPacket;
 
 use crate::reference::Reference;
 use crate::sim_net::{SimNet, Weather};
+use crate::tape_witness::TapeWitness;
 
 /// Ports of the world's one call.
 const CALLER_PORTS: u16 = 10000;
@@ -72,6 +73,8 @@ pub struct World {
     pub copied: usize,
     /// The recording, as the recorder would get it.
     pub blocks: Vec<Block>,
+    /// What was said while it was on, and what while it was not.
+    pub tape: TapeWitness,
     /// All that was told.
     pub events: Vec<(Instant, EventKind)>,
     /// Decides what is left to chance.
@@ -87,8 +90,13 @@ pub struct World {
 }
 
 impl World {
-    /// A world in which the call has just been opened.
+    /// A world in which the call has just been opened, and is recorded.
     pub fn new(config: WorldConfig) -> World {
+        World::with(config, true)
+    }
+
+    /// The same, recorded or not.
+    pub fn with(config: WorldConfig, record: bool) -> World {
         #[expect(clippy::disallowed_methods, reason = "virtual time has to begin somewhere")]
         let now = Instant::now();
         let mut random = StdRng::seed_from_u64(config.seed);
@@ -109,6 +117,7 @@ impl World {
             leaked_to_subscriber: 0,
             copied: 0,
             blocks: Vec::new(),
+            tape: TapeWitness::new(record),
             events: Vec::new(),
             law: config.law,
             net: SimNet::new(config.weather, random.random()),
@@ -127,7 +136,7 @@ impl World {
             engine_ports: PortPair::new(ENGINE_PORTS).expect("an even port"),
             engine: media(world.engine_address, Law::Mu, None),
             armed: config.armed.then(LookAhead::default),
-            record: true,
+            record,
         };
         world.command(Command::Open(Box::new(open))).map(drop).expect("the call can be opened");
         world
@@ -155,7 +164,7 @@ impl World {
         let request = Box::new(request);
         match self.command(Command::Enter { call: CALL, request })? {
             Reply::Secured(receipt) => Ok(receipt),
-            Reply::Done | Reply::HeldBack | Reply::Snapshot(_) => {
+            Reply::Done | Reply::HeldBack | Reply::Recorded(_) | Reply::Snapshot(_) => {
                 unreachable!("enter is answered with a receipt")
             }
         }
@@ -247,13 +256,34 @@ impl World {
         let told = |wanted: fn(&EventKind) -> bool| {
             self.events.iter().find(|(_, kind)| wanted(kind)).map(|(at, _)| *at)
         };
-        let opened = told(|kind| matches!(kind, EventKind::Opened)).unwrap_or(self.now);
-        let sample = |at: Instant| (at - opened).as_micros() as u64 / 125;
+        let begun = self.recording_began();
+        let sample = |at: Instant| at.saturating_duration_since(begun).as_micros() as u64 / 125;
         let cut = told(|kind| matches!(kind, EventKind::SecureStarted { .. })).map(sample);
         let reopened = told(|kind| matches!(kind, EventKind::Reopened { .. })).map(sample);
         let (Some(from), to) = (cut, reopened.unwrap_or(u64::MAX)) else { return 0 };
         let laid = self.blocks.iter().flat_map(|block| (block.start..).zip(block.caller));
         laid.filter(|(place, code)| (from..to).contains(place) && *code != 0xff).count()
+    }
+
+    /// Octets in the recording of what was said while it was paused, or was not being made.
+    pub fn leaked_past_the_tape(&self) -> usize {
+        let begun = self.recording_began();
+        self.tape
+            .leaked(&self.blocks, |at| at.saturating_duration_since(begun).as_micros() as u64 / 125)
+    }
+
+    /// Begins, pauses or ends the recording.
+    pub fn record(&mut self, action: RecordingAction) {
+        self.command(Command::Record { call: CALL, action }).map(drop).expect("it can be done");
+    }
+
+    /// When the recording's time is zero.
+    fn recording_began(&self) -> Instant {
+        let told = |wanted: EventKind| {
+            self.events.iter().find(|(_, kind)| *kind == wanted).map(|(at, _)| *at)
+        };
+        let begun = told(EventKind::RecordingStarted).or_else(|| told(EventKind::Opened));
+        begun.expect("a call is told to be open")
     }
 
     fn step(&mut self) {
@@ -282,6 +312,7 @@ impl World {
             let mut payload = packet[rtp.payload].to_vec();
             self.law.transcode(Law::Mu, &mut payload);
             self.reference.caller_said(&payload);
+            self.tape.caller_said(self.now, rtp.header.sequence, &payload);
         }
         self.inject(LocalPort(CALLER_PORTS), self.caller_address, packet);
     }
@@ -311,6 +342,7 @@ impl World {
         // Events first: what is sent after one is judged by it.
         while let Some(event) = self.switchboard.poll_event() {
             self.reference.told(event.kind);
+            self.tape.told(self.now, event.kind);
             self.events.push((self.now, event.kind));
         }
         while let Some(transmit) = self.switchboard.poll_transmit(self.now, &mut self.buffer) {

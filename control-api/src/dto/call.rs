@@ -12,6 +12,7 @@ use zeroize::Zeroize;
 use super::engine::{EngineAnswer, EngineRequest};
 use super::id;
 use super::leg::LegsView;
+use super::recording::{RecordingStateName, RecordingView};
 use super::secure_session::SessionView;
 use crate::clock::Timestamp;
 use crate::external_id::ExternalId;
@@ -224,11 +225,17 @@ pub struct CallPage {
 pub struct CallView {
     #[serde(flatten)]
     summary: CallSummary,
-    /// Whether a recording is kept.
+    /// Whether a recording is kept: one that is being made, or was.
     recording: bool,
     /// How many others are sent copies of its media; an engine is not told.
     #[serde(skip_serializing_if = "Option::is_none")]
     listeners: Option<usize>,
+    /// How it stands; null if there is none.
+    #[schema(inline)]
+    recording_state: Option<RecordingStateName>,
+    /// When it began, UTC: where its time is zero; null if there is none.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    recording_started_at: Option<Timestamp>,
     /// The last secure session, if there was one.
     secure_session: Option<SessionView>,
     /// The legs, as they were last seen; null if the call ended before that.
@@ -250,6 +257,15 @@ impl CallView {
             true => 0,
             false => seen.listeners,
         });
-        CallView { summary, recording: entry.recorded, listeners, secure_session, legs }
+        let recording = RecordingView::of(entry, seen.map(|seen| seen.recording));
+        CallView {
+            summary,
+            recording: recording.is_some(),
+            recording_state: recording.map(|it| it.state),
+            recording_started_at: recording.map(|it| it.started_at),
+            listeners,
+            secure_session,
+            legs,
+        }
     }
 }

@@ -11,12 +11,16 @@ use crate::index::CallEntry;
 use crate::story::{Audience, Tale, Told};
 
 /// The types of events.
-pub const KINDS: [&str; 17] = [
+pub const KINDS: [&str; 21] = [
     "call.opened",
     "call.armed",
     "call.disarmed",
     "call.media_timeout",
     "call.closed",
+    "recording.started",
+    "recording.paused",
+    "recording.resumed",
+    "recording.stopped",
     "recording.gap",
     "media.subscribed",
     "media.unsubscribed",
@@ -125,6 +129,10 @@ fn words(tale: Tale, audience: Audience) -> (&'static str, EventData) {
             ("call.media_timeout", EventData { side: Some(side.as_str()), ..none })
         }
         Tale::CallClosed => ("call.closed", none),
+        Tale::RecordingStarted => ("recording.started", none),
+        Tale::RecordingPaused => ("recording.paused", none),
+        Tale::RecordingResumed => ("recording.resumed", none),
+        Tale::RecordingStopped => ("recording.stopped", none),
         Tale::RecordingGap => ("recording.gap", none),
         Tale::MediaSubscribed => ("media.subscribed", none),
         Tale::MediaUnsubscribed => ("media.unsubscribed", none),

@@ -16,6 +16,7 @@ pub mod leg;
 pub mod model;
 pub mod named_plan;
 pub mod plan;
+pub mod recording;
 pub mod secure_session;
 pub mod sink;
 pub mod text;

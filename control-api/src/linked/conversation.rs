@@ -368,6 +368,10 @@ impl<'a, E: Errands> Conversation<'a, E> {
             | Tale::CallDisarmed
             | Tale::CallMediaTimeout(_)
             | Tale::CallClosed
+            | Tale::RecordingStarted
+            | Tale::RecordingPaused
+            | Tale::RecordingResumed
+            | Tale::RecordingStopped
             | Tale::RecordingGap
             | Tale::MediaSubscribed
             | Tale::MediaUnsubscribed

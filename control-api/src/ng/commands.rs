@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use ng_protocol::{Command, Reply, Request};
-use relay::switchboard::{Part, Refusal, Side};
+use relay::switchboard::{Part, RecordingAction, Refusal, Side};
 
 use super::dialog::{Dialog, Said};
 use super::dialogs::Live;
 use super::refused::Refused;
-use super::{Peer, query, secure, subscribe};
+use super::{Peer, query, recording, secure, subscribe};
 use crate::Control;
 use crate::dto::id;
 
@@ -49,12 +49,12 @@ pub(super) async fn obey(
             subscribe::answer(control, &mut *live(control, request).await?, request).await
         }
         Command::Unsubscribe => unsubscribe(control, request).await,
-        Command::StartRecording => start_recording(&*live(control, request).await?),
-        Command::StopRecording
-        | Command::PauseRecording
-        | Command::PlayMedia
-        | Command::StopMedia
-        | Command::PlayDtmf => Err(Refused::because(unable(request.command))),
+        Command::StartRecording => record(control, peer, request, RecordingAction::Start).await,
+        Command::PauseRecording => record(control, peer, request, RecordingAction::Pause).await,
+        Command::StopRecording => record(control, peer, request, RecordingAction::Stop).await,
+        Command::PlayMedia | Command::StopMedia | Command::PlayDtmf => {
+            Err(Refused::because(unable(request.command)))
+        }
     }
 }
 
@@ -156,27 +156,19 @@ fn parties(dialog: &Dialog, request: &Request<'_>, part: Part) -> Result<&'stati
     }
 }
 
-/// A recording is of a whole call or of none of it.
-fn start_recording(dialog: &Dialog) -> Result<Reply, Refused> {
-    match dialog.entry().recorded {
-        true => Ok(Reply::ok()),
-        false => Err(Refused::because(
-            "Sotto does not begin a recording within a call: put record-call=yes into the offer",
-        )),
-    }
+/// Begins, pauses or ends the recording of a call.
+async fn record(
+    control: &Control,
+    peer: &Peer,
+    request: &Request<'_>,
+    action: RecordingAction,
+) -> Result<Reply, Refused> {
+    recording::obey(control, &*live(control, request).await?, action, peer.role).await
 }
 
 /// Why a command is none of this relay's.
 const fn unable(command: Command) -> &'static str {
     match command {
-        Command::StopRecording => {
-            "Sotto does not end a recording before its call: delete it when the call is over, by \
-             DELETE /v1/calls/{id}/recording"
-        }
-        Command::PauseRecording => {
-            "Sotto does not pause a recording: in a secure session it holds silence, use secure \
-             session"
-        }
         Command::PlayMedia | Command::StopMedia => {
             "Sotto does not play files: in a secure session it speaks to the caller by itself"
         }
@@ -189,6 +181,8 @@ const fn unable(command: Command) -> &'static str {
         | Command::List
         | Command::Statistics
         | Command::StartRecording
+        | Command::PauseRecording
+        | Command::StopRecording
         | Command::BlockDtmf
         | Command::UnblockDtmf
         | Command::BlockMedia

@@ -15,6 +15,7 @@ use ring::digest::{SHA256, digest};
 use zeroize::Zeroizing;
 
 use super::media::{self, LegTalk};
+use super::recording;
 use super::refused::Refused;
 use super::subscribe::Subscription;
 use crate::dto::id;
@@ -103,8 +104,7 @@ impl Dialog {
     pub(super) async fn open(control: &Control, said: &Said<'_>) -> Result<Dialog, Refused> {
         let record = said.options.record == Some(true);
         if record && control.recordings.is_none() {
-            let reason = "Sotto keeps no recordings: recordings.enabled is false";
-            return Err(Refused::because(reason));
+            return Err(Refused::because(recording::OFF));
         }
         let side = match said.options.offerer {
             Offerer::Caller => Side::Caller,

@@ -26,6 +26,7 @@ mod faults;
 pub mod http;
 mod media;
 mod query;
+mod recording;
 mod refused;
 mod replay;
 mod secure;

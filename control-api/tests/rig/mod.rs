@@ -104,6 +104,20 @@ impl Rig {
 
     /// The same with engines of its own.
     pub fn with_engines(name: &str, outward: Outward, engines: BTreeMap<String, RawEngine>) -> Rig {
+        Rig::of_parts(name, outward, engines, true)
+    }
+
+    /// A rig that keeps no recordings.
+    pub fn without_recordings(name: &str) -> Rig {
+        Rig::of_parts(name, Outward::default(), engines(), false)
+    }
+
+    fn of_parts(
+        name: &str,
+        outward: Outward,
+        engines: BTreeMap<String, RawEngine>,
+        records: bool,
+    ) -> Rig {
         let number = RIGS.fetch_add(1, Ordering::Relaxed);
         let directory =
             std::env::temp_dir().join(format!("sotto-rig-{name}-{}-{number}", std::process::id()));
@@ -119,7 +133,7 @@ impl Rig {
         let first = FIRST_PORT + (number % 24) * PORTS_EACH;
         let media = media(first..=first + PORTS_EACH - 1);
         let policy = media.policy();
-        let archive = archive(directory.join("recordings"));
+        let archive = records.then(|| archive(directory.join("recordings")));
         let Started { relay, events, deliveries, gauges, threads } = relay::start(&RelayConfig {
             media_v4: media.v4,
             media_v6: media.v6,
@@ -129,21 +143,22 @@ impl Rig {
             io: IoMethod::Sockets,
             io_interfaces: Vec::new(),
             media_timeout: media.timeout,
-            recordings: Some(Arc::clone(&archive)),
+            recordings: archive.clone(),
             seed: [number as u8; 32],
             unix_time: Duration::from_secs(1_800_000_000),
         })
         .unwrap();
-        let queue = threads.recorder().unwrap().queue();
+        let recordings = archive.zip(threads.recorder());
+        let recordings =
+            recordings.map(|(archive, recorder)| Recordings { archive, queue: recorder.queue() });
         // The threads end with the test process.
         std::mem::forget(threads);
-        let recordings = Recordings { archive, queue };
         let control = Control::new(Parts {
             relay,
             gauges,
             policy,
             identity: Some(Identity::generate().unwrap()),
-            recordings: Some(recordings),
+            recordings,
             keys: file.table().unwrap(),
             engines: EngineProfiles::new(engines).unwrap(),
             secure: SecureDefaults::default(),

@@ -14,8 +14,8 @@ use super::link::{CutLine, NearEnd, NotSettled};
 use super::waker::Waker;
 use crate::switchboard::{
     CallId, CallSnapshot, Command, Copies, CopyMedia, CutReceipt, LegMedia, LocalMedia, LookAhead,
-    Part, Refusal, Reply, SessionId, SessionRequest, Side, Subscribing, SubscriptionId,
-    WorkerIndex,
+    Part, RecordingAction, RecordingState, Refusal, Reply, SessionId, SessionRequest, Side,
+    Subscribing, SubscriptionId, WorkerIndex,
 };
 
 /// The relay's workers, as the control plane sees them. Cheap to clone.
@@ -266,6 +266,24 @@ impl Relay {
         }
     }
 
+    /// Begins, pauses or ends a call's recording. Answers how it stands when that has its effect.
+    ///
+    /// # Errors
+    /// [`Refusal::NoRecording`] where nothing can be kept, [`Refusal::NotRecorded`] for a pause or a
+    /// stop without a start, [`Refusal::RecordingOver`] for a start or a pause after a stop.
+    pub async fn record(
+        &self,
+        at: CallAt,
+        action: RecordingAction,
+    ) -> Result<RecordingState, Refusal> {
+        match self.obey(at, Command::Record { call: at.call, action }).await? {
+            Reply::Recorded(state) => Ok(state),
+            Reply::Done | Reply::HeldBack | Reply::Secured(_) | Reply::Snapshot(_) => {
+                unreachable!("record is answered with a state")
+            }
+        }
+    }
+
     /// Sends copies to where they are wanted, in the order of the parties.
     pub async fn listen(
         &self,
@@ -297,7 +315,9 @@ impl Relay {
                 line.in_force().await.map_err(|NotSettled| Refusal::NotSettled)?;
                 Ok(receipt)
             }
-            Answer::Obeyed(Reply::Done | Reply::HeldBack | Reply::Snapshot(_))
+            Answer::Obeyed(
+                Reply::Done | Reply::HeldBack | Reply::Recorded(_) | Reply::Snapshot(_),
+            )
             | Answer::Opened(_)
             | Answer::Subscribed(_)
             | Answer::Local(_) => unreachable!("enter is answered with a receipt"),
@@ -345,7 +365,9 @@ impl Relay {
         match self.obey(at, Command::HangUp { call: at.call }).await? {
             Reply::Done => Ok(HangUp::Ended),
             Reply::HeldBack => Ok(HangUp::HeldBack),
-            Reply::Secured(_) | Reply::Snapshot(_) => unreachable!("a hang-up has two outcomes"),
+            Reply::Secured(_) | Reply::Recorded(_) | Reply::Snapshot(_) => {
+                unreachable!("a hang-up has two outcomes")
+            }
         }
     }
 
@@ -358,7 +380,7 @@ impl Relay {
     pub async fn snapshot(&self, at: CallAt) -> Result<CallSnapshot, Refusal> {
         match self.obey(at, Command::Snapshot { call: at.call }).await? {
             Reply::Snapshot(snapshot) => Ok(*snapshot),
-            Reply::Done | Reply::HeldBack | Reply::Secured(_) => {
+            Reply::Done | Reply::HeldBack | Reply::Secured(_) | Reply::Recorded(_) => {
                 unreachable!("snapshot is answered with one")
             }
         }

@@ -18,7 +18,7 @@ use crate::recording::{Job, RecordQueue};
 use crate::switchboard::limits::{BIND_ATTEMPTS, BUFFER, COMMANDS_PER_TURN, PACKETS_PER_TURN};
 use crate::switchboard::{
     CallId, Command, Copies, Delivery, Event, LegMedia, LocalMedia, OpenCall, PortPair, PortPool,
-    Refusal, Reply, Side, Subscribing, Switchboard, Transmit, WorkerIndex,
+    RecordingAction, Refusal, Reply, Side, Subscribing, Switchboard, Transmit, WorkerIndex,
 };
 
 /// The addresses media is received on, one a family.
@@ -153,6 +153,11 @@ impl<Io: MediaIo> Worker<Io> {
                 let command = Command::Key { call, digit: key.digit() };
                 self.switchboard.handle_command(now, command).map(Answer::Obeyed)
             }
+            Ask::Obey(Command::Record { action: RecordingAction::Start, .. })
+                if !self.can_record() =>
+            {
+                Err(Refusal::NoRecording)
+            }
             Ask::Obey(command) => self.switchboard.handle_command(now, command).map(Answer::Obeyed),
         };
         if let (Some(call), Ok(Answer::Obeyed(Reply::Secured(receipt)))) = (flip, &answer) {
@@ -171,7 +176,7 @@ impl<Io: MediaIo> Worker<Io> {
     fn open(&mut self, now: Instant, request: CallRequest) -> Result<OpenedCall, Refusal> {
         let CallRequest { call, caller, engine, armed, record, links } = request;
         let [caller_link, engine_link] = links;
-        if record && self.recorder.as_ref().is_none_or(RecordQueue::has_disk_failed) {
+        if record && !self.can_record() {
             return Err(Refusal::NoRecording);
         }
         let caller_at = self.ours(&caller, caller_link.is_some())?;
@@ -223,6 +228,11 @@ impl<Io: MediaIo> Worker<Io> {
             return Err(refusal);
         }
         Ok(pairs.into_iter().map(|pair| local_media(ours, pair, false)).collect())
+    }
+
+    /// Whether there is a place for recordings, on a disk that works.
+    fn can_record(&self) -> bool {
+        self.recorder.as_ref().is_some_and(|queue| !queue.has_disk_failed())
     }
 
     /// Our address on a leg; a link has none.

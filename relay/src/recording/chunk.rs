@@ -6,13 +6,15 @@
 //! header   magic "SOTTOREC" | version u16 | call id u128
 //! chunk    length u32 | sequence u32 | kind u8 | ciphertext (length octets) | tag 16
 //!
-//! kind 1   audio:  start u64 | 1 to 5 times ( secure u8 | caller 800 | engine 800 )
-//! kind 2   end:    length of the call u64 | chunks of audio u32
+//! kind 1   audio:  start u64 | 1 to 5 times ( marks u8 | caller 800 | engine 800 )
+//! kind 2   end:    length u64 | chunks of audio u32
 //! ```
 //!
-//! `start` and `length of the call` count samples at 8 kHz since the call was opened; audio is
-//! G.711 mu-law; bit `n` of `secure` marks the block's frame `n` of 20 ms as part of a secure
-//! span. A gap needs no mark of its own: the next chunk's start lies further on.
+//! `start` and `length` count samples at 8 kHz since the recording began; audio is G.711 mu-law;
+//! bit `n` of `marks`, 0 to 4, marks the block's frame `n` of 20 ms as part of a secure span, bit 5
+//! a block in which the recording was paused for a part at least. Files from before there were
+//! pauses have no bit 5, and readers of that time take no notice of it. A gap needs no mark of its
+//! own: the next chunk's start lies further on.
 //!
 //! # The seal
 //!
@@ -32,7 +34,7 @@ use std::io::{self, Read, Seek, SeekFrom};
 use zeroize::{Zeroize, Zeroizing};
 
 use super::key_file::{DataKey, TAG};
-use super::tape::{BLOCK_SAMPLES, Block};
+use super::tape::{BLOCK_FRAMES, BLOCK_SAMPLES, Block};
 use crate::switchboard::CallId;
 
 /// Blocks of one chunk: 500 ms, so that the tape's delay, a block and a chunk stay under a second.
@@ -49,6 +51,12 @@ const ASSOCIATED: usize = HEADER + PREFIX;
 
 const AUDIO: u8 = 1;
 const END: u8 = 2;
+
+/// The bits of a block's marks that belong to frames.
+const SECURE: u8 = (1 << BLOCK_FRAMES) - 1;
+/// The bit of a block in which the recording was paused.
+const PAUSED: u8 = 1 << 5;
+const _: () = assert!(SECURE & PAUSED == 0);
 
 const START: usize = 8;
 const BLOCK: usize = 1 + 2 * BLOCK_SAMPLES;
@@ -118,7 +126,8 @@ impl Chunks {
             self.begin(AUDIO);
             self.buffer.extend(block.start.to_be_bytes());
         }
-        self.buffer.push(block.secure);
+        let paused = if block.paused { PAUSED } else { 0 };
+        self.buffer.push(block.secure & SECURE | paused);
         self.buffer.extend(block.caller);
         self.buffer.extend(block.engine);
         self.blocks += 1;
@@ -225,21 +234,21 @@ pub enum Chunk<'a> {
     Audio(Audio<'a>),
     /// The recording is complete.
     End {
-        /// The call's length in samples.
+        /// The recording's length in samples.
         samples: u64,
     },
 }
 
 /// A chunk of audio.
 pub struct Audio<'a> {
-    /// Place of the first sample, in samples since the call was opened.
+    /// Place of the first sample, in samples since the recording began.
     pub start: u64,
     blocks: &'a [u8],
 }
 
 /// One block of a chunk of audio.
 pub struct BlockView<'a> {
-    /// Place of the first sample, in samples since the call was opened.
+    /// Place of the first sample, in samples since the recording began.
     pub start: u64,
     /// The caller, G.711 mu-law.
     pub caller: &'a [u8],
@@ -247,6 +256,8 @@ pub struct BlockView<'a> {
     pub engine: &'a [u8],
     /// Bit `n` is set where frame `n` belongs to a secure span.
     pub secure: u8,
+    /// Whether the recording was paused in a part of it.
+    pub paused: bool,
 }
 
 impl<'a> Audio<'a> {
@@ -254,9 +265,10 @@ impl<'a> Audio<'a> {
     pub fn blocks(&self) -> impl Iterator<Item = BlockView<'a>> {
         let starts = (self.start..).step_by(BLOCK_SAMPLES);
         starts.zip(self.blocks.chunks_exact(BLOCK)).filter_map(|(start, block)| {
-            let (secure, sides) = block.split_first()?;
+            let (marks, sides) = block.split_first()?;
             let (caller, engine) = sides.split_at(BLOCK_SAMPLES);
-            Some(BlockView { start, caller, engine, secure: *secure })
+            let (secure, paused) = (marks & SECURE, marks & PAUSED != 0);
+            Some(BlockView { start, caller, engine, secure, paused })
         })
     }
 }
@@ -317,7 +329,7 @@ impl<R: Read + Seek> Reader<R> {
         self.ending
     }
 
-    /// The call's length in samples, if the file closes with an end. Reads nothing but that, so it
+    /// The recording's length in samples, if the file closes with an end. Reads nothing but that, so it
     /// says nothing about what comes before.
     pub fn read_end(&mut self) -> io::Result<Option<u64>> {
         let length = self.input.seek(SeekFrom::End(0))?;
@@ -579,7 +591,9 @@ mod tests {
         for n in 0..blocks {
             let octet = n as u8;
             let (caller, engine) = ([octet; BLOCK_SAMPLES], [!octet; BLOCK_SAMPLES]);
-            chunks.push(&Block { start: n * BLOCK_SAMPLES as u64, caller, engine, secure: octet });
+            let start = n * BLOCK_SAMPLES as u64;
+            let paused = n.is_multiple_of(3);
+            chunks.push(&Block { start, caller, engine, secure: octet, paused });
             if chunks.is_full() {
                 file.extend(chunks.close().unwrap());
             }
@@ -610,7 +624,8 @@ mod tests {
                     assert_eq!(block.start, blocks * BLOCK_SAMPLES as u64);
                     assert!(block.caller.iter().all(|sample| *sample == octet));
                     assert!(block.engine.iter().all(|sample| *sample == !octet));
-                    assert_eq!(block.secure, octet);
+                    let paused = blocks.is_multiple_of(3);
+                    assert_eq!((block.secure, block.paused), (octet, paused));
                     blocks += 1;
                 }),
                 Chunk::End { samples } => end = Some(samples),

@@ -1,4 +1,4 @@
-//! Export: a recording's file as a stereo WAV and as a list of its secure spans.
+//! Export: a recording's file as a stereo WAV and as a list of its secure spans and pauses.
 
 use std::fs::File;
 use std::io::{self, BufReader, Write};
@@ -20,16 +20,16 @@ const SAMPLE_PAIR: usize = 4;
 /// Octets of a WAV's header when it has nothing but a format and data.
 const WAV_HEADER: usize = 44;
 
-/// Longest call a WAV's 32-bit sizes can tell: 37 hours.
+/// Longest recording a WAV's 32-bit sizes can tell: 37 hours.
 const MAX_SAMPLES: u64 = (u32::MAX as u64 - WAV_HEADER as u64) / SAMPLE_PAIR as u64;
 
-/// Secure spans told of one recording; a call with more of them is no call.
+/// Spans of a kind told of one recording; a call with more of them is no call.
 const MAX_SPANS: usize = 10_000;
 
-/// A stretch of the recording in which the caller was withheld.
+/// A stretch of a recording.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct SecureSpan {
-    /// First millisecond, since the call was opened.
+pub struct Span {
+    /// First millisecond, since the recording began.
     pub start_ms: u64,
     /// The millisecond after the last.
     pub end_ms: u64,
@@ -40,14 +40,18 @@ pub struct SecureSpan {
 pub struct Summary {
     /// Whose recording it is.
     pub call: CallId,
-    /// Length in samples at 8 kHz: the call's if the recording is complete, else what is there.
+    /// Length in samples at 8 kHz: from its beginning to its end if it is complete, else what is
+    /// there.
     pub samples: u64,
     /// Whether it is whole, and where not.
     pub ending: Ending,
     /// Stretches that were lost on the way to the disk; they read as silence.
     pub gaps: u64,
-    /// The secure spans, in order.
-    pub secure: Vec<SecureSpan>,
+    /// The secure spans, in order, to 20 ms: the caller was withheld.
+    pub secure: Vec<Span>,
+    /// The pauses, in order, to 100 ms: in all but the first and the last of these both sides are
+    /// silent.
+    pub paused: Vec<Span>,
 }
 
 /// Why a recording cannot be exported.
@@ -96,7 +100,7 @@ impl Archive {
     /// Writes a recording as WAV: 8 kHz, 16-bit PCM, the caller left, the engine right.
     ///
     /// Works on a recording that still grows, or that a crash has interrupted: the WAV then holds
-    /// what was there at the start. Gaps are silence, so its length is the call's. `begin` is told
+    /// what was there at the start. Gaps are silence, so its length is the recording's. `begin` is told
     /// what there is before anything is written.
     ///
     /// # Errors
@@ -149,7 +153,8 @@ impl Archive {
 
 fn summarise(call: CallId, reader: &mut Reader<BufReader<File>>) -> Result<Summary, ExportError> {
     let ending = Ending::Interrupted { chunks: 0 };
-    let mut summary = Summary { call, samples: 0, ending, gaps: 0, secure: Vec::new() };
+    let (secure, paused) = (Vec::new(), Vec::new());
+    let mut summary = Summary { call, samples: 0, ending, gaps: 0, secure, paused };
     while let Some(chunk) = reader.next_chunk().map_err(ReadError::Io)? {
         match chunk {
             Chunk::Audio(audio) => {
@@ -180,30 +185,36 @@ impl Summary {
         let frames = (block.start..).step_by(FRAME_SAMPLES).take(BLOCK_FRAMES);
         for (n, frame) in frames.enumerate() {
             if block.secure & 1 << n != 0 {
-                self.add_secure_frame(frame);
+                mark(&mut self.secure, frame, FRAME_SAMPLES);
             }
         }
-    }
-
-    fn add_secure_frame(&mut self, frame: u64) {
-        let start_ms = frame / SAMPLES_PER_MS;
-        let end_ms = start_ms + FRAME_SAMPLES as u64 / SAMPLES_PER_MS;
-        let is_full = self.secure.len() == MAX_SPANS;
-        match self.secure.last_mut() {
-            Some(span) if span.end_ms == start_ms || is_full => span.end_ms = end_ms,
-            Some(_) | None => self.secure.push(SecureSpan { start_ms, end_ms }),
+        if block.paused {
+            mark(&mut self.paused, block.start, BLOCK_SAMPLES);
         }
     }
 
-    /// The last block is filled up with silence behind the call's end, or blocks are missing there.
+    /// The last block is filled up with silence behind the end, or blocks are missing there.
     fn end(&mut self, samples: u64) {
         let end_ms = samples.div_ceil(SAMPLES_PER_MS);
-        self.secure.retain(|span| span.start_ms < end_ms);
-        if let Some(span) = self.secure.last_mut() {
-            span.end_ms = span.end_ms.min(end_ms);
+        for spans in [&mut self.secure, &mut self.paused] {
+            spans.retain(|span| span.start_ms < end_ms);
+            if let Some(span) = spans.last_mut() {
+                span.end_ms = span.end_ms.min(end_ms);
+            }
         }
         self.gaps += u64::from(samples > self.samples);
         self.samples = samples;
+    }
+}
+
+/// Adds what is marked to spans, or to the last of them.
+fn mark(spans: &mut Vec<Span>, start: u64, samples: usize) {
+    let start_ms = start / SAMPLES_PER_MS;
+    let end_ms = start_ms + samples as u64 / SAMPLES_PER_MS;
+    let is_full = spans.len() == MAX_SPANS;
+    match spans.last_mut() {
+        Some(span) if span.end_ms == start_ms || is_full => span.end_ms = end_ms,
+        Some(_) | None => spans.push(Span { start_ms, end_ms }),
     }
 }
 
@@ -297,7 +308,7 @@ mod tests {
         let summary = scratch.archive().summary(CALL).unwrap();
         assert_eq!((summary.call, summary.gaps), (CALL, 1));
         assert!(summary.is_complete());
-        assert_eq!(summary.secure, [SecureSpan { start_ms: 160, end_ms: 200 }]);
+        assert_eq!(summary.secure, [Span { start_ms: 160, end_ms: 200 }]);
     }
 
     #[test]
@@ -325,7 +336,18 @@ mod tests {
         write_file(&scratch, &blocks, Some(4 * 800 + 160));
         let spans = scratch.archive().summary(CALL).unwrap().secure;
         let expected = [(80, 220), (380, 420)];
-        assert_eq!(spans, expected.map(|(start_ms, end_ms)| SecureSpan { start_ms, end_ms }));
+        assert_eq!(spans, expected.map(|(start_ms, end_ms)| Span { start_ms, end_ms }));
+    }
+
+    #[test]
+    fn pauses_are_told_apart_from_secure_spans_and_end_with_the_recording() {
+        let scratch = Scratch::new();
+        let blocks = [(0, 0), (1, 0x80), (2, 0x80 | 0b00011), (3, 0), (4, 0x80)];
+        write_file(&scratch, &blocks, Some(4 * 800 + 400));
+        let summary = scratch.archive().summary(CALL).unwrap();
+        let span = |(start_ms, end_ms)| Span { start_ms, end_ms };
+        assert_eq!(summary.paused, [(100, 300), (400, 450)].map(span));
+        assert_eq!(summary.secure, [(200, 240)].map(span));
     }
 
     #[test]
@@ -372,7 +394,7 @@ mod tests {
         assert_eq!(archive.summary(CALL).unwrap().ending, Ending::Damaged { chunk: 1 });
     }
 
-    /// Writes blocks given by number and secure bits; block `n` holds octets `n` and `0x80 | n`.
+    /// Writes blocks given by number and secure bits, the highest bit for a pause; block `n` holds octets `n` and `0x80 | n`.
     fn write_file(scratch: &Scratch, blocks: &[(u8, u8)], end: Option<u64>) {
         let created = scratch.archive().create(CALL).ok().unwrap();
         let mut file = header(CALL).to_vec();
@@ -381,7 +403,8 @@ mod tests {
             let start = u64::from(*n) * BLOCK_SAMPLES as u64;
             let (caller, engine) = ([*n; BLOCK_SAMPLES], [0x80 | *n; BLOCK_SAMPLES]);
             assert_ne!(caller[0], SILENCE);
-            chunks.push(&Block { start, caller, engine, secure: *secure });
+            let paused = *secure & 0x80 != 0;
+            chunks.push(&Block { start, caller, engine, secure: *secure, paused });
             file.extend(chunks.close().unwrap());
         }
         if let Some(samples) = end {

@@ -40,7 +40,7 @@ pub enum Job {
     Finish {
         /// The call.
         call: CallId,
-        /// Its length, from [`super::Tape::finish`].
+        /// The recording's length, from [`super::Tape::finish`].
         samples: u64,
     },
 }
@@ -441,7 +441,7 @@ mod tests {
     fn block(call: CallId, n: u64) -> Job {
         let (caller, engine) = ([0x10; BLOCK_SAMPLES], [0x90; BLOCK_SAMPLES]);
         let start = n * BLOCK_SAMPLES as u64;
-        Job::Block { call, block: Block { start, caller, engine, secure: 0 } }
+        Job::Block { call, block: Block { start, caller, engine, secure: 0, paused: false } }
     }
 
     fn send_call(queue: &RecordQueue, call: CallId, blocks: std::ops::Range<u64>) {

@@ -3,10 +3,10 @@
 use std::ops::Range;
 use std::time::{Duration, Instant};
 
-use arrayvec::ArrayVec;
 use dtmf::g711::Law;
 use zeroize::Zeroize;
 
+use super::spans::Spans;
 use crate::switchboard::Side;
 
 /// Samples of one block: 100 ms at 8 kHz.
@@ -36,9 +36,6 @@ const RING_BLOCKS: usize = 10;
 const RING: usize = RING_BLOCKS * BLOCK_SAMPLES;
 const RING_FRAMES: usize = RING / FRAME_SAMPLES;
 
-/// Secure spans that may touch the ring at once; a session takes longer than half a ring.
-const MAX_SPANS: usize = 4;
-
 const _: () = assert!(BLOCK_SAMPLES.is_multiple_of(FRAME_SAMPLES));
 const _: () = assert!(BLOCK_FRAMES <= u8::BITS as usize);
 const _: () = assert!(
@@ -48,7 +45,7 @@ const _: () = assert!(
 
 /// 100 ms of a call. Deliberately without `Debug`: it is somebody's voice.
 pub struct Block {
-    /// Place of the first sample, in samples at 8 kHz since the call was opened.
+    /// Place of the first sample, in samples at 8 kHz since the recording began.
     pub start: u64,
     /// The caller, G.711 mu-law.
     pub caller: [u8; BLOCK_SAMPLES],
@@ -56,6 +53,8 @@ pub struct Block {
     pub engine: [u8; BLOCK_SAMPLES],
     /// Bit `n` is set where frame `n` (20 ms each) belongs to a secure span.
     pub secure: u8,
+    /// Whether the recording was paused in a part of it.
+    pub paused: bool,
 }
 
 impl Block {
@@ -71,33 +70,31 @@ impl Block {
 /// Lay what may be heard, poll blocks until `None` at least once a frame. A block comes out when
 /// it is over for 250 ms, so that a cut can still replace what was keyed just before it.
 pub struct Tape {
-    opened: Instant,
+    begun: Instant,
     /// First sample that has not been polled; whole blocks.
     base: u64,
-    /// The call's length in samples, once it is over.
+    /// The recording's length in samples, once it is over.
     length: Option<u64>,
     lanes: [Lane; 2],
-    spans: ArrayVec<Span, MAX_SPANS>,
-}
-
-/// A secure span on the time line, in whole frames; only the last can be without an end.
-struct Span {
-    start: u64,
-    end: Option<u64>,
+    /// Secure spans, in whole frames.
+    secure: Spans,
+    pauses: Spans,
 }
 
 impl Tape {
-    /// The tape of a call that begins now.
+    /// A tape that begins now.
     #[must_use]
-    pub fn new(opened: Instant) -> Tape {
+    pub fn new(begun: Instant) -> Tape {
         let lanes = [Lane::new(), Lane::new()];
-        Tape { opened, base: 0, length: None, lanes, spans: ArrayVec::new() }
+        let (secure, pauses) = (Spans::default(), Spans::default());
+        Tape { begun, base: 0, length: None, lanes, secure, pauses }
     }
 
     /// Lays one packet's G.711 octets at their place: the first of a flow where it arrives, the
     /// others by RTP timestamp (8 kHz). A flow that has jumped or drifted is anchored anew.
     ///
     /// The caller is refused while the call is cut; that it is tried at all is a defect upstream.
+    /// In a pause both sides are.
     pub fn lay(&mut self, now: Instant, side: Side, rtp_timestamp: u32, law: Law, payload: &[u8]) {
         debug_assert!(side == Side::Engine || !self.is_cut(), "a cut caller reached the tape");
         self.lay_unless_cut(now, side, rtp_timestamp, law, payload);
@@ -111,22 +108,40 @@ impl Tape {
         }
         let elapsed = self.elapsed(now);
         let start = self.lanes[Side::Caller.index()].take_back(self.base, elapsed);
-        let is_full = self.spans.is_full();
-        match self.spans.last_mut() {
-            // Marks too much rather than too little.
-            Some(last) if last.end >= Some(start) || is_full => last.end = None,
-            Some(_) | None => self.spans.push(Span { start, end: None }),
-        }
+        self.secure.begin(start);
         debug_assert!(self.is_cut());
     }
 
     /// Ends the secure span at the next whole frame.
     pub fn uncut(&mut self, now: Instant) {
         let end = self.elapsed(now).next_multiple_of(FRAME_SAMPLES as u64);
-        if let Some(last) = self.spans.last_mut().filter(|last| last.end.is_none()) {
-            last.end = Some(end);
-            self.lanes[Side::Caller.index()].floor = end;
+        if self.secure.end(end) {
+            self.lanes[Side::Caller.index()].begin_at(end);
         }
+    }
+
+    /// Begins a pause: both sides are refused until [`Tape::resume`], and the time goes on. What
+    /// came before stays, since it was said before. A second pause changes nothing.
+    pub fn pause(&mut self, now: Instant) {
+        if !self.is_paused() {
+            self.pauses.begin(self.elapsed(now));
+        }
+    }
+
+    /// Ends the pause. What is laid after it lies behind it.
+    pub fn resume(&mut self, now: Instant) {
+        let end = self.elapsed(now);
+        if self.pauses.end(end) {
+            for lane in &mut self.lanes {
+                lane.begin_at(end);
+            }
+        }
+    }
+
+    /// Whether it is paused.
+    #[must_use]
+    pub fn is_paused(&self) -> bool {
+        self.pauses.is_open()
     }
 
     /// The next block, once it can no longer be taken back.
@@ -137,25 +152,32 @@ impl Tape {
         let start = self.base;
         let secure = self.secure_frames(start);
         let [caller, engine] = &mut self.lanes;
-        let block = Block { start, caller: caller.take(start), engine: engine.take(start), secure };
+        let paused = self.pauses.touch(start, BLOCK_SAMPLES);
+        let (caller, engine) = (caller.take(start), engine.take(start));
         self.base += BLOCK_SAMPLES as u64;
-        let base = self.base;
-        self.spans.retain(|span| span.end.is_none_or(|end| end > base));
-        Some(block)
+        self.secure.forget_before(self.base);
+        self.pauses.forget_before(self.base);
+        Some(Block { start, caller, engine, secure, paused })
     }
 
-    /// Ends the tape: the rest can be polled at once. Returns the call's length in samples.
+    /// Ends the tape: the rest can be polled at once. Returns its length in samples.
     pub fn finish(&mut self, now: Instant) -> u64 {
         let elapsed = self.elapsed(now);
         *self.length.get_or_insert(elapsed)
     }
 
+    /// Its length in samples, once it has ended.
+    #[must_use]
+    pub fn length(&self) -> Option<u64> {
+        self.length
+    }
+
     fn is_cut(&self) -> bool {
-        self.spans.last().is_some_and(|span| span.end.is_none())
+        self.secure.is_open()
     }
 
     fn elapsed(&self, now: Instant) -> u64 {
-        samples(now.saturating_duration_since(self.opened))
+        samples(now.saturating_duration_since(self.begun))
     }
 
     fn lay_unless_cut(
@@ -166,11 +188,11 @@ impl Tape {
         law: Law,
         payload: &[u8],
     ) {
-        let refused = match side {
+        let is_cut = match side {
             Side::Caller => self.is_cut(),
             Side::Engine => false,
         };
-        if refused || self.length.is_some() {
+        if is_cut || self.is_paused() || self.length.is_some() {
             return;
         }
         let elapsed = self.elapsed(now);
@@ -189,11 +211,7 @@ impl Tape {
     }
 
     fn secure_frames(&self, start: u64) -> u8 {
-        let is_secure = |frame: u64| {
-            self.spans.iter().any(|span| {
-                span.start < frame + FRAME_SAMPLES as u64 && span.end.is_none_or(|end| end > frame)
-            })
-        };
+        let is_secure = |frame: u64| self.secure.touch(frame, FRAME_SAMPLES);
         let frames = (start..).step_by(FRAME_SAMPLES).take(BLOCK_FRAMES);
         frames.enumerate().fold(0, |bits, (n, frame)| bits | u8::from(is_secure(frame)) << n)
     }
@@ -202,7 +220,7 @@ impl Tape {
 /// One side.
 struct Lane {
     flow: Option<Flow>,
-    /// Nothing is laid before this sample, so that no straggler falls into a secure span.
+    /// Nothing is laid before this sample, so that no straggler falls into a secure span or a pause.
     floor: u64,
     /// Apart, since a packet writes into it and reads nothing of it: whoever has to know where to
     /// write must not wait for it.
@@ -212,7 +230,7 @@ struct Lane {
 /// One side's ring.
 struct Audio {
     ring: [u8; RING],
-    /// When a frame was last laid into, in samples since the call was opened.
+    /// When a frame was last laid into, in samples since the recording began.
     laid: [Option<u64>; RING_FRAMES],
 }
 
@@ -227,6 +245,12 @@ impl Lane {
     fn new() -> Lane {
         let audio = Audio { ring: [SILENCE; RING], laid: [None; RING_FRAMES] };
         Lane { flow: None, floor: 0, audio: Box::new(audio) }
+    }
+
+    /// What comes from now on is a flow of its own, and lies behind this sample.
+    fn begin_at(&mut self, start: u64) {
+        self.flow = None;
+        self.floor = self.floor.max(start);
     }
 
     fn lay(&mut self, window: Range<u64>, elapsed: u64, timestamp: u32, law: Law, payload: &[u8]) {
@@ -444,8 +468,98 @@ mod tests {
         assert_eq!(marks, expected);
     }
 
+    #[test]
+    fn a_pause_keeps_what_was_said_before_it_and_nothing_else() {
+        for is_paused in [true, false] {
+            let opened = some_instant();
+            let at = |ms| opened + Duration::from_millis(ms);
+            let mut tape = Tape::new(opened);
+            for (ms, octet) in [(360, OLD), (380, OLD), (400, CUT), (580, CUT), (600, AFTER)] {
+                match ms {
+                    400 if is_paused => tape.pause(at(ms)),
+                    600 => tape.resume(at(ms)),
+                    _ => {}
+                }
+                for side in Side::ALL {
+                    tape.lay(at(ms), side, ms as u32 * 8, Law::Mu, &[octet; 160]);
+                }
+            }
+            let (caller, engine, length) = play_out(&mut tape, at(2000));
+            assert_eq!((length, caller.len(), engine.len()), (16_000, 16_000, 16_000));
+            for lane in [caller, engine] {
+                let counts = [OLD, CUT, AFTER].map(|octet| count(&lane, octet));
+                let withheld = if is_paused { 0 } else { 320 };
+                assert_eq!(counts, [320, withheld, 160], "paused: {is_paused}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_was_sent_in_a_pause_and_comes_later_falls_before_its_end() {
+        let opened = some_instant();
+        let at = |ms| opened + Duration::from_millis(ms);
+        let mut tape = Tape::new(opened);
+        tape.pause(at(100));
+        tape.resume(at(200));
+        // The first of the new flow is the anchor; an older one lies in the pause.
+        tape.lay(at(200), Side::Caller, 1600, Law::Mu, &[AFTER; 160]);
+        tape.lay(at(205), Side::Caller, 1440, Law::Mu, &[CUT; 160]);
+        let (caller, ..) = play_out(&mut tape, at(400));
+        assert_eq!([CUT, AFTER].map(|octet| count(&caller, octet)), [0, 160]);
+    }
+
+    #[test]
+    fn pauses_are_marked_by_blocks_and_cut_and_pause_end_by_themselves() {
+        let opened = some_instant();
+        let at = |ms| opened + Duration::from_millis(ms);
+        let mut tape = Tape::new(opened);
+        tape.pause(at(250));
+        tape.pause(at(260));
+        tape.cut(at(300));
+        tape.resume(at(410));
+        tape.resume(at(420));
+        tape.lay(at(420), Side::Engine, 0, Law::Mu, &[ENGINE; 160]);
+        tape.uncut(at(500));
+        tape.lay(at(500), Side::Caller, 0, Law::Mu, &[AFTER; 160]);
+        tape.finish(at(700));
+        let blocks: Vec<Block> = std::iter::from_fn(|| tape.poll_block(at(700))).collect();
+        let paused: Vec<bool> = blocks.iter().map(|block| block.paused).collect();
+        assert_eq!(paused, [false, false, true, true, true, false, false]);
+        let secure: Vec<bool> = blocks.iter().map(|block| block.secure != 0).collect();
+        assert_eq!(secure, [false, false, false, true, true, false, false]);
+        assert_eq!(count(&blocks[4].engine, ENGINE), 160);
+        assert_eq!(count(&blocks[5].caller, AFTER), 160);
+    }
+
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(300))]
+
+        /// Whatever is cut and paused in whatever order: each frame is there or is not, as said.
+        #[test]
+        fn cuts_and_pauses_of_any_order_withhold_what_they_should(
+            steps in prop::collection::vec((1_u64..40, any::<bool>(), any::<bool>()), 0..20),
+            poll in 1_u64..12,
+        ) {
+            let heard = play(&steps, poll, true);
+            for (frame, expected) in heard.expected.iter().enumerate() {
+                for side in Side::ALL {
+                    let octets = &heard.lanes[side.index()][frame * FRAME_SAMPLES..][..FRAME_SAMPLES];
+                    let said = if expected[side.index()] { code(frame as u64) } else { SILENCE };
+                    prop_assert!(octets.iter().all(|octet| *octet == said), "{side:?}, frame {frame}");
+                }
+            }
+            for (frame, (paused, cut)) in heard.said_in.iter().enumerate() {
+                let (is_secure, is_paused) = heard.marks[frame];
+                prop_assert!(!paused || is_paused, "frame {frame} was said in a pause");
+                prop_assert!(!cut || is_secure, "frame {frame} was said in a cut");
+            }
+            // The control: where the pauses are not told to the tape, what is said in them is laid.
+            let leaky = play(&steps, poll, false);
+            for (frame, (paused, _)) in leaky.said_in.iter().enumerate() {
+                let octet = leaky.lanes[Side::Engine.index()][frame * FRAME_SAMPLES];
+                prop_assert!(!paused || octet == code(frame as u64), "the control, frame {frame}");
+            }
+        }
 
         #[test]
         fn what_arrives_comes_out_once_and_in_place(network in network(), poll in 1_usize..12) {
@@ -508,6 +622,81 @@ mod tests {
             prop_assert!(marked >= length_ms);
             prop_assert!(marked <= length_ms + 250 + 200 + 40, "{marked} of {length_ms} ms");
         }
+    }
+
+    /// What a tape was told, and what came of it, by frames of 20 ms.
+    struct Played {
+        lanes: [Vec<u8>; 2],
+        /// Whether a frame is marked as secure and as paused.
+        marks: Vec<(bool, bool)>,
+        /// Whether it was said in a pause and in a cut.
+        said_in: Vec<(bool, bool)>,
+        /// Whether it should be there, by [`Side::index`].
+        expected: Vec<[bool; 2]>,
+    }
+
+    /// Both sides say a frame each 20 ms. After each step's number of frames, between two of them,
+    /// the call is paused or not, and cut or not.
+    fn play(steps: &[(u64, bool, bool)], poll: u64, tells_pauses: bool) -> Played {
+        let opened = some_instant();
+        let mut tape = Tape::new(opened);
+        let mut played =
+            Played { lanes: [vec![], vec![]], marks: vec![], said_in: vec![], expected: vec![] };
+        let (mut paused, mut cut, mut frame) = (false, false, 0);
+        let steps = steps.iter().copied().chain([(40, false, false)]);
+        for (frames, pause_next, cut_next) in steps {
+            for _ in 0..frames {
+                let now = opened + FRAME * frame as u32;
+                let timestamp = frame as u32 * 160;
+                let payload = [code(frame); 160];
+                if !cut {
+                    tape.lay(now, Side::Caller, timestamp, Law::Mu, &payload);
+                }
+                tape.lay(now, Side::Engine, timestamp, Law::Mu, &payload);
+                played.said_in.push((paused, cut));
+                played.expected.push([!paused && !cut, !paused]);
+                if frame % poll == 0 {
+                    collect_played(&mut tape, now, &mut played);
+                }
+                frame += 1;
+            }
+            let now = opened + FRAME * frame as u32 - Duration::from_millis(10);
+            if tells_pauses && pause_next {
+                tape.pause(now)
+            } else {
+                tape.resume(now)
+            }
+            if cut_next && !cut {
+                // What lies in the tail is taken back.
+                for (n, expected) in played.expected.iter_mut().enumerate() {
+                    expected[0] &= n as u64 * 160 + TAIL <= frame * 160 - 80;
+                }
+            }
+            if cut_next {
+                tape.cut(now)
+            } else {
+                tape.uncut(now)
+            }
+            (paused, cut) = (pause_next, cut_next);
+        }
+        let end = opened + FRAME * frame as u32;
+        assert_eq!(tape.finish(end), frame * 160);
+        collect_played(&mut tape, end, &mut played);
+        played
+    }
+
+    fn collect_played(tape: &mut Tape, now: Instant, played: &mut Played) {
+        while let Some(block) = tape.poll_block(now) {
+            played.lanes[0].extend(block.caller);
+            played.lanes[1].extend(block.engine);
+            let marks = (0..BLOCK_FRAMES).map(|n| (block.secure & 1 << n != 0, block.paused));
+            played.marks.extend(marks);
+        }
+    }
+
+    /// The octet that a frame is made of: that of none of the 200 before it, and never silence.
+    fn code(frame: u64) -> u8 {
+        (frame % 200) as u8 + 1
     }
 
     /// What happens to each packet of a caller who talks for three to four seconds.

@@ -14,7 +14,7 @@ use super::event::EventKind;
 use super::grid::Grid;
 use super::id::{CallId, PortPair, SessionId, Side};
 use super::leg::Leg;
-use super::limits::{DRAIN_LIMIT, DRAIN_TICK, TAPE_TICK};
+use super::limits::{DRAIN_LIMIT, DRAIN_TICK};
 use super::media::LookAhead;
 use super::ntp_anchor::NtpAnchor;
 use super::outbox::Outbox;
@@ -22,16 +22,17 @@ use super::routing::{DropReason, EngineAudio, Phase};
 use super::secure_session::SecureSession;
 use super::snapshot::{CallSnapshot, SessionSnapshot};
 use super::transmit::Transmit;
-use crate::recording::{Block, Tape};
 
 mod blocked;
 mod packet_path;
+mod recorded;
 mod reoffered;
 mod state;
 mod subscribed;
 
 use blocked::Blocked;
 use packet_path::sabotaged;
+use recorded::Recorded;
 use state::Routing;
 use subscribed::Subscribed;
 
@@ -44,7 +45,7 @@ pub(super) struct Call {
     memory: CutMemory,
     /// What is kept back of what each party sends, by [`Side::index`].
     blocked: [Blocked; 2],
-    tape: Option<Tape>,
+    recorded: Recorded,
     subscribed: Option<Box<Subscribed>>,
     last_session: Option<SessionSnapshot>,
     /// Something has happened since [`Call::due`] was asked that may have moved it.
@@ -52,9 +53,7 @@ pub(super) struct Call {
     /// The engine has hung up during a session: the call ends with it.
     engine_gone: bool,
     grid: Grid,
-    tape_look: Instant,
     silence_look: Instant,
-    length: u64,
     media_timeout: Duration,
     opened: Instant,
 }
@@ -79,18 +78,19 @@ impl Call {
             keys_before: EventReceiver::new(spoken.clock()),
             memory: CutMemory::default(),
             blocked: [Blocked::default(); 2],
-            tape: request.record.then(|| Tape::new(now)),
+            recorded: Recorded::not(now),
             subscribed: None,
             last_session: None,
             is_due_open: false,
             engine_gone: false,
             grid,
-            tape_look: grid.at_or_after(now + TAPE_TICK),
             silence_look: now + media_timeout,
-            length: 0,
             media_timeout,
             opened: now,
         };
+        if request.record {
+            call.recorded.begin(now, grid, false);
+        }
         call.tell(outbox, EventKind::Opened);
         if let Some(look_ahead) = request.armed {
             // A call that has just begun cannot be cut already.
@@ -125,11 +125,6 @@ impl Call {
     /// The state of the routing.
     pub(super) fn phase(&self) -> Phase {
         self.routing.phase()
-    }
-
-    /// Whether the call is recorded.
-    pub(super) fn is_recorded(&self) -> bool {
-        self.tape.is_some()
     }
 
     /// Begins to delay the caller towards the engine.
@@ -336,9 +331,7 @@ impl Call {
         for leg in &mut self.legs {
             leg.egress().silence(now);
         }
-        if let Some(tape) = &mut self.tape {
-            self.length = tape.finish(now);
-        }
+        self.recorded.end(now);
         self.end_all_subscriptions(outbox);
         self.tell(outbox, EventKind::Closed);
     }
@@ -351,9 +344,7 @@ impl Call {
         self.conclude(now, outbox);
         self.drain(now, outbox);
         self.end_unanswered(now, outbox);
-        if self.tape_look <= now {
-            self.tape_look = self.grid.at_or_after(now + TAPE_TICK);
-        }
+        self.recorded.looked_at(now, self.grid);
         if self.silence_look <= now {
             self.look_for_silence(now, outbox);
         }
@@ -382,17 +373,6 @@ impl Call {
         }
     }
 
-    /// The next part of the recording that can no longer be taken back.
-    pub(super) fn poll_block(&mut self, now: Instant) -> Option<Block> {
-        self.tape.as_mut()?.poll_block(now)
-    }
-
-    /// The length of the recording of a closed call, in samples at 8 kHz.
-    pub(super) fn recorded_samples(&self) -> u64 {
-        debug_assert!(self.phase() == Phase::Closed);
-        self.length
-    }
-
     /// Whether a packet may have moved when the call is due, since this was last asked.
     pub(super) fn take_due_open(&mut self) -> bool {
         std::mem::take(&mut self.is_due_open)
@@ -408,7 +388,7 @@ impl Call {
         };
         // Looked at when it would have run out, not moved with every packet.
         let silent = Some(self.silence_look);
-        let tape = self.tape.as_ref().map(|_| self.tape_look);
+        let tape = self.recorded.due();
         let legs = self.legs.iter().map(Leg::due).min();
         let copies = self.subscribed.as_ref().and_then(|subscribed| subscribed.due());
         [routing, silent, tape, legs, copies].into_iter().flatten().min()
@@ -425,7 +405,7 @@ impl Call {
                 Routing::Open | Routing::Armed | Routing::Closed => self.last_session.clone(),
             },
             legs: [self.legs[0].snapshot(), self.legs[1].snapshot()],
-            recording: self.tape.is_some(),
+            recording: self.recorded.state(),
             listeners: self.listeners(),
             age: now.saturating_duration_since(self.opened),
         }
@@ -450,9 +430,7 @@ impl Call {
         if !sabotaged() {
             self.egress(Side::Engine).silence(now);
             self.silence_copies(now);
-            if let Some(tape) = &mut self.tape {
-                tape.cut(now);
-            }
+            self.recorded.cut(now);
         }
         match engine_audio {
             EngineAudio::Drop => {
@@ -497,9 +475,7 @@ impl Call {
             self.routing = Routing::Open;
             self.memory.reopen(now);
             self.legs[Side::Caller.index()].end_cut();
-            if let Some(tape) = &mut self.tape {
-                tape.uncut(now);
-            }
+            self.recorded.uncut(now);
             for leg in &mut self.legs {
                 leg.egress().resume();
                 leg.egress().forget();

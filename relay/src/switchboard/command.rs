@@ -8,7 +8,7 @@ use super::announcer::Announcer;
 use super::id::{CallId, PortPair, SessionId, Side};
 use super::media::{LegMedia, LookAhead};
 use super::routing::EngineAudio;
-use super::snapshot::CallSnapshot;
+use super::snapshot::{CallSnapshot, RecordingState};
 use super::subscription::{Subscribing, SubscriptionId};
 pub use crate::wire::sdp::LocalMedia;
 
@@ -75,6 +75,13 @@ pub enum Command {
         id: SubscriptionId,
         /// What is asked for it.
         ask: Box<Subscribing>,
+    },
+    /// Begins, pauses or ends the recording.
+    Record {
+        /// The call.
+        call: CallId,
+        /// What.
+        action: RecordingAction,
     },
     /// Cuts the call and starts to collect.
     Enter {
@@ -149,6 +156,17 @@ pub enum Part {
     Media,
 }
 
+/// What is to become of a call's recording.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum RecordingAction {
+    /// It begins, or goes on after a pause.
+    Start,
+    /// It holds silence from now on, and its time goes on.
+    Pause,
+    /// It is over, and complete.
+    Stop,
+}
+
 /// All that a secure session needs to begin.
 pub struct SessionRequest {
     /// The new session; the same id twice is the same session.
@@ -187,6 +205,8 @@ pub enum Reply {
     HeldBack,
     /// The cut is in force.
     Secured(CutReceipt),
+    /// How the recording stands now.
+    Recorded(RecordingState),
     /// The state asked for.
     Snapshot(Box<CallSnapshot>),
 }
@@ -278,4 +298,10 @@ pub enum Refusal {
     /// The recording could not be started.
     #[error("the recording cannot be started")]
     NoRecording,
+    /// The call's one recording was stopped.
+    #[error("the call's recording was stopped, and a call has one")]
+    RecordingOver,
+    /// The call was never recorded.
+    #[error("the call is not recorded")]
+    NotRecorded,
 }

@@ -74,6 +74,14 @@ pub enum EventKind {
         /// The session.
         session: SessionId,
     },
+    /// A recording has begun within the call.
+    RecordingStarted,
+    /// From now on it holds silence.
+    RecordingPaused,
+    /// It goes on.
+    RecordingResumed,
+    /// It is over, and the call goes on.
+    RecordingStopped,
     /// Audio was lost on its way to the recording.
     RecordingGap,
     /// Somebody else is sent copies of the call's media from now on.

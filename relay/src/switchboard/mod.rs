@@ -56,7 +56,8 @@ pub use announcer::Announcer;
 pub use association::DtlsPeer;
 pub use browser::BrowserPeer;
 pub use command::{
-    Command, CutReceipt, LocalMedia, OpenCall, Part, Refusal, Reply, SessionRequest,
+    Command, CutReceipt, LocalMedia, OpenCall, Part, RecordingAction, Refusal, Reply,
+    SessionRequest,
 };
 pub use delivery::Delivery;
 pub use event::{Event, EventKind};
@@ -64,7 +65,9 @@ pub use id::{CallId, LocalPort, PortPair, SessionId, Side, WorkerIndex};
 pub use media::{LegMedia, LookAhead, SourceRule, SrtpKeys};
 pub use ports::PortPool;
 pub use routing::{DropReason, EngineAudio, Media, Phase, Route, is_copied, route};
-pub use snapshot::{CallSnapshot, LegCounts, LegSnapshot, SessionSnapshot, Transport};
+pub use snapshot::{
+    CallSnapshot, LegCounts, LegSnapshot, RecordingState, SessionSnapshot, Transport,
+};
 pub use subscription::{Copies, CopyMedia, Subscribing, SubscriptionId};
 pub use transmit::Transmit;
 
@@ -184,6 +187,9 @@ impl Switchboard {
                 Ok(Reply::Done)
             }),
             Command::Subscription { call, id, ask } => self.subscribing(now, call, id, *ask),
+            Command::Record { call, action } => self.with(now, call, |call, outbox| {
+                call.record(now, action, outbox).map(Reply::Recorded)
+            }),
             Command::Enter { call, request } => self.with(now, call, |call, outbox| {
                 call.enter(now, *request, outbox).map(Reply::Secured)
             }),
@@ -377,9 +383,6 @@ impl Switchboard {
             (self.config.media_timeout, Grid::new(self.config.ntp_anchor.0));
         let call =
             Call::open(now, request, media_timeout, grid, &mut self.random, &mut self.outbox);
-        if call.is_recorded() {
-            self.records.push_back(Job::Start { call: id });
-        }
         let slot = self.free.pop().unwrap_or(self.calls.len());
         if slot == self.calls.len() {
             self.calls.push(None);
@@ -434,8 +437,8 @@ impl Switchboard {
     /// After a call has changed: fetches its recording, sets its alarm, or frees what it held.
     fn settle(&mut self, now: Instant, slot: usize) {
         let Some(call) = self.calls[slot].as_mut() else { return };
-        while let Some(block) = call.poll_block(now) {
-            self.records.push_back(Job::Block { call: call.id(), block });
+        while let Some(job) = call.poll_record(now) {
+            self.records.push_back(job);
         }
         self.timers.set(slot, call.due());
         let is_over = call.phase() == Phase::Closed;
@@ -449,10 +452,6 @@ impl Switchboard {
 
     fn free(&mut self, slot: usize) {
         let Some(call) = self.calls[slot].take() else { return };
-        if call.is_recorded() {
-            let samples = call.recorded_samples();
-            self.records.push_back(Job::Finish { call: call.id(), samples });
-        }
         self.by_id.remove(&call.id());
         self.timers.set(slot, None);
         self.ready.retain(|&ready| ready != slot);

@@ -19,12 +19,25 @@ pub struct CallSnapshot {
     pub session: Option<SessionSnapshot>,
     /// Caller's and engine's leg, by [`super::id::Side::index`].
     pub legs: [LegSnapshot; 2],
-    /// Whether the call is recorded.
-    pub recording: bool,
+    /// How its recording stands.
+    pub recording: RecordingState,
     /// How many others are sent copies of its media.
     pub listeners: usize,
     /// Time since the call was opened.
     pub age: Duration,
+}
+
+/// How a call's recording stands.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum RecordingState {
+    /// Nothing was recorded so far.
+    Never,
+    /// What is said is recorded.
+    Running,
+    /// It holds silence, and goes on.
+    Paused,
+    /// It is over.
+    Ended,
 }
 
 /// One secure session, without anything of what was keyed.

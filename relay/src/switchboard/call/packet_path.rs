@@ -189,17 +189,20 @@ impl Call {
     ) -> Result<Option<Extent>, DropReason> {
         // In every build: a way past the table is worth more than the nanosecond this takes.
         assert!(sabotaged() || route(self.phase(), side, media) == Route::Forward);
-        let from = self.legs[side.index()].media().codec;
-        let to = self.legs[side.other().index()].media().codec;
-        if let Some(subscribed) = &mut self.subscribed
-            && (is_copied(self.routing.phase(), media) || sabotaged() && media == Media::Audio)
+        let Self { legs, recorded, subscribed, routing, .. } = self;
+        let from = legs[side.index()].media().codec;
+        let to = legs[side.other().index()].media().codec;
+        if let Some(subscribed) = subscribed
+            && (is_copied(routing.phase(), media) || sabotaged() && media == Media::Audio)
         {
             subscribed.hear(now, side, at, from, &buffer[payload.clone()]);
         }
+        let mut tape = None;
         match media {
             Media::Audio => {
+                tape = recorded.open_tape(now, side, at);
                 if let (Some(law), Some(to)) = (from.law(), to.law()) {
-                    if let Some(tape) = &mut self.tape {
+                    if let Some(tape) = &mut tape {
                         tape.lay(now, side, at.timestamp, law, &buffer[payload.clone()]);
                     }
                     law.transcode(to, &mut buffer[payload.clone()]);
@@ -208,11 +211,10 @@ impl Call {
             Media::TelephoneEvent => rescale(&mut buffer[payload.clone()], from, to),
             Media::Redundancy | Media::Rtcp | Media::Unknown => unreachable!("never forwarded"),
         }
-        let Self { legs, tape, .. } = self;
         let place = at.timestamp / (from.clock() / NARROW);
         // Of what has to be decoded anyway, the tape gets what was decoded.
         let mut heard = |pcm: &[i16]| {
-            if let Some(tape) = tape {
+            if let Some(tape) = &mut tape {
                 lay_samples(tape, now, side, place, pcm);
             }
         };
