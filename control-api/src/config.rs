@@ -553,6 +553,7 @@ mod tests {
         assert!(raw.audiosocket.address.is_some() && raw.audiosocket.engine.is_some());
         let ng = &raw.ng;
         assert!(ng.address.is_some() && ng.tcp_address.is_some() && ng.peers.is_some());
+        assert!(ng.media_directory.is_some());
         assert!(raw.recordings.key_files.is_some() && raw.recordings.retain_days.is_some());
         with_secrets(raw).resolve(Path::new("/state"), 2).unwrap();
     }

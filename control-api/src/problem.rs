@@ -352,6 +352,9 @@ impl From<Refusal> for Problem {
             Refusal::RecordingOver => Code::RecordingStopped,
             Refusal::NotRecorded => Code::RecordingNotFound,
             Refusal::NoAddressFamily => Code::SdpNotAcceptable,
+            Refusal::CallIsArmed | Refusal::NotListening | Refusal::TooManyKeys => {
+                Code::InvalidRequest
+            }
             Refusal::NoLockedMemory
             | Refusal::Full
             | Refusal::NoPort
@@ -366,6 +369,11 @@ impl From<Refusal> for Problem {
         let advice = match refusal {
             Refusal::SessionInProgress => ": GET it to see where it stands",
             Refusal::CallIsCut => ": wait until the secure session has ended",
+            Refusal::CallIsArmed => {
+                ": its engine hears nothing but the caller then; disarm it, or play it before"
+            }
+            Refusal::NotListening => ": wait until it has answered, or has ended its hold",
+            Refusal::TooManyKeys => ": wait until those before are pressed",
             Refusal::CallerStays => {
                 ": who re-offers it is known by its tags alone, which the engine knows too; move it by \
                  REST, or wait until the session has ended"

@@ -89,6 +89,14 @@ pub enum StartError {
         /// What the system said.
         source: io::Error,
     },
+    /// Files that parties are to hear can't be found.
+    #[error("ng.media_directory {directory}: {source}")]
+    Media {
+        /// The directory.
+        directory: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
     /// The media plane did not start.
     #[error("{error}{}", cause_of(.error))]
     Relay {
@@ -122,6 +130,7 @@ impl StartError {
             | StartError::NoKeys { .. }
             | StartError::RecordingKeys(_)
             | StartError::Archive { .. }
+            | StartError::Media { .. }
             | StartError::Relay {
                 error:
                     relay::StartError::Config(_)
@@ -170,6 +179,7 @@ impl Running {
         let secure = secure_defaults(&config)?;
         let plans = named_plans(&config.plans, &secure, &outward.sinks)?;
         let archive = open_archive(&config)?;
+        let media_directory = media_directory(&config.ng)?;
         let (api_listener, health_listener) =
             (listen(config.control).await?, listen(config.health).await?);
         let addresses = (local(&api_listener)?, local(&health_listener)?);
@@ -200,6 +210,9 @@ impl Running {
             outward,
             models,
         });
+        if let Some(folder) = media_directory {
+            ng::play_from(&control, folder);
+        }
         let (hearing, delivering) = listen_to_relay(&control, events, deliveries);
         let mut tasks = vec![
             tokio::spawn(server::serve(api_listener, app(&control), control.stopping())),
@@ -442,6 +455,15 @@ async fn bind_sip(config: Option<SipConfig>) -> Result<Option<Sip>, StartError> 
     match config {
         Some(config) => Sip::bind(config).await.map(Some),
         None => Ok(None),
+    }
+}
+
+/// The folder of the files that parties may be played, if there is to be one: one that can be read.
+fn media_directory(config: &NgConfig) -> Result<Option<PathBuf>, StartError> {
+    let Some(directory) = config.media_directory.clone() else { return Ok(None) };
+    match std::fs::read_dir(&directory) {
+        Ok(_) => Ok(Some(directory)),
+        Err(source) => Err(StartError::Media { directory, source }),
     }
 }
 

@@ -16,8 +16,11 @@ use control_api::keys::Role;
 use control_api::linked::Outgoing;
 use control_api::linked::callers::{self, RawCallers};
 use control_api::outbound::{AddressRules, Outbound, SystemResolver};
-use control_api::{Outward, clock};
+use control_api::{Outward, clock, dto};
+use dtmf::Digit;
 use futures_util::{SinkExt, StreamExt};
+use relay::prompts::Sound;
+use relay::switchboard::{PlayRequest, Press, Side};
 use rig::{Rig, answer_port, offer};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -495,4 +498,47 @@ async fn an_audiosocket_caller_is_a_caller_and_its_keys_pass_a_session() {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     panic!("the call did not end with its caller");
+}
+
+/// A sound and a key of the relay's own reach an engine behind a connection in its dialect's words.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_engine_hears_what_is_played_and_is_told_of_a_key_that_is_pressed_for_the_caller() {
+    const SOUND: u8 = 0x31;
+    let (rig, caller, (listener, url)) = (rig("linked-play"), Caller::new(), listen().await);
+    let (call, mut engine) = open(&rig, &caller, &listener, &url).await;
+    let id = dto::id::parse_call(call.rsplit('/').next().unwrap()).unwrap();
+    let at = rig.control.calls.find(id).unwrap().at().unwrap();
+    let mut file = b"RIFF\0\0\0\0WAVEfmt \x10\0\0\0\x07\0\x01\0\x40\x1f\0\0".to_vec();
+    file.extend([0, 0, 0, 0, 0, 0, 8, 0]);
+    file.extend(b"data\x40\x06\0\0");
+    file.extend([SOUND; 1600]);
+    let sound = PlayRequest::new(Arc::new(Sound::read(&file).unwrap()));
+    rig.control.relay.play(at, Side::Engine, sound).await.unwrap();
+    let mut frames = Vec::new();
+    while frames.iter().filter(|it| **it == [SOUND; 160]).count() < 10 {
+        let message = next(&mut engine).await;
+        if message["event"] == "media" {
+            frames.push(payload(&message));
+        }
+        assert!(frames.len() < 100, "it is heard");
+    }
+    let first = frames.iter().position(|it| *it == [SOUND; 160]).unwrap();
+    assert!(frames[first..].iter().all(|it| !it.contains(&VOICE)), "and nothing of the caller");
+
+    for key in [Digit::Four, Digit::Pound] {
+        let (held, pause) = (Duration::from_millis(100), Duration::from_millis(100));
+        let press = Press::new(key, held, 8, pause).unwrap();
+        rig.control.relay.press(at, Side::Caller, press).await.unwrap();
+    }
+    for digit in ["4", "#"] {
+        let told = next_but_media(&mut engine).await;
+        assert_eq!((&told["event"], &told["dtmf"]["digit"]), (&json!("dtmf"), &json!(digit)));
+    }
+    for _ in 0..100 {
+        let message = next(&mut engine).await;
+        if message["event"] == "media" && payload(&message) == [VOICE; 160] {
+            return;
+        }
+    }
+    panic!("the caller is heard again");
 }

@@ -7,18 +7,21 @@
 mod peer_leg;
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use dtmf::brand::BrandSet;
 use dtmf::expiry::Date;
 use dtmf::g711::Law;
-use dtmf::{CardMode, Field, FieldKind, PlanRequest, SecurePlan};
+use dtmf::{CardMode, Digit, Field, FieldKind, PlanRequest, SecurePlan};
 use relay::codec::Codec;
+use relay::prompts::Sound;
 use relay::recording::Job;
 use relay::switchboard::limits::BUFFER;
 use relay::switchboard::{
-    CallId, Command, CopyMedia, EngineAudio, LegMedia, LocalPort, OpenCall, PortPair, SessionId,
-    SessionRequest, Side, Subscribing, SubscriptionId, Switchboard, SwitchboardConfig,
+    CallId, Command, CopyMedia, EngineAudio, LegMedia, LocalPort, OpenCall, PlayRequest, PortPair,
+    Press, SessionId, SessionRequest, Side, Subscribing, SubscriptionId, Switchboard,
+    SwitchboardConfig,
 };
 use relay::wire::ntp::NtpTime;
 use relay::wire::rtp::Header;
@@ -52,6 +55,16 @@ fn forwarding_and_collecting_allocate_nothing() {
         scene.enter();
         scene.run(300);
         assert_eq!(scene.allocations(500), 0, "collecting and generating, {told}");
+    }
+}
+
+#[test]
+fn playing_and_pressing_allocate_nothing() {
+    for suite in [None, Some(Suite::AesCm128HmacSha1_80)] {
+        let mut scene = Scene::new(suite, true);
+        scene.run(300);
+        scene.play();
+        assert_eq!(scene.allocations(500), 0, "a sound, keys and their end, {}", name(suite));
     }
 }
 
@@ -131,6 +144,25 @@ impl Scene {
         let enter = Command::Enter { call: CALL, request };
         self.switchboard.handle_command(self.now, enter).map(drop).unwrap();
         while self.switchboard.poll_event().is_some() {}
+    }
+
+    /// Both parties hear a sound of half a second for two, and three keys.
+    fn play(&mut self) {
+        let mut file = b"RIFF\0\0\0\0WAVEfmt \x10\0\0\0\x07\0\x01\0\x40\x1f\0\0".to_vec();
+        file.extend([0, 0, 0, 0, 0, 0, 8, 0]);
+        file.extend(b"data\xa0\x0f\0\0");
+        file.extend([0x2a; 4000]);
+        let sound = PlayRequest::new(Arc::new(Sound::read(&file).unwrap())).times(4).unwrap();
+        for side in Side::ALL {
+            let play = Command::Play { call: CALL, to: side, request: sound.clone() };
+            self.switchboard.handle_command(self.now, play).map(drop).unwrap();
+            for key in [Digit::One, Digit::Two, Digit::Pound] {
+                let (held, pause) = (Duration::from_millis(250), Duration::from_millis(100));
+                let press = Box::new(Press::new(key, held, 8, pause).unwrap());
+                let press = Command::Press { call: CALL, from: side, press };
+                self.switchboard.handle_command(self.now, press).map(drop).unwrap();
+            }
+        }
     }
 
     fn allocations(&mut self, packets: usize) -> u64 {

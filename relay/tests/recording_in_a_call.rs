@@ -94,7 +94,11 @@ impl Scene {
     fn record(&mut self, action: RecordingAction) -> Result<RecordingState, Refusal> {
         match self.command(Command::Record { call: CALL, action })? {
             Reply::Recorded(state) => Ok(state),
-            Reply::Done | Reply::HeldBack | Reply::Secured(_) | Reply::Snapshot(_) => {
+            Reply::Done
+            | Reply::HeldBack
+            | Reply::Secured(_)
+            | Reply::Stopped(_)
+            | Reply::Snapshot(_) => {
                 panic!("answered with a state")
             }
         }

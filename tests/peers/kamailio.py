@@ -6,11 +6,13 @@ by DTLS: what it heard is the file that it keeps of what it decoded.
 
 import itertools
 import json
+import re
 import shutil
 import socket
 import subprocess
 import tempfile
 import time
+import wave
 from pathlib import Path
 
 import baresip
@@ -27,6 +29,7 @@ WAYS = {
 }
 SETTINGS = f'[ng]\naddress = "{sotto.written(ng.NG)}"\n'
 ENGINE_VOICE = 1000  # Hz
+SOUND = 700  # Hz, of the file that is played
 PART = 160  # samples: a packet
 HUSHED = 8  # the loudest sample that is silence, in either law
 _cookies = itertools.count()
@@ -58,10 +61,10 @@ class Kamailio:
 class Payment:
     """A call through the proxy, both telephones talking."""
 
-    def __init__(self, binary, way, broken=False):
+    def __init__(self, binary, way, broken=False, settings=SETTINGS):
         account, self.transport = WAYS[way]
         self.way = way.lower()
-        self.relay = sotto.Sotto(binary, settings=SETTINGS, broken=broken)
+        self.relay = sotto.Sotto(binary, settings=settings, broken=broken)
         self.proxy = Kamailio()
         self.callee = baresip.Baresip(f"{account};answermode=auto", 1, ENGINE_VOICE)
         self.caller = baresip.Baresip()
@@ -204,6 +207,84 @@ def secure(binary, way):
         # On a busy machine a telephone plays less than it was sent.
         checks.expect(quiet > span / 2, "silence at the callee during the cut")
         checks.expect(min(*tones, told) > 0.9, "both tones around it")
+
+
+def script(user, call_id, tag):
+    """What Kamailio's script says to an OPTIONS of a party, which has it play, stop or press."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+        client.settimeout(3)
+        client.bind(("127.0.0.1", 0))
+        own = sotto.written(client.getsockname())
+        number = next(_cookies)
+        lines = [
+            f"OPTIONS sip:{user}@127.0.0.1 SIP/2.0",
+            f"Via: SIP/2.0/UDP {own};branch=z9hG4bK{number}",
+            f"From: <sip:script@127.0.0.1>;tag={tag}", "To: <sip:script@127.0.0.1>",
+            f"Call-ID: {call_id}", f"CSeq: {number + 1} OPTIONS", "Max-Forwards: 10",
+            "Content-Length: 0", "", "",
+        ]  # fmt: skip
+        client.sendto("\r\n".join(lines).encode(), ("127.0.0.1", 5060))
+        return client.recv(65536).split(b"\r\n")[0].decode()
+
+
+def spans(heard, hertz):
+    """Seconds of what was heard in which a tone is most of it."""
+    seconds = baresip.parts(sum(heard, []), 800)
+    return sum(g711.power(one, hertz) > 0.8 for one in seconds) / 10
+
+
+def plays(binary, way):
+    """Kamailio's play_media, stop_media and play_dtmf: a caller hears a file in place of its callee,
+    who hears the caller's keys."""
+    with tempfile.TemporaryDirectory(prefix="sotto-media-") as folder:
+        with wave.open(f"{folder}/hello.wav", "wb") as file:
+            file.setparams((1, 2, 16000, 0, "NONE", ""))
+            samples = g711.tone([SOUND / 2], 6000, 8000)  # at twice the rate: half a second
+            file.writeframes(b"".join(one.to_bytes(2, "little", signed=True) for one in samples))
+        settings = f'{SETTINGS}media_directory = "{folder}"\n'
+        with Payment(binary, way, settings=settings) as payment:
+            (call_id,) = (one.decode() for one in calls_in(ask("list")))
+            reply = ask("query", **{"call-id": call_id})
+            caller, callee = tags_in(reply)
+            checks.equal(script("play", call_id, "nobody")[8:11], "500", "a party of no call")
+            said = script("play", call_id, caller)
+            checks.equal(said, "SIP/2.0 200 500", "the reply, with the sound's length in ms")
+            time.sleep(3)
+            checks.equal(script("stop", call_id, caller)[8:11], "200", "the reply to its end")
+            time.sleep(2)
+            for key in ("5", "11", "7"):
+                checks.equal(script(key, call_id, caller)[8:11], "200", "the reply to a key")
+            checks.wait_until(
+                lambda: payment.callee.keys_heard() == 3, 5, "the caller's keys at the callee"
+            )
+            entered = time.time()
+            payment.call.enter()
+            checks.equal(script("play", call_id, callee)[8:11], "500", "a sound in a session")
+            checks.equal(script("9", call_id, caller)[8:11], "500", "a key in a session")
+            payment.caller.press(sotto.KEYS)
+            checks.equal(payment.call.see_through()[0], "pass", "verdict")
+            checks.equal(payment.callee.keys_heard(), 3, "keys at the callee")
+            held = time.time() - entered
+            heard, _ = payment.hang_up()
+        sound, voice = spans(heard, SOUND), spans(heard, ENGINE_VOICE)
+        checks.figure(
+            f"the caller heard {sound:.1f} s of the file, {voice:.1f} s of the callee, in a call "
+            f"with a session of {held:.1f} s"
+        )
+        # It plays for three seconds; on a busy machine a telephone hears less than it was sent.
+        checks.expect(2 < sound < 3.6, "the file, for as long as it played")
+        checks.expect(voice > 2, "the callee, before and after")
+
+
+def tags_in(reply):
+    """The tags of the caller and of the callee in a bencoded reply to a query."""
+    tags = [
+        reply[found.end() : found.end() + int(found[1])].decode()
+        for found in re.finditer(rb"3:tag(\d+):", reply)
+    ]
+    roles = [found.decode() for found in re.findall(rb"4:role6:(caller|engine)", reply)]
+    party = dict(zip(roles, tags, strict=True))
+    return party["caller"], party["engine"]
 
 
 def control(sabotaged):

@@ -83,6 +83,12 @@ def table(binary, sabotaged):
                     )
                     for way in kamailio.WAYS
                 },
+                **{
+                    f"Kamailio plays a file and presses keys, {way}": lambda way=way: (
+                        kamailio.plays(binary, way)
+                    )
+                    for way in ("plain", "SDES")
+                },
                 "control: without masking Kamailio's callee hears": lambda: kamailio.control(
                     sabotaged
                 ),

@@ -235,7 +235,14 @@ impl Line {
     pub fn snapshot(&mut self) -> CallSnapshot {
         match self.command(Command::Snapshot { call: CALL }) {
             Ok(Reply::Snapshot(snapshot)) => *snapshot,
-            Ok(Reply::Done | Reply::HeldBack | Reply::Secured(_) | Reply::Recorded(_)) | Err(_) => {
+            Ok(
+                Reply::Done
+                | Reply::HeldBack
+                | Reply::Secured(_)
+                | Reply::Recorded(_)
+                | Reply::Stopped(_),
+            )
+            | Err(_) => {
                 panic!("a call can be looked at")
             }
         }

@@ -164,7 +164,11 @@ impl World {
         let request = Box::new(request);
         match self.command(Command::Enter { call: CALL, request })? {
             Reply::Secured(receipt) => Ok(receipt),
-            Reply::Done | Reply::HeldBack | Reply::Recorded(_) | Reply::Snapshot(_) => {
+            Reply::Done
+            | Reply::HeldBack
+            | Reply::Recorded(_)
+            | Reply::Stopped(_)
+            | Reply::Snapshot(_) => {
                 unreachable!("enter is answered with a receipt")
             }
         }

@@ -19,7 +19,14 @@ fn world(method: KeyMethod, armed: bool) -> World {
 fn phase(world: &mut World) -> Phase {
     match world.command(Command::Snapshot { call: CALL }) {
         Ok(Reply::Snapshot(snapshot)) => snapshot.phase,
-        Ok(Reply::Done | Reply::HeldBack | Reply::Secured(_) | Reply::Recorded(_)) | Err(_) => {
+        Ok(
+            Reply::Done
+            | Reply::HeldBack
+            | Reply::Secured(_)
+            | Reply::Recorded(_)
+            | Reply::Stopped(_),
+        )
+        | Err(_) => {
             panic!("a call can be looked at")
         }
     }

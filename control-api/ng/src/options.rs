@@ -129,7 +129,7 @@ const NO: &str = "no-";
 const MAX_REFUSED_SUITES: usize = 16;
 
 /// Flags that are known and have no effect: what they ask for is so anyway, or never is.
-const IDLE_FLAGS: [&str; 29] = [
+const IDLE_FLAGS: [&str; 30] = [
     "allow-asymmetric-codecs",
     "allow-transcoding",
     "always-transcode",
@@ -140,6 +140,7 @@ const IDLE_FLAGS: [&str; 29] = [
     "full-rtcp-attribute",
     "generate-rtcp",
     "ingress",
+    "inject-dtmf",
     "loop-protect",
     "media-handover",
     "no-port-latching",

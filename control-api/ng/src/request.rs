@@ -3,6 +3,7 @@
 use crate::command::{Command, is_same};
 use crate::flags::{self, Word};
 use crate::options::Options;
+use crate::playback::Playback;
 use crate::value::Value;
 
 /// Names of members and flags that were not known, kept for a log: more tell no more.
@@ -47,6 +48,8 @@ pub struct Request<'v> {
     pub limit: Option<i64>,
     /// Our own: the plan of a secure session, as REST has it, or its name.
     pub plan: Option<&'v Value<'v>>,
+    /// What a party is to hear.
+    pub playback: Playback<'v>,
     /// Members and flags that were not known.
     pub unknown: Vec<&'v str>,
 }
@@ -70,6 +73,7 @@ impl<'v> Request<'v> {
             options: Options::default(),
             limit: None,
             plan: None,
+            playback: Playback::default(),
             unknown: Vec::new(),
         };
         for (name, value) in members {
@@ -97,7 +101,10 @@ impl<'v> Request<'v> {
             value.texts().for_each(|flag| self.take_flag(flag));
         } else if is("rtpp-flags") {
             value.texts().for_each(|string| self.take_string(string));
-        } else if !(is("command") || self.take_id(name, value.text())) {
+        } else if !(is("command")
+            || self.take_id(name, value.text())
+            || self.playback.member(name, value))
+        {
             let is_known = self.options.member(name, value.texts());
             self.note(is_known, name);
         }
@@ -134,7 +141,8 @@ impl<'v> Request<'v> {
         for word in flags::words(string) {
             match word {
                 Word::Flag(flag) => self.take_flag(flag),
-                Word::Member(name, value) if self.take_id(name, Some(value)) => {}
+                Word::Member(name, value)
+                    if self.take_id(name, Some(value)) || self.playback.word(name, value) => {}
                 Word::Member(name, value) if is_same("from-tags", name) => {
                     self.take_from_tags(flags::values(value));
                 }

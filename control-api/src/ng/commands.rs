@@ -8,7 +8,7 @@ use relay::switchboard::{Part, RecordingAction, Refusal, Side};
 use super::dialog::{Dialog, Said};
 use super::dialogs::Live;
 use super::refused::Refused;
-use super::{Peer, query, recording, secure, subscribe};
+use super::{Peer, play, query, recording, secure, subscribe};
 use crate::Control;
 use crate::dto::id;
 
@@ -52,14 +52,14 @@ pub(super) async fn obey(
         Command::StartRecording => record(control, peer, request, RecordingAction::Start).await,
         Command::PauseRecording => record(control, peer, request, RecordingAction::Pause).await,
         Command::StopRecording => record(control, peer, request, RecordingAction::Stop).await,
-        Command::PlayMedia | Command::StopMedia | Command::PlayDtmf => {
-            Err(Refused::because(unable(request.command)))
-        }
+        Command::PlayMedia => play::media(control, request).await,
+        Command::StopMedia => play::stop_media(control, request).await,
+        Command::PlayDtmf => play::dtmf(control, request).await,
     }
 }
 
 /// The call that a request names, if it lives.
-async fn live(control: &Control, request: &Request<'_>) -> Result<Live, Refused> {
+pub(super) async fn live(control: &Control, request: &Request<'_>) -> Result<Live, Refused> {
     let call_id = request.call_id.ok_or_else(|| Refused::because("call-id is missing"))?;
     let found = control.ng.dialogs.find(call_id).await;
     found.ok_or_else(|| Refused::because("there is no call of this call-id"))
@@ -164,36 +164,4 @@ async fn record(
     action: RecordingAction,
 ) -> Result<Reply, Refused> {
     recording::obey(control, &*live(control, request).await?, action, peer.role).await
-}
-
-/// Why a command is none of this relay's.
-const fn unable(command: Command) -> &'static str {
-    match command {
-        Command::PlayMedia | Command::StopMedia => {
-            "Sotto does not play files: in a secure session it speaks to the caller by itself"
-        }
-        Command::PlayDtmf => "Sotto does not play keys: let the party send them",
-        Command::Ping
-        | Command::Offer
-        | Command::Answer
-        | Command::Delete
-        | Command::Query
-        | Command::List
-        | Command::Statistics
-        | Command::StartRecording
-        | Command::PauseRecording
-        | Command::StopRecording
-        | Command::BlockDtmf
-        | Command::UnblockDtmf
-        | Command::BlockMedia
-        | Command::UnblockMedia
-        | Command::SilenceMedia
-        | Command::UnsilenceMedia
-        | Command::SubscribeRequest
-        | Command::SubscribeAnswer
-        | Command::Unsubscribe
-        | Command::SecureSession
-        | Command::SecureSessionCancel
-        | Command::SecureSessionQuery => "Sotto does not do this",
-    }
 }

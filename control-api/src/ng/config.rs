@@ -1,6 +1,7 @@
 //! NG's part of the configuration.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
 use serde::Deserialize;
 
@@ -16,6 +17,8 @@ pub struct RawNg {
     pub tcp_address: Option<String>,
     /// Who may ask besides this machine.
     pub peers: Option<Vec<String>>,
+    /// A folder of WAV files that parties may be played; without one there are none.
+    pub media_directory: Option<PathBuf>,
 }
 
 /// Where NG is spoken without a key, and with whom.
@@ -27,6 +30,8 @@ pub struct NgConfig {
     pub tcp: Option<SocketAddr>,
     /// With whom.
     pub peers: Peers,
+    /// Files that parties may be played, whoever asks.
+    pub media_directory: Option<PathBuf>,
 }
 
 /// What is wrong, and where.
@@ -49,7 +54,7 @@ impl RawNg {
                 "must name the proxies that may ask: this protocol has no keys",
             ));
         }
-        Ok(NgConfig { udp, tcp, peers })
+        Ok(NgConfig { udp, tcp, peers, media_directory: self.media_directory })
     }
 }
 

@@ -9,6 +9,7 @@
 //! A call of a proxy is a call like any other: REST lists it, and a secure session cuts it.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use ng_protocol::{Message, Reply, Request, Value};
@@ -25,11 +26,13 @@ mod dialogs;
 mod faults;
 pub mod http;
 mod media;
+mod play;
 mod query;
 mod recording;
 mod refused;
 mod replay;
 mod secure;
+mod sounds;
 mod subscribe;
 mod tcp;
 mod udp;
@@ -39,6 +42,7 @@ use dialogs::Dialogs;
 pub use dialogs::tend;
 use faults::{Fault, Faults};
 use replay::Replays;
+use sounds::Sounds;
 pub use tcp::serve as serve_tcp;
 pub use udp::serve as serve_udp;
 
@@ -47,6 +51,7 @@ pub struct Ng {
     dialogs: Dialogs,
     replays: Replays,
     faults: Faults,
+    sounds: Sounds,
     /// Room for WebSockets.
     sockets: Arc<Semaphore>,
 }
@@ -57,9 +62,15 @@ impl Default for Ng {
             dialogs: Dialogs::default(),
             replays: Replays::default(),
             faults: Faults::default(),
+            sounds: Sounds::default(),
             sockets: Arc::new(Semaphore::new(ws::MAX_SOCKETS)),
         }
     }
+}
+
+/// Has proxies name files of this folder, for parties to hear. It is said once, at the start.
+pub fn play_from(control: &Control, folder: PathBuf) {
+    control.ng.sounds.are_in(folder);
 }
 
 /// Who sends a request.

@@ -1,4 +1,4 @@
-//! Generators of what callers send: for tests and the load test.
+//! Generators of what callers send: for the relay's own keys, tests and the load test.
 
 pub mod event;
 pub mod tone;

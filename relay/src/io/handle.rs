@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{SyncSender, TrySendError};
 use std::sync::{Arc, Weak};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use dtmf::{Digit, FailReason, Step};
 use tokio::sync::oneshot;
@@ -14,8 +14,8 @@ use super::link::{CutLine, NearEnd, NotSettled};
 use super::waker::Waker;
 use crate::switchboard::{
     CallId, CallSnapshot, Command, Copies, CopyMedia, CutReceipt, LegMedia, LocalMedia, LookAhead,
-    Part, RecordingAction, RecordingState, Refusal, Reply, SessionId, SessionRequest, Side,
-    Subscribing, SubscriptionId, WorkerIndex,
+    Part, PlayRequest, Press, RecordingAction, RecordingState, Refusal, Reply, SessionId,
+    SessionRequest, Side, Subscribing, SubscriptionId, WorkerIndex,
 };
 
 /// The relay's workers, as the control plane sees them. Cheap to clone.
@@ -278,8 +278,31 @@ impl Relay {
     ) -> Result<RecordingState, Refusal> {
         match self.obey(at, Command::Record { call: at.call, action }).await? {
             Reply::Recorded(state) => Ok(state),
-            Reply::Done | Reply::HeldBack | Reply::Secured(_) | Reply::Snapshot(_) => {
+            Reply::Done
+            | Reply::HeldBack
+            | Reply::Secured(_)
+            | Reply::Stopped(_)
+            | Reply::Snapshot(_) => {
                 unreachable!("record is answered with a state")
+            }
+        }
+    }
+
+    /// Has a party hear a sound in place of the other one and of what it hears of the relay so far.
+    pub async fn play(&self, at: CallAt, to: Side, request: PlayRequest) -> Result<(), Refusal> {
+        self.obey(at, Command::Play { call: at.call, to, request }).await.map(|_| ())
+    }
+
+    /// Ends the sound that a party hears; answers where in it that was, if there was one.
+    pub async fn stop_playing(&self, at: CallAt, to: Side) -> Result<Option<Duration>, Refusal> {
+        match self.obey(at, Command::StopPlaying { call: at.call, to }).await? {
+            Reply::Stopped(place) => Ok(place),
+            Reply::Done
+            | Reply::HeldBack
+            | Reply::Secured(_)
+            | Reply::Recorded(_)
+            | Reply::Snapshot(_) => {
+                unreachable!("what is stopped is answered with where that was")
             }
         }
     }
@@ -301,6 +324,12 @@ impl Relay {
         self.obey(at, Command::Subscription { call: at.call, id, ask }).await.map(|_| ())
     }
 
+    /// Has a party press a key, of which the other one is told after those before it.
+    pub async fn press(&self, at: CallAt, from: Side, press: Press) -> Result<(), Refusal> {
+        let press = Box::new(press);
+        self.obey(at, Command::Press { call: at.call, from, press }).await.map(|_| ())
+    }
+
     /// Cuts the call and starts to collect. The receipt exists only once the cut is in force.
     pub async fn enter_secure(
         &self,
@@ -316,7 +345,11 @@ impl Relay {
                 Ok(receipt)
             }
             Answer::Obeyed(
-                Reply::Done | Reply::HeldBack | Reply::Recorded(_) | Reply::Snapshot(_),
+                Reply::Done
+                | Reply::HeldBack
+                | Reply::Recorded(_)
+                | Reply::Stopped(_)
+                | Reply::Snapshot(_),
             )
             | Answer::Opened(_)
             | Answer::Subscribed(_)
@@ -365,7 +398,7 @@ impl Relay {
         match self.obey(at, Command::HangUp { call: at.call }).await? {
             Reply::Done => Ok(HangUp::Ended),
             Reply::HeldBack => Ok(HangUp::HeldBack),
-            Reply::Secured(_) | Reply::Recorded(_) | Reply::Snapshot(_) => {
+            Reply::Secured(_) | Reply::Recorded(_) | Reply::Snapshot(_) | Reply::Stopped(_) => {
                 unreachable!("a hang-up has two outcomes")
             }
         }
@@ -380,7 +413,11 @@ impl Relay {
     pub async fn snapshot(&self, at: CallAt) -> Result<CallSnapshot, Refusal> {
         match self.obey(at, Command::Snapshot { call: at.call }).await? {
             Reply::Snapshot(snapshot) => Ok(*snapshot),
-            Reply::Done | Reply::HeldBack | Reply::Secured(_) | Reply::Recorded(_) => {
+            Reply::Done
+            | Reply::HeldBack
+            | Reply::Secured(_)
+            | Reply::Recorded(_)
+            | Reply::Stopped(_) => {
                 unreachable!("snapshot is answered with one")
             }
         }

@@ -11,7 +11,7 @@ use include_dir::{Dir, DirEntry, include_dir};
 
 use super::folder::PromptError;
 use super::name::{ClipName, EXTENSION};
-use super::voice::{Clip, Codes, Voice};
+use super::voice::{Clip, Codes, MAX_SECONDS, Voice};
 use super::{LanguageTag, Prompts, wav};
 
 static ASSETS: Dir<'static> = include_dir!("$CARGO_MANIFEST_DIR/assets/prompts");
@@ -54,7 +54,7 @@ pub fn spoken(language: LanguageTag) -> Vec<Spoken> {
         .filter_map(|line| line.split_once('\t'))
         .filter_map(|(name, text)| {
             let file = folder.get_file(folder.path().join(format!("{name}{EXTENSION}")))?;
-            let codes = wav::read(file.contents()).ok()?;
+            let codes = wav::read(file.contents(), MAX_SECONDS).ok()?;
             Some(Spoken { name: name.to_owned(), text, codes })
         })
         .collect()
@@ -86,7 +86,7 @@ fn clips(folder: &'static Dir<'static>) -> Vec<Clip> {
     wavs.map(|file| {
         let path = file.path().strip_prefix(folder.path()).unwrap_or(file.path());
         let name = ClipName::parse(&path.to_string_lossy());
-        let codes = match wav::read(file.contents()) {
+        let codes = match wav::read(file.contents(), MAX_SECONDS) {
             Ok(Cow::Borrowed(codes)) => Codes::Builtin(codes),
             Ok(Cow::Owned(codes)) => Codes::Loaded(codes.into()),
             Err(error) => panic!("{}: {error}", file.path().display()),

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use dtmf::tone::{ToneDetector, ToneEdge};
 
 use super::name::{ClipName, EXTENSION};
-use super::voice::{Clip, Codes, Voice};
+use super::voice::{Clip, Codes, MAX_SECONDS, Voice};
 use super::wav::{self, WavError};
 use super::{LanguageTag, Prompts};
 
@@ -240,7 +240,8 @@ fn read_clip(path: &Path, name: &str) -> Result<(ClipName, Vec<u8>), PromptError
     let name = ClipName::parse(name).ok_or_else(|| PromptError::NotAName { path: path() })?;
     let file =
         read_file(&path()).map_err(|source| PromptError::Unreadable { path: path(), source })?;
-    let codes = wav::read(&file).map_err(|reason| PromptError::Wav { path: path(), reason })?;
+    let codes = wav::read(&file, MAX_SECONDS)
+        .map_err(|reason| PromptError::Wav { path: path(), reason })?;
     if is_heard_as_a_key(&codes) {
         return Err(PromptError::SoundsLikeAKey { path: path() });
     }
@@ -253,7 +254,7 @@ fn read_file(path: &Path) -> io::Result<Vec<u8>> {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "is not a file"));
     }
     let mut octets = Vec::new();
-    File::open(path)?.take(wav::MAX_BYTES as u64 + 1).read_to_end(&mut octets)?;
+    File::open(path)?.take(wav::max_bytes(MAX_SECONDS) as u64 + 1).read_to_end(&mut octets)?;
     Ok(octets)
 }
 

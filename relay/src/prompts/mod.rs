@@ -36,6 +36,7 @@ mod name;
 mod phrase;
 mod player;
 mod resample;
+mod sound;
 #[cfg(test)]
 mod testing;
 mod voice;
@@ -51,6 +52,7 @@ pub use folder::{LanguageSurvey, PromptError, Survey, survey};
 pub use language::{LanguageTag, NotALanguage};
 pub use phrase::Phrase;
 pub use player::{Player, QueueFull};
+pub use sound::{MAX_SOUND_BYTES, MAX_SOUND_SECONDS, Sound};
 pub use voice::Voice;
 pub use wav::WavError;
 

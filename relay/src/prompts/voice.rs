@@ -11,6 +11,9 @@ use super::cue::Cue;
 use super::name::{ClipName, DIGITS, Subject};
 use super::phrase::{ClipId, Phrase};
 
+/// The longest clip, in seconds: a caller who has to listen for longer hangs up.
+pub(super) const MAX_SECONDS: usize = 20;
+
 /// All clips of one language: immutable, and shared by all sessions that speak it. Every [`Cue`]
 /// has something to say.
 ///

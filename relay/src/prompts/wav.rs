@@ -7,11 +7,11 @@ use dtmf::g711::Law;
 use super::resample::resample;
 use super::voice::Voice;
 
-/// The longest clip: a caller who has to listen for longer hangs up.
-pub(super) const MAX_SECONDS: usize = 20;
-/// The largest file: [`MAX_SECONDS`] at the highest rate with two octets a sample, and 64 KiB for
+/// The largest file of so many seconds: at the highest rate with two octets a sample, and 64 KiB for
 /// what else programs write into a WAV file.
-pub(super) const MAX_BYTES: usize = MAX_SECONDS * 48_000 * 2 + 65_536;
+pub(super) const fn max_bytes(seconds: usize) -> usize {
+    seconds * 48_000 * 2 + 65_536
+}
 /// The rates that are read.
 const RATES: [u32; 6] = [8_000, 16_000, 22_050, 24_000, 44_100, 48_000];
 /// The rate of all clips.
@@ -49,9 +49,9 @@ pub enum WavError {
     /// No sample.
     #[error("holds no sound; leave it out to keep the prompt it would replace")]
     Empty,
-    /// Longer than [`MAX_SECONDS`] seconds, or a larger file than that needs.
-    #[error("is longer than {MAX_SECONDS} seconds; say less, or cut it")]
-    TooLong,
+    /// Longer than so many seconds, or a larger file than they need.
+    #[error("is longer than {0} seconds; say less, or cut it")]
+    TooLong(usize),
 }
 
 /// What a format chunk says.
@@ -67,16 +67,19 @@ enum Encoding {
     Companded(Law),
 }
 
-/// The samples of a WAV file, mu-law at 8 kHz; borrowed if that is what the file holds.
-pub(super) fn read(file: &[u8]) -> Result<Cow<'_, [u8]>, WavError> {
-    if file.len() > MAX_BYTES {
-        return Err(WavError::TooLong);
+/// The samples of a WAV file of so many `seconds` at most, mu-law at 8 kHz; borrowed if that is what
+/// the file holds.
+pub(super) fn read(file: &[u8], seconds: usize) -> Result<Cow<'_, [u8]>, WavError> {
+    if file.len() > max_bytes(seconds) {
+        return Err(WavError::TooLong(seconds));
     }
     let (format, data) = parts(file)?;
     let octets = if format.encoding == Encoding::Pcm { 2 } else { 1 };
     match data.len() / octets {
         0 => return Err(WavError::Empty),
-        samples if samples > MAX_SECONDS * format.rate as usize => return Err(WavError::TooLong),
+        samples if samples > seconds * format.rate as usize => {
+            return Err(WavError::TooLong(seconds));
+        }
         _ => {}
     }
     if format == (Format { encoding: Encoding::Companded(Voice::LAW), rate: RATE }) {
@@ -153,7 +156,12 @@ mod tests {
     use dtmf::g711::Law;
     use proptest::prelude::{Strategy, any, prop_assert, proptest};
 
-    use super::{A_LAW, EXTENSIBLE, MAX_BYTES, MAX_SECONDS, MU_LAW, PCM, RATES, WavError, read};
+    use super::super::voice::MAX_SECONDS;
+    use super::{A_LAW, EXTENSIBLE, MU_LAW, PCM, RATES, WavError, max_bytes};
+
+    fn read(file: &[u8]) -> Result<std::borrow::Cow<'_, [u8]>, WavError> {
+        super::read(file, MAX_SECONDS)
+    }
 
     #[test]
     fn each_encoding_and_rate_becomes_mu_law_at_eight_kilohertz() {
@@ -230,8 +238,8 @@ mod tests {
             (wav(PCM, 1, u32::MAX, 16, &second), WavError::Rate),
             (wav(PCM, 1, 8000, 16, &[]), WavError::Empty),
             (wav(PCM, 1, 8000, 16, &[0]), WavError::Empty),
-            (wav(PCM, 1, 8000, 16, &long), WavError::TooLong),
-            (vec![0; MAX_BYTES + 1], WavError::TooLong),
+            (wav(PCM, 1, 8000, 16, &long), WavError::TooLong(MAX_SECONDS)),
+            (vec![0; max_bytes(MAX_SECONDS) + 1], WavError::TooLong(MAX_SECONDS)),
         ] {
             assert_eq!(read(&file).err(), Some(reason));
             assert!(!reason.to_string().contains('\n'));

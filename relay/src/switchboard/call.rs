@@ -10,6 +10,7 @@ use rand::Rng;
 use super::command::{CutReceipt, OpenCall, Part, Refusal, Reply, SessionRequest};
 use super::cut_memory::CutMemory;
 use super::delivery::Delivery;
+use super::egress::{Egress, Said};
 use super::event::EventKind;
 use super::grid::Grid;
 use super::id::{CallId, PortPair, SessionId, Side};
@@ -18,6 +19,7 @@ use super::limits::{DRAIN_LIMIT, DRAIN_TICK};
 use super::media::LookAhead;
 use super::ntp_anchor::NtpAnchor;
 use super::outbox::Outbox;
+use super::playing::Playing;
 use super::routing::{DropReason, EngineAudio, Phase};
 use super::secure_session::SecureSession;
 use super::snapshot::{CallSnapshot, SessionSnapshot};
@@ -25,6 +27,7 @@ use super::transmit::Transmit;
 
 mod blocked;
 mod packet_path;
+mod playing;
 mod recorded;
 mod reoffered;
 mod state;
@@ -45,6 +48,8 @@ pub(super) struct Call {
     memory: CutMemory,
     /// What is kept back of what each party sends, by [`Side::index`].
     blocked: [Blocked; 2],
+    /// What each party hears of us in place of the other one, by [`Side::index`]; never in a cut.
+    playing: [Option<Box<Playing>>; 2],
     recorded: Recorded,
     subscribed: Option<Box<Subscribed>>,
     last_session: Option<SessionSnapshot>,
@@ -78,6 +83,7 @@ impl Call {
             keys_before: EventReceiver::new(spoken.clock()),
             memory: CutMemory::default(),
             blocked: [Blocked::default(); 2],
+            playing: [None, None],
             recorded: Recorded::not(now),
             subscribed: None,
             last_session: None,
@@ -142,6 +148,8 @@ impl Call {
             }
             Routing::Closed => return Err(Refusal::UnknownCall),
         }
+        // What it would hear of us has no place in the delay.
+        self.end_playing(Side::Engine);
         self.routing = Routing::Armed;
         self.egress(Side::Engine).pace(now, look_ahead.delay());
         self.resume_copies(now);
@@ -170,29 +178,44 @@ impl Call {
     /// Keeps a part of what a party sends back, or no longer. It adds to what the routing says, and
     /// takes nothing from it: a cut call stays cut.
     pub(super) fn block(&mut self, now: Instant, side: Side, part: Part, blocked: bool) {
-        let Blocked { key_events, silenced, media } = &mut self.blocked[side.index()];
+        let it = &mut self.blocked[side.index()];
         match part {
-            Part::KeyEvents => *key_events = blocked,
-            Part::Media => *media = blocked,
-            Part::Silence if std::mem::replace(silenced, blocked) == blocked => {}
-            Part::Silence => match self.phase() {
-                Phase::Open if blocked => self.hush(now),
-                Phase::Open => self.egress(side.other()).resume(),
-                // Its stream is ours already, and is looked at again when it is not any more.
-                Phase::Armed
-                | Phase::Secure(_)
-                | Phase::Draining(_)
-                | Phase::Held(_)
-                | Phase::Closed => {}
+            Part::KeyEvents => it.key_events = blocked,
+            Part::Media => it.media = blocked,
+            Part::Silence => {
+                let was_ours = it.is_hushed();
+                it.silenced = blocked;
+                self.hand_over(now, side, was_ours);
+            }
+        }
+    }
+
+    /// Makes the stream that a party's voice fills ours, or no longer, if that has changed.
+    fn hand_over(&mut self, now: Instant, side: Side, was_ours: bool) {
+        let is_ours = self.blocked[side.index()].is_hushed();
+        if is_ours == was_ours {
+            return;
+        }
+        let to = side.other();
+        match (self.phase(), to) {
+            (Phase::Open, _) | (Phase::Armed, Side::Caller) => match is_ours {
+                true => self.egress(to).silence(now),
+                false => self.egress(to).resume(),
             },
+            // Its stream is ours already, and is looked at again when it is not any more.
+            (Phase::Armed, Side::Engine)
+            | (Phase::Secure(_) | Phase::Draining(_) | Phase::Held(_) | Phase::Closed, _) => {}
         }
     }
 
     /// Puts silence of ours in place of the parties whose voice is kept back.
     fn hush(&mut self, now: Instant) {
         for side in Side::ALL {
-            if self.blocked[side.index()].silenced {
-                self.egress(side.other()).silence(now);
+            let is_hushed = self.blocked[side.index()].is_hushed();
+            let egress = self.egress(side.other());
+            // One that is ours already goes on as it is.
+            if is_hushed && !egress.is_silent() {
+                egress.silence(now);
             }
         }
     }
@@ -328,6 +351,7 @@ impl Call {
         }
         self.conclude(now, outbox);
         self.routing = Routing::Closed;
+        self.playing = [None, None];
         for leg in &mut self.legs {
             leg.egress().silence(now);
         }
@@ -358,18 +382,27 @@ impl Call {
         side: Side,
         buffer: &mut [u8],
     ) -> Option<Transmit> {
-        let [caller, engine] = &mut self.legs;
+        debug_assert!(!self.phase().is_cut() || self.playing.iter().all(Option::is_none));
+        let leg = &mut self.legs[side.index()];
+        let events = leg.key_events();
+        let playing = &mut self.playing[side.index()];
+        // The caller alone is spoken to in a cut: what is said may be a read-back of what was keyed.
+        let mut session = match side {
+            Side::Caller => self.routing.session(),
+            Side::Engine => None,
+        };
+        let transmit =
+            leg.generate(now, ntp, buffer, &mut |pcm| match (&mut session, &mut *playing) {
+                (Some(session), _) => session.speak(pcm),
+                (None, Some(playing)) => playing.frame(pcm, events),
+                (None, None) => Said::Nothing,
+            });
+        if self.playing[side.index()].as_ref().is_some_and(|playing| playing.is_over()) {
+            self.end_playing(side);
+        }
         match side {
-            // The caller alone is spoken to: what is said may be a read-back of what was keyed.
-            Side::Caller => {
-                let mut session = self.routing.session();
-                caller.generate(now, ntp, buffer, &mut |pcm| {
-                    session.as_mut().is_some_and(|session| session.speak(pcm))
-                })
-            }
-            Side::Engine => engine
-                .generate(now, ntp, buffer, &mut |_| false)
-                .or_else(|| self.subscribed.as_mut()?.generate(now, buffer)),
+            Side::Caller => transmit,
+            Side::Engine => transmit.or_else(|| self.subscribed.as_mut()?.generate(now, buffer)),
         }
     }
 
@@ -426,6 +459,8 @@ impl Call {
     /// talk), and takes back what has not left yet.
     fn withhold(&mut self, now: Instant, engine_audio: EngineAudio) {
         self.memory.begin();
+        // What is played ends here, and is not taken up again.
+        Side::ALL.into_iter().for_each(|side| self.end_playing(side));
         self.legs[Side::Caller.index()].begin_cut();
         if !sabotaged() {
             self.egress(Side::Engine).silence(now);
@@ -520,7 +555,7 @@ impl Call {
         outbox.tell(self.id, kind);
     }
 
-    fn egress(&mut self, side: Side) -> &mut super::egress::Egress {
+    fn egress(&mut self, side: Side) -> &mut Egress {
         self.legs[side.index()].egress()
     }
 }
@@ -648,6 +683,9 @@ mod tests {
         call.block(start, Side::Caller, Part::Silence, true);
         assert!(generates(&mut call));
         call.arm(start, LookAhead::default(), &mut Outbox::default()).unwrap();
+        call.block(start, Side::Engine, Part::Silence, true);
+        assert!(call.egress(Side::Caller).due().is_some(), "armed or not, the caller's has no gap");
+        call.block(start, Side::Engine, Part::Silence, false);
         call.disarm(start, &mut Outbox::default()).unwrap();
         assert!(generates(&mut call) && send(&mut call, start, 0, 1, 160, &[0x55; 160]).is_none());
         call.block(start, Side::Caller, Part::Silence, false);
@@ -669,7 +707,7 @@ mod tests {
         assert_eq!(ports, [[10000], [10002]], "both are due at the same moment");
     }
 
-    fn session() -> SessionRequest {
+    pub(super) fn session() -> SessionRequest {
         let fields = [Field::new(FieldKind::ExpirationDate)];
         let today = Date::new(2026, 11, 24).unwrap();
         let plan = SecurePlan::new(PlanRequest::new(&fields, today, CardMode::Test)).unwrap();
@@ -690,7 +728,19 @@ mod tests {
         timestamp: u32,
         payload: &[u8],
     ) -> Option<Transmit> {
-        let mut buffer = [0; 256];
+        send_in(call, now, payload_type, sequence, timestamp, payload, &mut [0; 256])
+    }
+
+    /// A packet of the caller; what leaves for it lies in the buffer.
+    pub(super) fn send_in(
+        call: &mut Call,
+        now: Instant,
+        payload_type: u8,
+        sequence: u16,
+        timestamp: u32,
+        payload: &[u8],
+        buffer: &mut [u8; 256],
+    ) -> Option<Transmit> {
         buffer[..12].copy_from_slice(&[0x80, 0x80 | payload_type, 0, 0, 0, 0, 0, 0, 0, 0, 0, 9]);
         buffer[2..4].copy_from_slice(&sequence.to_be_bytes());
         buffer[4..8].copy_from_slice(&timestamp.to_be_bytes());
@@ -700,17 +750,22 @@ mod tests {
         let from = call.legs[0].media().remote_rtp;
         let (side, component) = (Side::Caller, Component::Rtp);
         let events = &mut Outbox::default();
-        call.handle_packet(now, ntp, side, component, from, &mut buffer, len, events)
+        call.handle_packet(now, ntp, side, component, from, buffer, len, events)
     }
 
-    fn call(now: Instant) -> Call {
-        let media = |port| {
+    pub(super) fn call(now: Instant) -> Call {
+        call_in(now, [Codec::G711(Law::Mu); 2])
+    }
+
+    /// One whose parties speak these codecs.
+    pub(super) fn call_in(now: Instant, codecs: [Codec; 2]) -> Call {
+        let media = |port, codec| {
             let remote = SocketAddr::from(([127, 0, 0, 1], port));
             LegMedia {
                 remote_rtp: remote,
                 remote_rtcp: remote,
                 rtcp_mux: true,
-                codec: Codec::G711(Law::Mu),
+                codec,
                 payload_type: 0,
                 telephone_event: Some(101),
                 redundancy: Some(121),
@@ -725,9 +780,9 @@ mod tests {
         let request = OpenCall {
             call: CallId(1),
             caller_ports: PortPair::new(10000).unwrap(),
-            caller: media(40000),
+            caller: media(40000, codecs[0]),
             engine_ports: PortPair::new(10002).unwrap(),
-            engine: media(50000),
+            engine: media(50000, codecs[1]),
             armed: None,
             record: false,
         };

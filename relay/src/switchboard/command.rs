@@ -1,12 +1,14 @@
 //! Commands: what control asks of a switchboard, and what it answers.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use dtmf::{CaptureError, Digit, FailReason, SecurePlan, Step};
 
 use super::announcer::Announcer;
 use super::id::{CallId, PortPair, SessionId, Side};
 use super::media::{LegMedia, LookAhead};
+use super::play_request::PlayRequest;
+use super::press::Press;
 use super::routing::EngineAudio;
 use super::snapshot::{CallSnapshot, RecordingState};
 use super::subscription::{Subscribing, SubscriptionId};
@@ -82,6 +84,31 @@ pub enum Command {
         call: CallId,
         /// What.
         action: RecordingAction,
+    },
+    /// Has a party hear a sound in place of the other one, and of what it hears of us so far.
+    Play {
+        /// The call.
+        call: CallId,
+        /// Who hears it.
+        to: Side,
+        /// What.
+        request: PlayRequest,
+    },
+    /// Ends the sound that a party hears, if it hears one.
+    StopPlaying {
+        /// The call.
+        call: CallId,
+        /// Who hears it.
+        to: Side,
+    },
+    /// Has a party press a key: the other one is told of it, when it was told of those before.
+    Press {
+        /// The call.
+        call: CallId,
+        /// Who presses it.
+        from: Side,
+        /// The key.
+        press: Box<Press>,
     },
     /// Cuts the call and starts to collect.
     Enter {
@@ -207,6 +234,8 @@ pub enum Reply {
     Secured(CutReceipt),
     /// How the recording stands now.
     Recorded(RecordingState),
+    /// Nothing is played any more; where in its sound that was, if there was one.
+    Stopped(Option<Duration>),
     /// The state asked for.
     Snapshot(Box<CallSnapshot>),
 }
@@ -261,6 +290,15 @@ pub enum Refusal {
     /// The call is cut, and arming would have no meaning.
     #[error("the call is cut")]
     CallIsCut,
+    /// The call is armed: its engine hears the caller later, and nothing else.
+    #[error("the call is armed")]
+    CallIsArmed,
+    /// The party is not there yet, or on hold.
+    #[error("the party receives no media now")]
+    NotListening,
+    /// As many keys wait as may.
+    #[error("too many keys wait to be pressed")]
+    TooManyKeys,
     /// The call is cut, and whoever asks may not be the caller.
     #[error("in a secure session the caller's leg stays where it is")]
     CallerStays,

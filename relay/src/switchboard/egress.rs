@@ -9,6 +9,7 @@ use super::delay_line::DelayLine;
 use super::grid::Grid;
 use super::limits::{GRID_STEP, MAX_BACKLOG, MAX_FRAME};
 use super::mouth::Mouth;
+use super::press::KeyReport;
 use super::transcoder::{Frames, Listener, Transcoder, Unplayable};
 use crate::codec::Codec;
 use crate::wire::rtp::{FIXED_HEADER_LEN, Header, sequence_newer};
@@ -86,9 +87,30 @@ pub(super) enum Passage {
     Unwanted,
 }
 
-/// What the relay itself says on a stream that nobody else fills: writes samples at 8 kHz, or has
-/// nothing to say.
-pub(super) type Speech<'a> = dyn FnMut(&mut [i16]) -> bool + 'a;
+/// What the relay has said in a frame.
+pub(super) enum Said {
+    /// Nothing: the frame is silence.
+    Nothing,
+    /// The samples that it has written, at 8 kHz.
+    Sound,
+    /// A key, by a packet of its event in place of the frame.
+    Key(KeyReport),
+}
+
+/// What the relay itself says on a stream that nobody else fills, a frame at a time.
+pub(super) type Speech<'a> = dyn FnMut(&mut [i16]) -> Said + 'a;
+
+/// What a frame is filled with.
+struct Filled {
+    len: usize,
+    key: Option<KeyReport>,
+}
+
+impl From<usize> for Filled {
+    fn from(len: usize) -> Filled {
+        Filled { len, key: None }
+    }
+}
 
 /// One outgoing stream. SSRC, sequence and timestamp go on unbroken over every change of source.
 pub(super) struct Egress {
@@ -115,8 +137,9 @@ enum Source {
     Paced { due: Instant, line: Box<DelayLine<u8>> },
     /// The other party's voice, decoded, on our clock: it speaks another codec.
     Transcoded { due: Instant, line: Box<Transcoder> },
-    /// What the relay says, or silence, on our clock. Nothing of the other party.
-    Silent { due: Instant },
+    /// What the relay says, or silence, on our clock. Nothing of the other party. Of a key that is
+    /// told, `key` is the timestamp at which it went down.
+    Silent { due: Instant, key: u32 },
     /// Silence until the other party's first packet takes over.
     Resuming { due: Instant },
 }
@@ -345,7 +368,7 @@ impl Egress {
     /// held is gone when this returns.
     pub(super) fn silence(&mut self, now: Instant) {
         let due = self.next_due(now);
-        self.source = Source::Silent { due };
+        self.source = Source::Silent { due, key: self.timestamp };
         // What predicts the next sample from those before remembers those before.
         self.forget();
     }
@@ -359,6 +382,17 @@ impl Egress {
             due += self.format.ptime;
         }
         self.set_due(due);
+    }
+
+    /// Whether the other party is withheld.
+    pub(super) fn is_silent(&self) -> bool {
+        match self.source {
+            Source::Silent { .. } => true,
+            Source::Direct(_)
+            | Source::Paced { .. }
+            | Source::Transcoded { .. }
+            | Source::Resuming { .. } => false,
+        }
     }
 
     /// Lets the other party in again; silence goes on until its next packet.
@@ -381,7 +415,7 @@ impl Egress {
             Source::Direct(_) => None,
             Source::Paced { due, .. }
             | Source::Transcoded { due, .. }
-            | Source::Silent { due }
+            | Source::Silent { due, .. }
             | Source::Resuming { due } => Some(due),
         }
     }
@@ -404,14 +438,18 @@ impl Egress {
         let (header, room) = packet.split_first_chunk_mut()?;
         let filled = self.fill(now, room, speech);
         let next = self.next_header();
-        let len = filled.filter(|_| self.format.audible)?;
+        let Filled { len, key } = filled?;
+        let next = key.map_or(next, |key| self.key_header(next, &key));
+        if !self.format.audible {
+            return None;
+        }
         next.write(header);
         self.count(now, len);
         Some(FIXED_HEADER_LEN + len)
     }
 
     /// Writes a frame of whatever fills the stream, and says how many octets it takes.
-    fn fill(&mut self, now: Instant, room: &mut [u8], speech: &mut Speech<'_>) -> Option<usize> {
+    fn fill(&mut self, now: Instant, room: &mut [u8], speech: &mut Speech<'_>) -> Option<Filled> {
         match &mut self.source {
             Source::Direct(_) => None,
             Source::Paced { line, .. } => {
@@ -419,7 +457,7 @@ impl Egress {
                 if !line.pop(now, frame) {
                     frame.fill(self.format.codec.law()?.silence());
                 }
-                Some(frame.len())
+                Some(frame.len().into())
             }
             Source::Transcoded { line, .. } => {
                 let mut pcm = [0; MAX_FRAME * 3];
@@ -429,33 +467,56 @@ impl Egress {
                 }
                 let len = Mouth::of(&mut self.mouth, self.format)?.say(frame, room);
                 pcm.zeroize();
-                len
+                len.map(Filled::from)
             }
             Source::Silent { .. } => self.speak(room, speech),
-            Source::Resuming { .. } => self.speak(room, &mut |_| false),
+            Source::Resuming { .. } => self.speak(room, &mut |_| Said::Nothing),
         }
     }
 
     /// Writes what the relay itself says, or silence.
-    fn speak(&mut self, room: &mut [u8], speech: &mut Speech<'_>) -> Option<usize> {
+    fn speak(&mut self, room: &mut [u8], speech: &mut Speech<'_>) -> Option<Filled> {
         let mut pcm = [0; MAX_FRAME];
         let pcm = pcm.get_mut(..self.format.narrow_len())?;
-        let is_voiced = speech(pcm);
-        let len = match self.format.codec.law() {
-            Some(law) => {
-                let frame = room.get_mut(..pcm.len())?;
-                if is_voiced {
-                    law.encode_all(pcm, frame);
-                } else {
-                    frame.fill(law.silence());
-                }
-                Some(frame.len())
+        let said = match speech(pcm) {
+            Said::Key(key) => {
+                let payload = room.first_chunk_mut()?;
+                *payload = key.octets;
+                return Some(Filled { len: payload.len(), key: Some(key) });
             }
-            None => Mouth::of(&mut self.mouth, self.format)?.say_narrow(pcm, room),
+            Said::Sound => self.say(pcm, room),
+            Said::Nothing => self.say_nothing(pcm, room),
         };
         // It may have said digits.
         pcm.zeroize();
-        len
+        said.map(Filled::from)
+    }
+
+    fn say(&mut self, pcm: &[i16], room: &mut [u8]) -> Option<usize> {
+        let Some(law) = self.format.codec.law() else {
+            return Mouth::of(&mut self.mouth, self.format)?.say_narrow(pcm, room);
+        };
+        let frame = room.get_mut(..pcm.len())?;
+        law.encode_all(pcm, frame);
+        Some(frame.len())
+    }
+
+    fn say_nothing(&mut self, pcm: &[i16], room: &mut [u8]) -> Option<usize> {
+        let Some(law) = self.format.codec.law() else { return self.say(pcm, room) };
+        let frame = room.get_mut(..pcm.len())?;
+        frame.fill(law.silence());
+        Some(frame.len())
+    }
+
+    /// The header of a key event's packet in place of the frame that `frame` is of: all packets of one
+    /// part of an event carry the time of its beginning (RFC 4733 section 2.2).
+    fn key_header(&mut self, frame: Header, report: &KeyReport) -> Header {
+        let KeyReport { payload_type, begins, offset, .. } = *report;
+        let Source::Silent { key, .. } = &mut self.source else { return frame };
+        if begins {
+            *key = frame.timestamp;
+        }
+        Header { marker: begins, payload_type, timestamp: key.wrapping_add(offset), ..frame }
     }
 
     /// Counts a packet that was sent under a [`Passage::Now`] header.
@@ -565,7 +626,7 @@ impl Egress {
             Source::Direct(_) => {}
             Source::Paced { due, .. }
             | Source::Transcoded { due, .. }
-            | Source::Silent { due }
+            | Source::Silent { due, .. }
             | Source::Resuming { due } => {
                 *due = next;
             }

@@ -106,6 +106,25 @@ pub const PLAYOUT_SPARE: Duration = Duration::from_millis(200);
 /// Frames (5 s of them) after which delay that was never needed is given back, a frame at a time.
 pub const PLAYOUT_WINDOW: usize = 250;
 
+/// Times that a sound may be played at once: music for those who wait for hours.
+pub const MAX_REPEATS: u16 = 10_000;
+
+/// The longest bound that may be put to a sound. Without one it ends by itself, or with its call.
+pub const MAX_PLAY: Duration = Duration::from_secs(3600);
+
+/// Keys that may wait to be pressed for a party: more than any number has that a script keys.
+pub const PRESS_QUEUE: usize = 32;
+
+/// How long a key may be pressed for a party, and how long a pause before it may be, at the least and
+/// at the most: what proxies know of rtpengine.
+pub const MIN_PRESS: Duration = Duration::from_millis(100);
+/// See [`MIN_PRESS`].
+pub const MAX_PRESS: Duration = Duration::from_secs(5);
+/// See [`MIN_PRESS`].
+pub const MIN_PRESS_PAUSE: Duration = Duration::from_millis(100);
+/// See [`MIN_PRESS`].
+pub const MAX_PRESS_PAUSE: Duration = Duration::from_secs(5);
+
 /// How far a generated stream may fall behind before frames are skipped instead of sent in a burst.
 pub const MAX_BACKLOG: Duration = Duration::from_millis(200);
 

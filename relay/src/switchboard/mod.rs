@@ -38,8 +38,11 @@ mod media;
 mod mouth;
 mod ntp_anchor;
 mod outbox;
+mod play_request;
+mod playing;
 mod playout;
 mod ports;
+mod press;
 mod reception;
 mod routing;
 mod secure_session;
@@ -63,7 +66,9 @@ pub use delivery::Delivery;
 pub use event::{Event, EventKind};
 pub use id::{CallId, LocalPort, PortPair, SessionId, Side, WorkerIndex};
 pub use media::{LegMedia, LookAhead, SourceRule, SrtpKeys};
+pub use play_request::PlayRequest;
 pub use ports::PortPool;
+pub use press::Press;
 pub use routing::{DropReason, EngineAudio, Media, Phase, Route, is_copied, route};
 pub use snapshot::{
     CallSnapshot, LegCounts, LegSnapshot, RecordingState, SessionSnapshot, Transport,
@@ -190,6 +195,15 @@ impl Switchboard {
             Command::Record { call, action } => self.with(now, call, |call, outbox| {
                 call.record(now, action, outbox).map(Reply::Recorded)
             }),
+            Command::Play { call, to, request } => {
+                self.with(now, call, |call, _| call.play(now, to, request).map(|()| Reply::Done))
+            }
+            Command::StopPlaying { call, to } => {
+                self.with(now, call, |call, _| Ok(Reply::Stopped(call.stop_playing(to))))
+            }
+            Command::Press { call, from, press } => {
+                self.with(now, call, |call, _| call.press(now, from, *press).map(|()| Reply::Done))
+            }
             Command::Enter { call, request } => self.with(now, call, |call, outbox| {
                 call.enter(now, *request, outbox).map(Reply::Secured)
             }),

@@ -15,7 +15,7 @@ use zeroize::Zeroizing;
 
 use super::announcer::Announcer;
 use super::command::SessionRequest;
-use super::egress::Position;
+use super::egress::{Position, Said};
 use super::id::SessionId;
 use super::limits::{
     DRAIN_HEARD, DRAIN_JITTER, DRAIN_QUIET, DRAIN_QUIET_UNFINISHED, DRAIN_STALL, FRAME_SAMPLES,
@@ -303,10 +303,13 @@ impl SecureSession {
         !self.room.desk.player.is_idle()
     }
 
-    /// Writes the next frame of what the caller is told; false if that is nothing.
-    pub(super) fn speak(&mut self, pcm: &mut [i16]) -> bool {
-        let Some(announcer) = &self.announcer else { return false };
-        self.room.desk.player.fill(&announcer.voice, pcm)
+    /// Writes the next frame of what the caller is told, if that is anything.
+    pub(super) fn speak(&mut self, pcm: &mut [i16]) -> Said {
+        let Some(announcer) = &self.announcer else { return Said::Nothing };
+        match self.room.desk.player.fill(&announcer.voice, pcm) {
+            true => Said::Sound,
+            false => Said::Nothing,
+        }
     }
 
     /// Tells a caller who talks instead of keying to use the keypad.

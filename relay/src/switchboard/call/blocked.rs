@@ -7,17 +7,24 @@ use crate::switchboard::routing::Media;
 pub(super) struct Blocked {
     pub(super) key_events: bool,
     pub(super) silenced: bool,
+    /// The other party hears us in its place.
+    pub(super) covered: bool,
     pub(super) media: bool,
 }
 
 impl Blocked {
+    /// Whether the stream that its voice fills is ours.
+    pub(super) fn is_hushed(self) -> bool {
+        self.silenced || self.covered
+    }
+
     /// Whether this goes no further.
     pub(super) fn holds(self, media: Media) -> bool {
         match media {
             Media::TelephoneEvent | Media::Redundancy => {
-                self.key_events || self.silenced || self.media
+                self.key_events || self.is_hushed() || self.media
             }
-            Media::Audio => self.silenced || self.media,
+            Media::Audio => self.is_hushed() || self.media,
             Media::Rtcp | Media::Unknown => false,
         }
     }

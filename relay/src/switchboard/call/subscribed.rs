@@ -16,7 +16,7 @@ use super::{Call, sabotaged};
 use crate::codec::Codec;
 use crate::switchboard::allowance::Allowance;
 use crate::switchboard::command::{Refusal, Reply};
-use crate::switchboard::egress::{Egress, EgressFormat, Position};
+use crate::switchboard::egress::{Egress, EgressFormat, Position, Said};
 use crate::switchboard::event::EventKind;
 use crate::switchboard::grid::Grid;
 use crate::switchboard::id::{PortPair, Side};
@@ -343,7 +343,9 @@ impl Stream {
     /// Frames that are due and not wanted are passed over.
     fn generate(&mut self, now: Instant, buffer: &mut [u8]) -> Option<(SocketAddr, usize)> {
         while self.egress.due().is_some_and(|due| due <= now) {
-            let Some(len) = self.egress.generate(now, buffer, &mut |_| false) else { continue };
+            let Some(len) = self.egress.generate(now, buffer, &mut |_| Said::Nothing) else {
+                continue;
+            };
             let len = match &mut self.outbound {
                 Some(outbound) => outbound.context.protect(buffer, len).ok(),
                 None => Some(len),
