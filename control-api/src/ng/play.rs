@@ -62,24 +62,21 @@ pub(super) async fn dtmf(control: &Control, request: &Request<'_>) -> Result<Rep
     let wrong = || Refused::because("code must be 0 to 15, or one of 0-9 * # A-D");
     let key = playback.code.ok_or_else(missing)?.key().and_then(Digit::from_event_code);
     let key = key.ok_or_else(wrong)?;
-    let mut reply = Reply::ok();
-    let mut bound = |name, written, usual, bounds| {
-        let (time, is_bound) = time_within(name, written, usual, bounds)?;
-        if !is_bound {
-            let remark = format!("{name} is out of its bounds, and {} ms here", time.as_millis());
-            reply = std::mem::replace(&mut reply, Reply::ok()).with_warning(remark);
-        }
-        Ok::<Duration, Refused>(time)
-    };
-    let held = bound("duration", playback.duration, HELD, [MIN_PRESS, MAX_PRESS])?;
-    let pause = bound("pause", playback.pause, PAUSE, [MIN_PRESS_PAUSE, MAX_PRESS_PAUSE])?;
+    let (held, was_held) = time("duration", playback.duration, HELD, [MIN_PRESS, MAX_PRESS])?;
+    let pauses = [MIN_PRESS_PAUSE, MAX_PRESS_PAUSE];
+    let (pause, was_pause) = time("pause", playback.pause, PAUSE, pauses)?;
     let volume = volume(playback.volume)?;
     let dialog = live(control, request).await?;
     for side in parties(&dialog, request)? {
         let press = Press::new(key, held, volume, pause).ok_or_else(wrong)?;
         control.relay.press(dialog.at(), *side, press).await?;
     }
-    Ok(reply)
+    Ok(match was_held && was_pause {
+        true => Reply::ok(),
+        false => {
+            Reply::ok().with_warning("duration and pause are 100 to 5000 ms: the nearest holds")
+        }
+    })
 }
 
 /// The parties that a request names.
@@ -157,7 +154,7 @@ fn milliseconds(
 }
 
 /// A time of a key, moved to the nearest bound, as rtpengine does, and whether it was within.
-fn time_within(
+fn time(
     name: &'static str,
     written: Option<Written<'_>>,
     usual: Duration,

@@ -78,6 +78,13 @@ impl<'c> Line<'c> {
         Line { mouth: &call.engine, to: call.engine_port, ear: &call.caller, number: 0 }
     }
 
+    /// Forgets what has come so far.
+    fn drain(self) -> Line<'c> {
+        self.ear.set_nonblocking(true).unwrap();
+        while self.ear.recv(&mut [0; 2048]).is_ok() {}
+        self
+    }
+
     /// Talks for so many frames, and returns what is heard meanwhile.
     fn talk(&mut self, frames: usize) -> Vec<Heard> {
         self.ear.set_nonblocking(true).unwrap();
@@ -178,7 +185,7 @@ async fn files_are_named_and_both_parties_may_hear_one_until_it_is_stopped() {
     }
     // Another takes its place.
     ask(&proxy, "play media", &[IDS[1]], &[blob(wav_of(&[SOUND + 1; 40_000]))]).ok();
-    let heard = Line::to_caller(&call).talk(10);
+    let heard = Line::to_caller(&call).drain().talk(10);
     assert!(count(&heard, SOUND + 1) > 8 * 160 && count(&heard[1..], SOUND) == 0);
     let told = ask(&proxy, "stop media", &[TWO], &[]).ok();
     let Some(Value::Integer(place)) = told.0.get("last-frame-pos") else { panic!("{:?}", told.0) };
@@ -256,7 +263,7 @@ async fn what_can_t_be_played_is_refused_for_its_reason() {
     press(&[("code", "1"), ("volume", "64")]).refused("0 to 63");
     press(&[("code", "1"), ("duration", "short")]).refused("milliseconds");
     let told = press(&[("code", "1"), ("duration", "20"), ("pause", "9000")]).ok();
-    assert!(told.text("warning").contains("100 ms") || told.text("warning").contains("5000 ms"));
+    assert!(told.text("warning").contains("100 to 5000 ms"));
     let taken = (0..100).take_while(|_| press(&[("code", "1")]).text("result") == "ok").count();
     assert!((30..40).contains(&taken), "{taken} keys wait");
     press(&[("code", "1")]).refused("wait until those before");
@@ -358,7 +365,7 @@ async fn a_session_ends_what_is_played_and_nothing_is_played_in_it() {
     let mut line = Line::to_engine(&call);
     let before = line.talk(30);
     assert!(presses(&before).len() >= 1, "the control: keys are told");
-    assert!(presses(&Line::to_caller(&call).talk(1)).len() <= 1);
+    assert!(!presses(&Line::to_caller(&call).talk(1)).is_empty(), "to both parties");
     let entered = ask(&proxy, "secure session", &[("plan", "card-payment")], &[]);
     entered.ok();
     // What had left before is heard first.

@@ -7,7 +7,7 @@ use dtmf::event_receiver::EventReceiver;
 use dtmf::{Digit, FailReason, Progress, Step, Verdict};
 use rand::Rng;
 
-use super::command::{CutReceipt, OpenCall, Part, Refusal, Reply, SessionRequest};
+use super::command::{CutReceipt, OpenCall, Refusal, Reply, SessionRequest};
 use super::cut_memory::CutMemory;
 use super::delivery::Delivery;
 use super::egress::{Egress, Said};
@@ -19,7 +19,8 @@ use super::limits::{DRAIN_LIMIT, DRAIN_TICK};
 use super::media::LookAhead;
 use super::ntp_anchor::NtpAnchor;
 use super::outbox::Outbox;
-use super::playing::Playing;
+use super::playing::Stage;
+use super::press::KeyEvents;
 use super::routing::{DropReason, EngineAudio, Phase};
 use super::secure_session::SecureSession;
 use super::snapshot::{CallSnapshot, SessionSnapshot};
@@ -48,8 +49,8 @@ pub(super) struct Call {
     memory: CutMemory,
     /// What is kept back of what each party sends, by [`Side::index`].
     blocked: [Blocked; 2],
-    /// What each party hears of us in place of the other one, by [`Side::index`]; never in a cut.
-    playing: [Option<Box<Playing>>; 2],
+    /// What the parties hear of us in place of each other; nothing in a cut.
+    playing: Option<Box<Stage>>,
     recorded: Recorded,
     subscribed: Option<Box<Subscribed>>,
     last_session: Option<SessionSnapshot>,
@@ -83,7 +84,7 @@ impl Call {
             keys_before: EventReceiver::new(spoken.clock()),
             memory: CutMemory::default(),
             blocked: [Blocked::default(); 2],
-            playing: [None, None],
+            playing: None,
             recorded: Recorded::not(now),
             subscribed: None,
             last_session: None,
@@ -173,51 +174,6 @@ impl Call {
         self.resume_copies(now);
         self.tell(outbox, EventKind::Disarmed);
         Ok(())
-    }
-
-    /// Keeps a part of what a party sends back, or no longer. It adds to what the routing says, and
-    /// takes nothing from it: a cut call stays cut.
-    pub(super) fn block(&mut self, now: Instant, side: Side, part: Part, blocked: bool) {
-        let it = &mut self.blocked[side.index()];
-        match part {
-            Part::KeyEvents => it.key_events = blocked,
-            Part::Media => it.media = blocked,
-            Part::Silence => {
-                let was_ours = it.is_hushed();
-                it.silenced = blocked;
-                self.hand_over(now, side, was_ours);
-            }
-        }
-    }
-
-    /// Makes the stream that a party's voice fills ours, or no longer, if that has changed.
-    fn hand_over(&mut self, now: Instant, side: Side, was_ours: bool) {
-        let is_ours = self.blocked[side.index()].is_hushed();
-        if is_ours == was_ours {
-            return;
-        }
-        let to = side.other();
-        match (self.phase(), to) {
-            (Phase::Open, _) | (Phase::Armed, Side::Caller) => match is_ours {
-                true => self.egress(to).silence(now),
-                false => self.egress(to).resume(),
-            },
-            // Its stream is ours already, and is looked at again when it is not any more.
-            (Phase::Armed, Side::Engine)
-            | (Phase::Secure(_) | Phase::Draining(_) | Phase::Held(_) | Phase::Closed, _) => {}
-        }
-    }
-
-    /// Puts silence of ours in place of the parties whose voice is kept back.
-    fn hush(&mut self, now: Instant) {
-        for side in Side::ALL {
-            let is_hushed = self.blocked[side.index()].is_hushed();
-            let egress = self.egress(side.other());
-            // One that is ours already goes on as it is.
-            if is_hushed && !egress.is_silent() {
-                egress.silence(now);
-            }
-        }
     }
 
     /// Cuts the call and starts to collect. When this returns, no octet of the caller that has not
@@ -351,7 +307,7 @@ impl Call {
         }
         self.conclude(now, outbox);
         self.routing = Routing::Closed;
-        self.playing = [None, None];
+        self.playing = None;
         for leg in &mut self.legs {
             leg.egress().silence(now);
         }
@@ -382,22 +338,22 @@ impl Call {
         side: Side,
         buffer: &mut [u8],
     ) -> Option<Transmit> {
-        debug_assert!(!self.phase().is_cut() || self.playing.iter().all(Option::is_none));
+        debug_assert!(!self.phase().is_cut() || self.playing.is_none(), "a cut ends what plays");
         let leg = &mut self.legs[side.index()];
-        let events = leg.key_events();
-        let playing = &mut self.playing[side.index()];
+        let events = KeyEvents::of(leg.media());
+        let mut playing = self.playing.as_mut().and_then(|stage| stage[side.index()].as_mut());
         // The caller alone is spoken to in a cut: what is said may be a read-back of what was keyed.
         let mut session = match side {
             Side::Caller => self.routing.session(),
             Side::Engine => None,
         };
         let transmit =
-            leg.generate(now, ntp, buffer, &mut |pcm| match (&mut session, &mut *playing) {
+            leg.generate(now, ntp, buffer, &mut |pcm| match (&mut session, &mut playing) {
                 (Some(session), _) => session.speak(pcm),
                 (None, Some(playing)) => playing.frame(pcm, events),
                 (None, None) => Said::Nothing,
             });
-        if self.playing[side.index()].as_ref().is_some_and(|playing| playing.is_over()) {
+        if playing.is_some_and(|playing| playing.is_over()) {
             self.end_playing(side);
         }
         match side {
@@ -582,6 +538,7 @@ mod tests {
     use dtmf::{CardMode, Field, FieldKind, PlanRequest, SecurePlan};
     use rand::{SeedableRng, rngs::StdRng};
 
+    use super::super::command::Part;
     use super::super::egress::Position;
     use super::super::leg::Component;
     use super::super::media::{LegMedia, SourceRule};

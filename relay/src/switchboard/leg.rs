@@ -20,7 +20,6 @@ use super::keyed::Keyed;
 use super::limits::RTCP_INTERVAL;
 use super::media::{LegMedia, SourceRule, SrtpKeys};
 use super::ntp_anchor::NtpAnchor;
-use super::press::KeyEvents;
 use super::reception::{Reception, mos_hundredths};
 use super::routing::{DropReason, Media};
 use super::snapshot::{LegCounts, LegSnapshot, Transport};
@@ -305,12 +304,6 @@ impl Leg {
     /// Our stream to this leg's peer.
     pub(super) fn egress(&mut self) -> &mut Egress {
         &mut self.egress
-    }
-
-    /// How the peer is told of keys, if it wants to be.
-    pub(super) fn key_events(&self) -> Option<KeyEvents> {
-        let agreed = self.media.telephone_event.filter(|_| self.media.wants_events);
-        agreed.map(|payload_type| KeyEvents { payload_type, clock: self.media.codec.clock() })
     }
 
     /// What was agreed.

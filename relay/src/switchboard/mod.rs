@@ -162,21 +162,9 @@ impl Switchboard {
     pub fn handle_command(&mut self, now: Instant, command: Command) -> Result<Reply, Refusal> {
         match command {
             Command::Open(request) => self.open(now, *request),
-            Command::Reoffer { call, side, media } => {
-                // Drawn before, since the call and its switchboard cannot both be asked.
-                let mut random = StdRng::from_rng(&mut self.random);
-                self.with(now, call, |call, _| {
-                    call.reoffer(now, side, *media, &mut random);
-                    Ok(Reply::Done)
-                })
-            }
+            Command::Reoffer { call, side, media } => self.reoffer(now, call, side, *media, false),
             Command::ReofferClaimed { call, side, media } => {
-                let mut random = StdRng::from_rng(&mut self.random);
-                self.with(now, call, |call, _| {
-                    call.check_claim(side, &media)?;
-                    call.reoffer(now, side, *media, &mut random);
-                    Ok(Reply::Done)
-                })
+                self.reoffer(now, call, side, *media, true)
             }
             Command::CheckClaim { call, side, media } => {
                 self.with(now, call, |call, _| call.check_claim(side, &media).map(|()| Reply::Done))
@@ -433,6 +421,27 @@ impl Switchboard {
             }
         }
         Ok(reply)
+    }
+
+    /// Replaces what was agreed for one leg; on the word of somebody who may be the other party, if
+    /// that may be.
+    fn reoffer(
+        &mut self,
+        now: Instant,
+        call: CallId,
+        side: Side,
+        media: LegMedia,
+        is_claimed: bool,
+    ) -> Result<Reply, Refusal> {
+        // Drawn before, since the call and its switchboard cannot both be asked.
+        let mut random = StdRng::from_rng(&mut self.random);
+        self.with(now, call, |call, _| {
+            if is_claimed {
+                call.check_claim(side, &media)?;
+            }
+            call.reoffer(now, side, media, &mut random);
+            Ok(Reply::Done)
+        })
     }
 
     fn with(

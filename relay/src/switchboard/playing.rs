@@ -22,6 +22,9 @@ pub(super) struct Playing {
     keypad: Keypad,
 }
 
+/// What each party of a call hears, by [`Side::index`](super::id::Side::index); most calls have none.
+pub(super) type Stage = [Option<Playing>; 2];
+
 /// What the last key is at.
 #[derive(Default)]
 enum Keypad {

@@ -8,6 +8,7 @@ use dtmf::telephone_event::{REPORT_LENGTH, TelephoneEvent};
 use zeroize::Zeroize;
 
 use super::limits::{MAX_FRAME, MAX_PRESS, MAX_PRESS_PAUSE, MIN_PRESS, MIN_PRESS_PAUSE};
+use super::media::LegMedia;
 use crate::codec::NARROW;
 
 /// Samples of a tone in a millisecond.
@@ -78,6 +79,12 @@ pub(super) struct KeyEvents {
 }
 
 impl KeyEvents {
+    /// As it was agreed; `None` if the party wants none.
+    pub(super) fn of(media: &LegMedia) -> Option<KeyEvents> {
+        let payload_type = media.telephone_event.filter(|_| media.wants_events)?;
+        Some(KeyEvents { payload_type, clock: media.codec.clock() })
+    }
+
     fn ticks(self, samples: u32) -> u32 {
         samples * (self.clock / NARROW)
     }

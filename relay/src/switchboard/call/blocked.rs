@@ -1,6 +1,11 @@
 //! Blocked: what is kept back of what a party sends, whatever the routing says.
 
-use crate::switchboard::routing::Media;
+use std::time::Instant;
+
+use super::Call;
+use crate::switchboard::command::Part;
+use crate::switchboard::id::Side;
+use crate::switchboard::routing::{Media, Phase};
 
 /// What is kept back of what a party sends, whatever the routing says.
 #[derive(Clone, Copy, Default)]
@@ -26,6 +31,59 @@ impl Blocked {
             }
             Media::Audio => self.is_hushed() || self.media,
             Media::Rtcp | Media::Unknown => false,
+        }
+    }
+}
+
+impl Call {
+    /// Keeps a part of what a party sends back, or no longer. It adds to what the routing says, and
+    /// takes nothing from it: a cut call stays cut.
+    pub(in crate::switchboard) fn block(
+        &mut self,
+        now: Instant,
+        side: Side,
+        part: Part,
+        blocked: bool,
+    ) {
+        let it = &mut self.blocked[side.index()];
+        match part {
+            Part::KeyEvents => it.key_events = blocked,
+            Part::Media => it.media = blocked,
+            Part::Silence => {
+                let was_ours = it.is_hushed();
+                it.silenced = blocked;
+                self.hand_over(now, side, was_ours);
+            }
+        }
+    }
+
+    /// Makes the stream that a party's voice fills ours, or no longer, if that has changed.
+    pub(super) fn hand_over(&mut self, now: Instant, side: Side, was_ours: bool) {
+        let is_ours = self.blocked[side.index()].is_hushed();
+        if is_ours == was_ours {
+            return;
+        }
+        let to = side.other();
+        match (self.phase(), to) {
+            (Phase::Open, _) | (Phase::Armed, Side::Caller) => match is_ours {
+                true => self.egress(to).silence(now),
+                false => self.egress(to).resume(),
+            },
+            // Its stream is ours already, and is looked at again when it is not any more.
+            (Phase::Armed, Side::Engine)
+            | (Phase::Secure(_) | Phase::Draining(_) | Phase::Held(_) | Phase::Closed, _) => {}
+        }
+    }
+
+    /// Puts silence of ours in place of the parties whose voice is kept back.
+    pub(super) fn hush(&mut self, now: Instant) {
+        for side in Side::ALL {
+            let is_hushed = self.blocked[side.index()].is_hushed();
+            let egress = self.egress(side.other());
+            // One that is ours already goes on as it is.
+            if is_hushed && !egress.is_silent() {
+                egress.silence(now);
+            }
         }
     }
 }

@@ -26,7 +26,7 @@ impl Call {
 
     /// Ends the sound that a party hears, and says where in it that was.
     pub(in crate::switchboard) fn stop_playing(&mut self, to: Side) -> Option<Duration> {
-        let playing = self.playing[to.index()].as_mut()?;
+        let playing = self.playing.as_mut()?[to.index()].as_mut()?;
         let place = playing.stop();
         if playing.is_over() {
             self.end_playing(to);
@@ -52,8 +52,12 @@ impl Call {
     /// What a party hears of us is over, whatever was left of it: it hears the other one again, from
     /// the next packet on, if nothing else keeps that back.
     pub(super) fn end_playing(&mut self, to: Side) {
-        if self.playing[to.index()].take().is_none() {
+        let Some(stage) = &mut self.playing else { return };
+        if stage[to.index()].take().is_none() {
             return;
+        }
+        if stage.iter().all(Option::is_none) {
+            self.playing = None;
         }
         let it = &mut self.blocked[to.other().index()];
         it.covered = false;
@@ -85,7 +89,7 @@ impl Call {
         let was_ours = it.is_hushed();
         it.covered = true;
         self.hand_over(now, from, was_ours);
-        self.playing[to.index()].get_or_insert_default()
+        self.playing.get_or_insert_default()[to.index()].get_or_insert_default()
     }
 }
 
@@ -193,7 +197,7 @@ mod tests {
             scene.heard[10..10 + frames].iter().flat_map(|it| it.2.clone()).collect();
         assert_eq!(sound[..1900], (0..1900).map(|at| (at % 100) as u8).collect::<Vec<_>>());
         scene.talk(3);
-        assert!(scene.call.playing.iter().all(Option::is_none), "it is over");
+        assert!(scene.call.playing.is_none(), "it is over");
         let frames = scene.talk(10);
         assert_eq!((frames, scene.voice(10)), (10, 1600), "and the caller is heard again");
         for pair in scene.heard.windows(2) {
@@ -222,7 +226,7 @@ mod tests {
             frames >= 19
                 && scene.heard[scene.heard.len() - frames..].iter().all(|it| it.2 == silence)
         );
-        assert!(scene.call.playing.iter().all(Option::is_none));
+        assert!(scene.call.playing.is_none());
         let request = PlayRequest::new(Arc::new(Sound::counted(100)));
         for to in Side::ALL {
             let again = PlayRequest::new(Arc::new(Sound::counted(100)));
@@ -275,7 +279,7 @@ mod tests {
         scene.press(Digit::One).unwrap();
         scene.talk(5);
         scene.call.arm(scene.now, LookAhead::default(), &mut Outbox::default()).unwrap();
-        assert!(scene.call.playing[1].is_none(), "arming ends it");
+        assert!(scene.call.playing.is_none(), "arming ends it");
         let armed = scene.now;
         scene.talk(10);
         let first = scene.heard.iter().find(|it| it.0 > armed && it.2.contains(&VOICE)).unwrap().0;
@@ -324,7 +328,7 @@ mod tests {
             call
         });
         assert_eq!(held.press(Digit::One), Err(Refusal::NotListening));
-        assert!(held.call.playing[1].is_none());
+        assert!(held.call.playing.is_none());
     }
 
     /// A saw of 500 Hz, six tenths of whose power is at that frequency, in whatever codec the party has.
