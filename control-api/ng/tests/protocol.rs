@@ -80,6 +80,35 @@ fn parties_of_a_subscription_are_read_wherever_they_stand() {
 }
 
 #[test]
+fn what_a_party_is_to_hear_is_understood_as_members_and_as_a_string() {
+    let members = Value::dictionary([
+        ("command", Value::of_text("play media")),
+        ("blob", Value::Text(Octets::from(&[0xff, 0][..]))),
+        ("repeat times", Value::of_text("3")),
+        ("start-pos", Value::Integer(50)),
+        ("repeat-times", Value::of_text("4")),
+        ("pause", Value::List(Vec::new())),
+    ]);
+    let request = Request::read(&members).unwrap();
+    let playback = &request.playback;
+    assert_eq!(playback.blob.unwrap().octets(), Some(&[0xff, 0][..]));
+    assert_eq!(playback.repeat_times.unwrap().number(), Some(3), "the first counts");
+    assert_eq!(playback.start_pos.unwrap().number(), Some(50));
+    assert!(playback.pause.is_some_and(|it| it.number().is_none() && it.text().is_none()));
+    assert!(request.unknown.is_empty() && playback.file.is_none());
+
+    let string = Value::dictionary([
+        ("command", Value::of_text("play DTMF")),
+        ("rtpp-flags", Value::of_text("from-tag=one digit=# volume=-20 inject-DTMF")),
+    ]);
+    let request = Request::read(&string).unwrap();
+    let playback = &request.playback;
+    assert_eq!((playback.code.unwrap().key(), request.from_tag), (Some(11), Some("one")));
+    assert_eq!(playback.volume.unwrap().number(), Some(-20));
+    assert!(request.unknown.is_empty() && !format!("{request:?}").contains('#'));
+}
+
+#[test]
 fn of_a_flag_that_is_not_known_nothing_but_its_name_is_kept() {
     let flags = ["code=5", "code7", "1234", "=5", "unheard"].map(Value::of_text);
     let value = Value::dictionary([
