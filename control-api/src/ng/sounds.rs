@@ -138,8 +138,10 @@ fn open(folder: &Path, name: &str) -> Result<(File, Origin), Refused> {
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
     let within = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
     let opened = match openat2(&at, name, flags, Mode::empty(), within) {
-        // An older kernel follows no link at all.
-        Err(Errno::NOSYS) => openat(&at, name, flags | OFlags::NOFOLLOW, Mode::empty()),
+        // Where the kernel is older, or a sandbox is, no link is followed at all.
+        Err(Errno::NOSYS | Errno::PERM) => {
+            openat(&at, name, flags | OFlags::NOFOLLOW, Mode::empty())
+        }
         opened => opened,
     };
     let file = File::from(opened.map_err(not_opened)?);
