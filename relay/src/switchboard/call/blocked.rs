@@ -12,24 +12,17 @@ use crate::switchboard::routing::{Media, Phase};
 pub(super) struct Blocked {
     pub(super) key_events: bool,
     pub(super) silenced: bool,
-    /// The other party hears us in its place.
-    pub(super) covered: bool,
     pub(super) media: bool,
 }
 
 impl Blocked {
-    /// Whether the stream that its voice fills is ours.
-    pub(super) fn is_hushed(self) -> bool {
-        self.silenced || self.covered
-    }
-
     /// Whether this goes no further.
     pub(super) fn holds(self, media: Media) -> bool {
         match media {
             Media::TelephoneEvent | Media::Redundancy => {
-                self.key_events || self.is_hushed() || self.media
+                self.key_events || self.silenced || self.media
             }
-            Media::Audio => self.is_hushed() || self.media,
+            Media::Audio => self.silenced || self.media,
             Media::Rtcp | Media::Unknown => false,
         }
     }
@@ -45,21 +38,26 @@ impl Call {
         part: Part,
         blocked: bool,
     ) {
+        let was_ours = self.is_hushed(side);
         let it = &mut self.blocked[side.index()];
         match part {
             Part::KeyEvents => it.key_events = blocked,
             Part::Media => it.media = blocked,
             Part::Silence => {
-                let was_ours = it.is_hushed();
                 it.silenced = blocked;
                 self.hand_over(now, side, was_ours);
             }
         }
     }
 
+    /// Whether the stream that a party's voice fills is ours.
+    pub(super) fn is_hushed(&self, side: Side) -> bool {
+        self.blocked[side.index()].silenced || self.is_covered(side)
+    }
+
     /// Makes the stream that a party's voice fills ours, or no longer, if that has changed.
     pub(super) fn hand_over(&mut self, now: Instant, side: Side, was_ours: bool) {
-        let is_ours = self.blocked[side.index()].is_hushed();
+        let is_ours = self.is_hushed(side);
         if is_ours == was_ours {
             return;
         }
@@ -78,7 +76,7 @@ impl Call {
     /// Puts silence of ours in place of the parties whose voice is kept back.
     pub(super) fn hush(&mut self, now: Instant) {
         for side in Side::ALL {
-            let is_hushed = self.blocked[side.index()].is_hushed();
+            let is_hushed = self.is_hushed(side);
             let egress = self.egress(side.other());
             // One that is ours already goes on as it is.
             if is_hushed && !egress.is_silent() {

@@ -93,7 +93,9 @@ impl Call {
             Side::Engine => {}
         }
         match route(phase, side, media) {
-            Route::Forward | Route::Unpack if self.blocked[side.index()].holds(media) => {
+            Route::Forward | Route::Unpack
+                if self.blocked[side.index()].holds(media) || self.is_covered(side) =>
+            {
                 Err(DropReason::NotAgreed)
             }
             Route::Forward => self.forward(now, side, media, at, payload, buffer),

@@ -59,11 +59,14 @@ impl Call {
         if stage.iter().all(Option::is_none) {
             self.playing = None;
         }
-        let it = &mut self.blocked[to.other().index()];
-        it.covered = false;
-        if !it.is_hushed() {
+        if !self.blocked[to.other().index()].silenced {
             self.egress(to).resume();
         }
+    }
+
+    /// Whether the other party hears us in place of this one, which goes no further meanwhile.
+    pub(super) fn is_covered(&self, side: Side) -> bool {
+        self.playing.as_ref().is_some_and(|stage| stage[side.other().index()].is_some())
     }
 
     /// Refuses to play where the stream is not free for it, or nobody would hear it.
@@ -85,9 +88,8 @@ impl Call {
     /// Puts us in place of the other party, if we are not there already.
     fn cover(&mut self, now: Instant, to: Side) -> &mut Playing {
         let from = to.other();
-        let it = &mut self.blocked[from.index()];
-        let was_ours = it.is_hushed();
-        it.covered = true;
+        let was_ours = self.is_hushed(from);
+        self.playing.get_or_insert_default()[to.index()].get_or_insert_default();
         self.hand_over(now, from, was_ours);
         self.playing.get_or_insert_default()[to.index()].get_or_insert_default()
     }
