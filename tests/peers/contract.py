@@ -25,7 +25,7 @@ fields = [{ type = "payment-card-number" }]
 """
 CASES = int(os.environ.get("CASES", "1200"))
 # What is tried of an operation whatever is asked for, and how many operations share the rest.
-COVERAGE, OPERATIONS = 900, 45
+COVERAGE, OPERATIONS = 900, 32
 PATIENCE = 3600
 
 

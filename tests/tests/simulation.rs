@@ -139,10 +139,8 @@ fn listener(seed: u64) -> Listener {
     }
 }
 
-/// One call: talk, be cut at a random moment, key with whatever else may happen, talk again.
-fn session(seed: u64) -> Outcome {
-    let taping = Taping::ALL[(seed / 6 % 5) as usize];
-    let config = WorldConfig {
+fn config(seed: u64) -> WorldConfig {
+    WorldConfig {
         seed,
         weather: if seed.is_multiple_of(4) { Weather::CALM } else { Weather::BAD },
         method: match seed % 6 {
@@ -152,8 +150,13 @@ fn session(seed: u64) -> Outcome {
         },
         armed: seed % 8 >= 6,
         law: if seed % 3 == 2 { Law::A } else { Law::Mu },
-    };
-    let mut world = World::with(config, taping != Taping::BegunWithin);
+    }
+}
+
+/// One call: talk, be cut at a random moment, key with whatever else may happen, talk again.
+fn session(seed: u64) -> Outcome {
+    let taping = Taping::ALL[(seed / 6 % 5) as usize];
+    let mut world = World::with(config(seed), taping != Taping::BegunWithin);
     let listener = listener(seed);
     if listener == Listener::Early {
         world.subscribe();

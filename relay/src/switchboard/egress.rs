@@ -6,71 +6,17 @@ use rand::{Rng, RngExt};
 use zeroize::Zeroize;
 
 use super::delay_line::DelayLine;
+pub(super) use super::egress_format::EgressFormat;
 use super::grid::Grid;
 use super::limits::{GRID_STEP, MAX_BACKLOG, MAX_FRAME};
 use super::mouth::Mouth;
+pub(super) use super::position::Position;
 use super::press::KeyReport;
-use super::transcoder::{Frames, Listener, Transcoder, Unplayable};
-use crate::codec::Codec;
+use super::transcoder::{Listener, Transcoder, Unplayable};
 use crate::wire::rtp::{FIXED_HEADER_LEN, Header, sequence_newer};
 
 /// Packets after a resumption in which an older sequence number still means "sent before it".
 const STRAGGLER_WINDOW: u8 = 100;
-
-/// What the stream is sent as; may change with a re-offer.
-#[derive(Clone, Copy)]
-pub(super) struct EgressFormat {
-    /// Codec of the stream.
-    pub(super) codec: Codec,
-    /// Its payload type.
-    pub(super) payload_type: u8,
-    /// How long one packet lasts.
-    pub(super) ptime: Duration,
-    /// The peer wants to receive at all (RFC 3264 hold).
-    pub(super) audible: bool,
-    /// Codec of the other party, whose voice fills the stream.
-    pub(super) heard: Codec,
-}
-
-impl EgressFormat {
-    /// Whether the other party's voice has to be decoded.
-    pub(super) fn is_transcoded(self) -> bool {
-        self.codec.transcodes(self.heard)
-    }
-
-    fn frames(self) -> Frames {
-        Frames { codec: self.codec, ptime: self.ptime }
-    }
-
-    fn ptime_ms(self) -> u32 {
-        self.ptime.as_millis() as u32
-    }
-
-    /// Ticks of the RTP clock that one packet lasts.
-    fn ticks(self) -> u32 {
-        self.codec.clock() / 1000 * self.ptime_ms()
-    }
-
-    /// Octets of one packet of G.711, and its samples at 8 kHz.
-    fn narrow_len(self) -> usize {
-        self.ptime_ms() as usize * 8
-    }
-}
-
-/// Where a packet of the other party comes from on its own stream.
-#[derive(Clone, Copy)]
-pub(super) struct Position {
-    /// Its synchronisation source.
-    pub(super) ssrc: u32,
-    /// Its sequence number.
-    pub(super) sequence: u16,
-    /// Its timestamp.
-    pub(super) timestamp: u32,
-    /// Samples the packet spans.
-    pub(super) samples: u32,
-    /// Its marker.
-    pub(super) marker: bool,
-}
 
 /// What became of a packet handed to an egress.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
