@@ -16,13 +16,13 @@ use serde::Deserialize;
 use utoipa::{IntoParams, ToSchema};
 
 use crate::Control;
-use crate::auth::{Permit, SeeActivity, Witness};
+use crate::auth::{Permit, ReadActivity, Witness};
 use crate::calls::KEY_PATH;
 use crate::clock::Timestamp;
 use crate::dto::activity::ActivityPage;
 use crate::dto::id;
 use crate::index::CallIndex;
-use crate::keys::{KeyId, Role};
+use crate::keys::KeyId;
 use crate::problem::{Code, Problem, ProblemBody};
 
 /// Entries kept of each kind: more than a person looks through, at about 200 octets each. Requests
@@ -38,8 +38,8 @@ pub enum Deed {
     Request {
         /// Whose.
         key: KeyId,
-        /// What the key is for.
-        role: Role,
+        /// The key's roles.
+        roles: Arc<str>,
         /// The method, of HTTP's own.
         method: &'static str,
         /// The path's pattern.
@@ -199,7 +199,7 @@ impl Watched {
             self.call.or(self.witness.call()).or(opened).filter(|&call| calls.find(call).is_some());
         let deed = Deed::Request {
             key: principal.key,
-            role: principal.role,
+            roles: principal.roles,
             method: self.method,
             operation: self.operation,
             status: response.status().as_u16(),
@@ -250,7 +250,7 @@ pub enum DeedKind {
 )]
 pub async fn list(
     State(control): State<Arc<Control>>,
-    _: Permit<SeeActivity>,
+    _: Permit<ReadActivity>,
     query: Result<Query<ActivityQuery>, QueryRejection>,
 ) -> Result<Json<ActivityPage>, Problem> {
     let malformed = || {
@@ -270,11 +270,11 @@ pub async fn list(
 mod tests {
     use super::{Activity, Alarm, Deed, DeedKind, KEPT};
     use crate::clock;
-    use crate::keys::{KeyId, Role};
+    use crate::keys::KeyId;
 
     fn request(status: u16) -> Deed {
         let (key, operation) = (KeyId::new("a"), "/v1/calls".into());
-        Deed::Request { key, role: Role::Script, method: "POST", operation, status }
+        Deed::Request { key, roles: "script".into(), method: "POST", operation, status }
     }
 
     #[test]

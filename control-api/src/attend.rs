@@ -14,9 +14,9 @@ use uuid::Uuid;
 use crate::Control;
 use crate::activity::Watched;
 use crate::calls::KEY_PATH;
-use crate::clock;
 use crate::problem::Problem;
 use crate::wait::Presence;
+use crate::{clock, tickets};
 
 /// Lengths of a request id that is taken over from the client.
 const ID_LENGTHS: std::ops::RangeInclusive<usize> = 8..=64;
@@ -38,11 +38,17 @@ pub async fn attend(
     // The pattern, not the path: nothing that a client wrote goes into the log.
     let path = request.extensions().get::<MatchedPath>().cloned();
     let path = path.as_ref().map_or("unmatched", MatchedPath::as_str);
+    tickets::take_out(&mut request);
     let watched = Watched::begin(method, path, &mut request);
     // Dropped with this future, when the client hangs up: the task goes on, but need not wait.
     let (_here, presence) = watch::channel(());
     request.extensions_mut().insert(Presence(presence));
-    let span = tracing::info_span!("request", request_id = id, key = tracing::field::Empty);
+    let span = tracing::info_span!(
+        "request",
+        request_id = id,
+        key = tracing::field::Empty,
+        denied = tracing::field::Empty
+    );
     let task = tokio::spawn(next.run(request).instrument(span.clone()));
     let mut response = task.await.unwrap_or_else(|_| Problem::internal().into_response());
     complete(&mut response, &id);

@@ -6,12 +6,13 @@ use std::sync::{Arc, OnceLock};
 use axum::extract::FromRequestParts;
 use axum::http::header::AUTHORIZATION;
 use axum::http::request::Parts;
-use axum::http::{Extensions, HeaderMap};
+use axum::http::{Extensions, HeaderMap, Method, Uri};
 use relay::switchboard::CallId;
 
-use crate::Control;
-use crate::keys::{Principal, Role, Scope};
+use crate::keys::{Denied, Principal, Role, Scope, TOKEN_PREFIX};
 use crate::problem::{Code, Problem};
+use crate::tickets::PresentedTicket;
+use crate::{Control, clock};
 
 /// What an operation needs: any one of these scopes.
 pub trait Needs: Send + Sync {
@@ -19,62 +20,81 @@ pub trait Needs: Send + Sync {
     const ANY_OF: &'static [Scope];
 }
 
-/// Needs [`Scope::Calls`].
-pub struct Calls;
-/// Needs [`Scope::Calls`] or [`Scope::HangUp`].
-pub struct HangUpCalls;
-/// Needs [`Scope::SecureEnter`].
-pub struct SecureEnter;
-/// Needs [`Scope::SecureRead`].
-pub struct SecureRead;
-/// Needs [`Scope::SecureRead`] or [`Scope::SecureCancel`]: a script ends what it drives itself.
-pub struct SecureEnd;
-/// Needs [`Scope::SecureCancel`].
-pub struct SecureCancel;
-/// Needs [`Scope::Recordings`].
-pub struct Recordings;
-/// Needs [`Scope::SealedFetch`].
-pub struct SealedFetch;
-/// Needs [`Scope::Webhooks`].
-pub struct Webhooks;
-/// Needs [`Scope::Activity`].
-pub struct SeeActivity;
-/// Needs any valid key of a party to the call: what is told depends on its role.
-pub struct AnyKey;
+/// A kind of operation, and the scopes one of which it needs.
+macro_rules! needs {
+    ($($(#[$doc:meta])+ $name:ident: $($scope:ident)|+;)+) => {$(
+        $(#[$doc])+
+        pub struct $name;
 
-impl Needs for Calls {
-    const ANY_OF: &'static [Scope] = &[Scope::Calls];
+        impl Needs for $name {
+            const ANY_OF: &'static [Scope] = &[$(Scope::$scope),+];
+        }
+    )+};
 }
-impl Needs for HangUpCalls {
-    const ANY_OF: &'static [Scope] = &[Scope::Calls, Scope::HangUp];
+
+needs! {
+    /// Lists and reads calls.
+    ReadCalls: CallsRead;
+    /// Opens and changes calls.
+    WriteCalls: CallsWrite;
+    /// Ends calls, or hangs up.
+    HangUpCalls: CallsWrite | CallsHangUp;
+    /// Makes and ends the tokens of models.
+    GrantModels: ModelsGrant;
+    /// Enters secure sessions.
+    SecureEnter: SecureEnter;
+    /// Drives secure sessions.
+    SecureRead: SecureRead;
+    /// Ends secure sessions: a script ends what it drives itself.
+    SecureEnd: SecureRead | SecureCancel;
+    /// A party to the call: what it is told depends on its scopes.
+    Party: SecureEnter | SecureRead;
+    /// Hears recordings.
+    ReadRecordings: RecordingsRead;
+    /// Erases recordings.
+    EraseRecordings: RecordingsErase;
+    /// Fetches sealed data.
+    FetchSealed: SealedFetch;
+    /// Looks at webhooks.
+    ReadWebhooks: WebhooksRead;
+    /// Sends webhooks again.
+    ReplayWebhooks: WebhooksReplay;
+    /// Sees what was done.
+    ReadActivity: ActivityRead;
+    /// Manages keys.
+    ManageKeys: KeysManage;
+    /// Drives calls by rtpengine's control protocol.
+    ControlNg: NgControl;
+    /// Opens a stream: that of a call's events, or that of a SIP proxy.
+    OpenStream: SecureEnter | SecureRead | NgControl;
 }
-impl Needs for SecureEnter {
-    const ANY_OF: &'static [Scope] = &[Scope::SecureEnter];
+
+/// The scopes, one of which a handler asks for: those of the permit that it takes. So the contract
+/// tells what the code does.
+pub trait Guarded<Arguments> {
+    /// The scopes, one of which is enough.
+    fn any_of(&self) -> &'static [Scope];
 }
-impl Needs for SecureRead {
-    const ANY_OF: &'static [Scope] = &[Scope::SecureRead];
+
+/// Handlers whose permit is their second argument, as the state comes first.
+macro_rules! guarded {
+    ($($argument:ident)*) => {
+        impl<F, R, S, N: Needs, $($argument),*> Guarded<(S, N, $($argument,)*)> for F
+        where
+            F: Fn(S, Permit<N>, $($argument),*) -> R,
+        {
+            fn any_of(&self) -> &'static [Scope] {
+                N::ANY_OF
+            }
+        }
+    };
 }
-impl Needs for SecureEnd {
-    const ANY_OF: &'static [Scope] = &[Scope::SecureRead, Scope::SecureCancel];
-}
-impl Needs for SecureCancel {
-    const ANY_OF: &'static [Scope] = &[Scope::SecureCancel];
-}
-impl Needs for Recordings {
-    const ANY_OF: &'static [Scope] = &[Scope::Recordings];
-}
-impl Needs for SealedFetch {
-    const ANY_OF: &'static [Scope] = &[Scope::SealedFetch];
-}
-impl Needs for Webhooks {
-    const ANY_OF: &'static [Scope] = &[Scope::Webhooks];
-}
-impl Needs for SeeActivity {
-    const ANY_OF: &'static [Scope] = &[Scope::Activity];
-}
-impl Needs for AnyKey {
-    const ANY_OF: &'static [Scope] = &[Scope::SecureEnter, Scope::SecureRead];
-}
+guarded!();
+guarded!(A);
+guarded!(A B);
+guarded!(A B C);
+guarded!(A B C D);
+guarded!(A B C D E);
 
 /// Who was found to make a request, and about which call, for whoever attends to it.
 #[derive(Clone, Default)]
@@ -117,41 +137,40 @@ pub struct Permit<N: Needs> {
 }
 
 impl<N: Needs> Permit<N> {
-    /// What the key is for.
+    /// As which of the standing roles it is told things.
     #[must_use]
     pub fn role(&self) -> Role {
         self.principal.role
     }
 
-    /// Lets in whoever has a key that is valid and allows this; `token` is what was sent as one.
+    /// Whether it may do this, besides what the permit is for.
+    #[must_use]
+    pub fn allows(&self, scope: Scope) -> bool {
+        self.principal.allows(scope)
+    }
+
+    /// Lets in whoever was found to make the request and may do this: the one place where a request
+    /// is let in or not.
     ///
     /// # Errors
-    /// [`Code::Unauthenticated`] or [`Code::Forbidden`].
+    /// [`Code::Unauthenticated`], in the same words for every reason, or [`Code::Forbidden`].
     pub(crate) fn admit(
         control: &Control,
         extensions: &Extensions,
-        token: Option<&str>,
+        found: Result<Principal, Denied>,
     ) -> Result<Permit<N>, Problem> {
-        let Some(principal) = token.and_then(|token| control.keys().verify(token)) else {
-            control.metrics.unauthenticated();
-            return Err(Problem::new(
-                Code::Unauthenticated,
-                "Send Authorization: Bearer and a key made by `sotto keys add`; a key added while the \
-                 relay runs counts after SIGHUP.",
-            ));
-        };
+        let principal = found.map_err(|denied| turn_away(control, denied))?;
         tracing::Span::current().record("key", principal.key.as_str());
         let witness = extensions.get::<Witness>().cloned();
         if let Some(witness) = &witness {
             witness.saw_principal(&principal);
         }
-        if N::ANY_OF.iter().any(|&scope| principal.role.allows(scope)) {
+        if principal.scopes.has_any(N::ANY_OF) {
             Ok(Permit { principal, witness, needs: PhantomData })
         } else {
-            let able = |role: &Role| N::ANY_OF.iter().any(|&scope| role.allows(scope));
-            let able: Vec<_> = Role::ALL.iter().filter(|role| able(role)).collect();
-            let able: Vec<_> = able.into_iter().map(|role| role.as_str()).collect();
-            let detail = format!("This needs a key of the role {}.", able.join(" or "));
+            let able: Vec<_> = N::ANY_OF.iter().map(|scope| scope.as_str()).collect();
+            let able = able.join(" or ");
+            let detail = format!("This needs a key with the scope {able}, or a role that has it.");
             Err(Problem::new(Code::Forbidden, detail))
         }
     }
@@ -171,8 +190,64 @@ impl<N: Needs> FromRequestParts<Arc<Control>> for Permit<N> {
         parts: &mut Parts,
         control: &Arc<Control>,
     ) -> Result<Self, Problem> {
-        Permit::admit(control, &parts.extensions, bearer(&parts.headers))
+        let found = find(control, parts).await;
+        Permit::admit(control, &parts.extensions, found)
     }
+}
+
+/// Counts who is not let in, and answers: why it is not is told to the log alone.
+pub(crate) fn turn_away(control: &Control, denied: Denied) -> Problem {
+    control.metrics.unauthenticated(denied);
+    tracing::Span::current().record("denied", denied.as_str());
+    Problem::new(
+        Code::Unauthenticated,
+        "Send one header, Authorization: Bearer and a key made by `sotto keys add`, and none in the \
+         URL. A key has a time, a region and a server that it is good for.",
+    )
+}
+
+/// Who makes a request: by the key or token in its header, or by the ticket in its URL.
+async fn find(control: &Control, parts: &Parts) -> Result<Principal, Denied> {
+    let ticket = parts.extensions.get::<PresentedTicket>();
+    if names_a_key(&parts.uri) || (ticket.is_some() && parts.headers.contains_key(AUTHORIZATION)) {
+        return Err(Denied::InUrl);
+    }
+    let Some(ticket) = ticket else {
+        return authenticate(control, bearer(&parts.headers)).await;
+    };
+    let stream = (parts.method == Method::GET).then(|| parts.uri.path());
+    let redeemed = control.tickets.redeem(ticket, stream, clock::monotonic())?;
+    // Whoever asked for it may be gone since.
+    let stands = control.keys().standing(&redeemed, clock::now()).is_some();
+    if stands { Ok(redeemed) } else { Err(Denied::Ticket) }
+}
+
+/// Whose key or token this is.
+pub(crate) async fn authenticate(
+    control: &Control,
+    token: Option<&str>,
+) -> Result<Principal, Denied> {
+    let token = token.ok_or(Denied::Missing)?;
+    match &control.oidc {
+        Some(oidc) if !token.starts_with(TOKEN_PREFIX) => {
+            oidc.verify(token, &control.key_store, clock::now()).await
+        }
+        Some(_) | None => control.keys().verify(token, clock::now()),
+    }
+}
+
+/// Names of parameters in which other APIs take keys. What is in a URL gets into logs of proxies and
+/// histories of browsers, so a key there is refused rather than ignored: else it would go unnoticed.
+const KEY_PARAMETERS: [&str; 8] =
+    ["access_token", "api_key", "apikey", "authorization", "bearer", "key", "ticket", "token"];
+
+/// Whether there is a key in the URL, or where one might be.
+pub(crate) fn names_a_key(uri: &Uri) -> bool {
+    let Some(query) = uri.query() else { return false };
+    form_urlencoded::parse(query.as_bytes()).any(|(name, value)| {
+        KEY_PARAMETERS.iter().any(|key| name.eq_ignore_ascii_case(key))
+            || value.contains(TOKEN_PREFIX)
+    })
 }
 
 /// The token of the one `Authorization` header (RFC 6750 section 2.1); two are as good as none.
@@ -190,7 +265,19 @@ mod tests {
     use axum::http::header::AUTHORIZATION;
     use axum::http::{HeaderMap, HeaderValue};
 
-    use super::bearer;
+    use super::{bearer, names_a_key};
+
+    #[test]
+    fn a_key_in_a_url_is_seen() {
+        for bad in
+            ["key=x", "a=1&TOKEN=x", "api%5fkey=", "x=sto_local_1", "cursor=%73to_1", "ticket"]
+        {
+            assert!(names_a_key(&format!("/v1/calls?{bad}").parse().unwrap()), "{bad}");
+        }
+        for good in ["/v1/calls", "/v1/calls?limit=3&cursor=key", "/v1/calls?monkey=token"] {
+            assert!(!names_a_key(&good.parse().unwrap()), "{good}");
+        }
+    }
 
     #[test]
     fn one_bearer_header_is_read() {

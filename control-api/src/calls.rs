@@ -24,7 +24,7 @@ use utoipa::IntoParams;
 use zeroize::Zeroizing;
 
 use crate::Control;
-use crate::auth::{Calls, HangUpCalls, Permit, Witness};
+use crate::auth::{HangUpCalls, Permit, ReadCalls, Witness, WriteCalls};
 use crate::chance;
 use crate::clock;
 use crate::dto::call::{
@@ -117,7 +117,7 @@ fn no_such_call() -> Problem {
 )]
 pub async fn open(
     State(control): State<Arc<Control>>,
-    permit: Permit<Calls>,
+    permit: Permit<WriteCalls>,
     posted: Posted,
     body: JsonBytes,
 ) -> Result<Response, Problem> {
@@ -288,7 +288,7 @@ pub struct ListQuery {
 )]
 pub async fn list(
     State(control): State<Arc<Control>>,
-    _: Permit<Calls>,
+    _: Permit<ReadCalls>,
     query: Result<Query<ListQuery>, QueryRejection>,
 ) -> Result<Json<CallPage>, Problem> {
     let malformed = || {
@@ -323,7 +323,7 @@ pub async fn list(
 )]
 pub async fn read(
     State(control): State<Arc<Control>>,
-    permit: Permit<Calls>,
+    permit: Permit<ReadCalls>,
     CallPath(entry): CallPath,
 ) -> Json<CallView> {
     let seen = control.see(&entry).await;
@@ -347,13 +347,13 @@ pub async fn end(
     permit: Permit<HangUpCalls>,
     CallPath(entry): CallPath,
 ) -> Result<StatusCode, Problem> {
-    let outcome = if permit.role().allows(Scope::Calls) {
+    let outcome = if permit.allows(Scope::CallsWrite) {
         control.end_call(&entry).await?;
         HangUp::Ended
     } else {
         control.hang_up(&entry).await?
     };
-    tracing::info!(call = id::call(entry.id), role = permit.role().as_str(), "call hung up");
+    tracing::info!(call = id::call(entry.id), role = &*permit.principal.roles, "call hung up");
     Ok(match outcome {
         HangUp::Ended => StatusCode::NO_CONTENT,
         HangUp::HeldBack => StatusCode::ACCEPTED,
@@ -371,7 +371,7 @@ pub async fn end(
 )]
 pub async fn reoffer(
     State(control): State<Arc<Control>>,
-    _: Permit<Calls>,
+    _: Permit<WriteCalls>,
     call: CallPath,
     body: JsonBytes,
 ) -> Result<Response, Problem> {
@@ -418,7 +418,7 @@ pub(crate) async fn change_caller(
 )]
 pub async fn move_engine(
     State(control): State<Arc<Control>>,
-    _: Permit<Calls>,
+    _: Permit<WriteCalls>,
     call: CallPath,
     body: JsonBytes,
 ) -> Result<Json<EngineAnswer>, Problem> {
@@ -455,7 +455,7 @@ pub async fn move_engine(
 )]
 pub async fn arm(
     State(control): State<Arc<Control>>,
-    _: Permit<Calls>,
+    _: Permit<WriteCalls>,
     call: CallPath,
     body: Option<JsonBytes>,
 ) -> Result<StatusCode, Problem> {
@@ -474,7 +474,7 @@ pub async fn arm(
 )]
 pub async fn disarm(
     State(control): State<Arc<Control>>,
-    _: Permit<Calls>,
+    _: Permit<WriteCalls>,
     call: CallPath,
 ) -> Result<StatusCode, Problem> {
     control.relay.disarm(call.live()?).await?;
@@ -492,7 +492,7 @@ pub async fn disarm(
 )]
 pub async fn key(
     State(control): State<Arc<Control>>,
-    _: Permit<Calls>,
+    _: Permit<WriteCalls>,
     call: CallPath,
     body: JsonBytes,
 ) -> Result<StatusCode, Problem> {

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// Seconds in a day; UTC as computers count it has no leap seconds.
 const DAY_SECONDS: u64 = 86_400;
@@ -117,6 +117,67 @@ impl Timestamp {
     }
 }
 
+impl Timestamp {
+    /// Reads a day (`2026-12-31`, its beginning) or a time as RFC 3339 has it, in UTC.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Timestamp> {
+        let (day, time) = text.split_once('T').unwrap_or((text, "00:00:00Z"));
+        let milliseconds = milliseconds_of(time.strip_suffix('Z')?)?;
+        Some(Timestamp(days_before(day)? * DAY_SECONDS * 1000 + milliseconds))
+    }
+}
+
+/// Days from 1970 to a day that is written as `2026-12-31`.
+///
+/// The inverse of [`Timestamp::day`], by which it is checked: so no day that is none is taken.
+fn days_before(text: &str) -> Option<u64> {
+    let mut parts = [0; 3];
+    let mut words = text.split('-');
+    for (part, length) in parts.iter_mut().zip([4, 2, 2]) {
+        *part = number(words.next()?, length)?;
+    }
+    let [year, month, day] = parts;
+    if words.next().is_some() || year < 1970 || !(1..=12).contains(&month) || day == 0 {
+        return None;
+    }
+    let year_from_march = if month <= 2 { year - 1 } else { year };
+    let (era, year_of_era) = (year_from_march / 400, year_from_march % 400);
+    let day_of_year = (153 * ((month + 9) % 12) + 2) / 5 + day - 1;
+    let days = era * 146_097 + year_of_era * 365 + year_of_era / 4 - year_of_era / 100
+        + day_of_year
+        - 719_468;
+    let found = Timestamp(days * DAY_SECONDS * 1000).day();
+    let same = (u64::from(found.month), u64::from(found.day)) == (month, day);
+    same.then_some(days)
+}
+
+/// Milliseconds from midnight to a time that is written as `23:59:59` or `23:59:59.123`.
+fn milliseconds_of(text: &str) -> Option<u64> {
+    let (text, fraction) = text.split_once('.').unwrap_or((text, "000"));
+    let mut words = text.split(':');
+    let mut seconds = 0;
+    for bound in [24, 60, 60] {
+        let part = number(words.next()?, 2).filter(|part| *part < bound)?;
+        seconds = seconds * 60 + part;
+    }
+    let milliseconds = number(fraction, 3)?;
+    words.next().is_none().then_some(seconds * 1000 + milliseconds)
+}
+
+/// A number of so many digits, and nothing else.
+fn number(text: &str, length: usize) -> Option<u64> {
+    let is_number = text.len() == length && text.bytes().all(|octet| octet.is_ascii_digit());
+    is_number.then(|| text.parse().ok()).flatten()
+}
+
+impl<'de> Deserialize<'de> for Timestamp {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Timestamp, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let wrong = || serde::de::Error::custom("must be a time such as 2026-12-31T23:59:59Z");
+        Timestamp::parse(&text).ok_or_else(wrong)
+    }
+}
+
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Day { year, month, day } = self.day();
@@ -148,6 +209,35 @@ mod tests {
         ];
         for (milliseconds, written) in cases {
             assert_eq!(Timestamp(milliseconds).to_string(), written);
+            assert_eq!(Timestamp::parse(written), Some(Timestamp(milliseconds)));
+        }
+    }
+
+    #[test]
+    fn days_and_times_are_read_and_what_is_neither_is_not() {
+        assert_eq!(Timestamp::parse("2000-02-29"), Timestamp::parse("2000-02-29T00:00:00Z"));
+        for day in (0..60_000).map(|number| Timestamp(number * 86_400_000)) {
+            assert_eq!(Timestamp::parse(&day.to_string()), Some(day));
+        }
+        let wrong = [
+            "",
+            "2026",
+            "2026-13-01",
+            "2026-02-29",
+            "2026-04-31",
+            "1969-12-31",
+            "2026-1-01",
+            "2026-01-01T24:00:00Z",
+            "2026-01-01T00:60:00Z",
+            "2026-01-01T00:00:00",
+            "2026-01-00",
+            "2026-01-01T00:00:00.1Z",
+            "2026-01-01T00:00:00+01:00",
+            "+026-01-01",
+            "2026-01-01-01",
+        ];
+        for wrong in wrong {
+            assert_eq!(Timestamp::parse(wrong), None, "{wrong}");
         }
     }
 

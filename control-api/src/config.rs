@@ -14,11 +14,13 @@ use relay::prompts::{LanguageTag, NotALanguage};
 use serde::Deserialize;
 use serde_json::Value;
 
+use crate::keys::{KeyStore, RawRole, Region, Roles};
 use crate::linked::callers::{CallersConfig, RawCallers};
 use crate::mcp::BaseUrl;
 use crate::ng::config::{NgConfig, RawNg};
 
 use crate::engines::{EngineProfiles, RawEngine};
+use crate::oidc::config::{OidcConfig, RawOidc};
 use crate::outbound::AddressRules;
 use crate::sinks::config::{RawOutbound, RawSinks, SinksConfig};
 use crate::sip::config::{RawSip, SipConfig};
@@ -75,6 +77,12 @@ pub struct RawConfig {
     pub ng: RawNg,
     /// Asterisk's channels that dial this relay by AudioSocket.
     pub audiosocket: RawCallers,
+    /// Where keys are made and taken.
+    pub region: Option<String>,
+    /// Roles of keys, by name.
+    pub roles: BTreeMap<String, RawRole>,
+    /// The identity provider whose tokens are taken.
+    pub oidc: RawOidc,
 }
 
 /// The MCP servers of calls, as typed.
@@ -103,6 +111,8 @@ pub struct RawControl {
     pub behind_tls_proxy: Option<bool>,
     /// The key file.
     pub keys: Option<PathBuf>,
+    /// Let streams be opened by a ticket in their URL.
+    pub url_tickets: Option<bool>,
 }
 
 /// The listener of health and metrics, as typed.
@@ -188,8 +198,12 @@ pub struct Config {
     pub health: SocketAddr,
     /// Where keys and recordings go unless said otherwise.
     pub state_dir: PathBuf,
-    /// The key file.
-    pub keys: PathBuf,
+    /// The key file, and what holds for keys here.
+    pub keys: KeyStore,
+    /// Let streams be opened by a ticket in their URL.
+    pub url_tickets: bool,
+    /// The identity provider whose tokens are taken, if there is one.
+    pub oidc: Option<OidcConfig>,
     /// A folder whose prompts are said in place of those built in.
     pub prompts: Option<PathBuf>,
     /// What holds for every secure session.
@@ -312,6 +326,7 @@ impl RawConfig {
     /// # Errors
     /// The first thing that is wrong.
     pub fn resolve(self, default_state_dir: &Path, cores: usize) -> Result<Config, ConfigError> {
+        let keys = self.key_store(default_state_dir)?;
         let state = self.state_dir.unwrap_or_else(|| default_state_dir.to_owned());
         let control = listener("control.address", self.control.address, DEFAULT_CONTROL)?;
         let health = listener("health.address", self.health.address, DEFAULT_HEALTH)?;
@@ -339,7 +354,12 @@ impl RawConfig {
             control,
             behind_tls_proxy,
             health,
-            keys: self.control.keys.unwrap_or_else(|| state.join("keys.json")),
+            oidc: self
+                .oidc
+                .resolve(&keys.roles)
+                .map_err(|(member, reason)| ConfigError::Invalid { member, reason })?,
+            keys,
+            url_tickets: self.control.url_tickets.unwrap_or(false),
             prompts: self.prompts.directory,
             secure: SecureConfig {
                 card_mode: card_mode.map_or(CardMode::Test, RawCardMode::card_mode),
@@ -375,6 +395,26 @@ impl RawProcess {
                 Err(ConfigError::Invalid { member: "process.drain_s", reason })
             }
         }
+    }
+}
+
+impl RawConfig {
+    /// Where the keys are, and what holds for them: all that `sotto keys` needs to know.
+    ///
+    /// # Errors
+    /// The first thing that is wrong.
+    pub fn key_store(&self, default_state_dir: &Path) -> Result<KeyStore, ConfigError> {
+        let invalid =
+            |member, reason: &str| ConfigError::Invalid { member, reason: reason.to_owned() };
+        let region = match &self.region {
+            Some(text) => Region::parse(text)
+                .ok_or_else(|| invalid("region", "must be 1 to 16 of a-z, 0-9 and -"))?,
+            None => Region::default(),
+        };
+        let roles = Roles::with(self.roles.clone()).map_err(|reason| invalid("roles", reason))?;
+        let state = self.state_dir.as_deref().unwrap_or(default_state_dir);
+        let path = self.control.keys.clone().unwrap_or_else(|| state.join("keys.json"));
+        Ok(KeyStore { path, region, roles })
     }
 }
 
@@ -441,7 +481,9 @@ mod tests {
     fn nothing_typed_means_loopback_everywhere() {
         let config = resolve("").unwrap();
         assert!(config.control.ip().is_loopback() && config.health.ip().is_loopback());
-        assert_eq!(config.keys, Path::new("/state/keys.json"));
+        assert_eq!(config.keys.path, Path::new("/state/keys.json"));
+        assert_eq!((config.keys.region.as_str(), config.url_tickets), ("local", false));
+        assert!(config.oidc.is_none());
         let recordings = config.recordings.clone().unwrap();
         assert_eq!(recordings.directory, Path::new("/state/recordings"));
         assert_eq!(recordings.keys, RecordingKeyFiles::Own("/state/recordings.kek".into()));
@@ -498,6 +540,10 @@ mod tests {
             ("recordings.key_files = []", "recordings.key_files"),
             ("recordings.retain_days = 0", "recordings.retain_days"),
             ("ng.address = '0.0.0.0:2223'", "ng.peers"),
+            ("region = 'EU'", "region"),
+            ("roles.operator.scopes = ['calls:read']", "roles"),
+            ("roles.cashier.scopes = []", "roles"),
+            ("oidc.issuer = 'https://id.example'", "oidc.audience"),
         ];
         for (text, member) in cases {
             let error = resolve(text).unwrap_err().to_string();
@@ -525,7 +571,11 @@ mod tests {
         assert!(raw.state_dir.is_some() && raw.health.address.is_some());
         let control = &raw.control;
         assert!(control.address.is_some() && control.keys.is_some());
-        assert!(control.behind_tls_proxy.is_some());
+        assert!(control.behind_tls_proxy.is_some() && control.url_tickets.is_some());
+        assert!(raw.region.is_some() && !raw.roles.is_empty());
+        let oidc = &raw.oidc;
+        assert!(oidc.issuer.is_some() && oidc.audience.is_some() && oidc.jwks_url.is_some());
+        assert!(oidc.roles_claim.is_some() && !oidc.roles.is_empty());
         let media = &raw.media;
         assert!(media.addresses.is_some() && media.ports.is_some() && media.workers.is_some());
         assert!(media.io.is_some() && media.io_interfaces.is_some());

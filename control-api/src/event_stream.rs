@@ -55,13 +55,13 @@ pub(crate) trait Source: Send + Sync + 'static {
 }
 
 /// Streams what comes after the tale numbered `after`, until the source ends, the reader's key is
-/// removed or the process stops.
+/// over or may do something else, or the process stops.
 ///
 /// # Errors
 /// [`Code::TooManyStreams`].
 pub(crate) fn open(
     control: &Control,
-    reader: Principal,
+    reader: &Principal,
     source: impl Source,
     after: u64,
 ) -> Result<Response, Problem> {
@@ -72,13 +72,13 @@ pub(crate) fn open(
         Problem::new(Code::TooManyStreams, "Close another event stream, or poll the call instead.")
     })?;
     let (sender, receiver) = mpsc::channel(IN_FLIGHT);
-    let (stopping, mut keys) = (control.stopping(), control.key_changes());
+    let (stopping, mut lease) = (control.stopping(), control.lease(reader));
     let teller = Teller { source, after, sender, _slot: slot };
     tokio::spawn(async move {
         // Also while an event waits for a slow reader: dropping the teller ends the stream.
         tokio::select! {
             () = teller.tell(stopping) => {}
-            _ = keys.wait_for(|keys| !keys.still_admits(&reader)) => {}
+            () = lease.over() => {}
         }
     });
     let heartbeat = KeepAlive::new().interval(HEARTBEAT);

@@ -12,7 +12,7 @@ use tokio::sync::watch;
 use utoipa::IntoParams;
 
 use crate::Control;
-use crate::auth::{AnyKey, Permit};
+use crate::auth::{Party, Permit};
 use crate::calls::CallPath;
 use crate::dto::event::{AudienceName, EventBody};
 use crate::event_stream::{self, Source, StreamedEvent, last_event_id};
@@ -48,7 +48,7 @@ pub struct EventsQuery {
 /// Each has a number as its `id`; send the last one as `Last-Event-ID` to go on from there. A
 /// reader too slow for the events kept gets a last event `stream.lagged` and must read the call
 /// anew. The stream ends with the call, or
-/// when its key is removed; `204` says that nothing will come any more. An engine's
+/// when its key is revoked, expires or may do something else; `204` says that nothing will come any more. An engine's
 /// key is told when a secure session starts, and when it ends, with pass or fail.
 #[utoipa::path(
     get, path = "/v1/calls/{call_id}/events", tag = "events",
@@ -62,7 +62,7 @@ pub struct EventsQuery {
 )]
 pub async fn follow(
     State(control): State<Arc<Control>>,
-    permit: Permit<AnyKey>,
+    permit: Permit<Party>,
     CallPath(entry): CallPath,
     query: Result<Query<EventsQuery>, QueryRejection>,
     headers: HeaderMap,
@@ -72,7 +72,7 @@ pub async fn follow(
     })?;
     let audience = audience(permit.role(), query.audience)?;
     let after = last_event_id(&headers)?.unwrap_or(0);
-    event_stream::open(&control, permit.principal, Listener { entry, audience }, after)
+    event_stream::open(&control, &permit.principal, Listener { entry, audience }, after)
 }
 
 /// As whom a key of `role` is told, which may be asked to be less than it could hear, never more.

@@ -17,6 +17,7 @@ use relay::switchboard::DropReason;
 use crate::Control;
 use crate::clock::{self, Timestamp};
 use crate::dto::secure_session::ResultName;
+use crate::keys::Denied;
 
 /// How often all calls are looked at for what they dropped.
 pub const SAMPLE_INTERVAL: Duration = Duration::from_secs(10);
@@ -26,7 +27,8 @@ pub const SAMPLE_INTERVAL: Duration = Duration::from_secs(10);
 pub struct Metrics {
     /// Requests by the first digit of their status; the first place counts all else.
     requests: [AtomicU64; 6],
-    unauthenticated: AtomicU64,
+    /// Requests that were not let in, by [`Denied`].
+    unauthenticated: [AtomicU64; Denied::ALL.len()],
     passed: AtomicU64,
     failed: AtomicU64,
     erased_on_request: AtomicU64,
@@ -54,8 +56,11 @@ impl Metrics {
     }
 
     /// A request came without a valid key.
-    pub fn unauthenticated(&self) {
-        self.unauthenticated.fetch_add(1, Ordering::Relaxed);
+    pub fn unauthenticated(&self, denied: Denied) {
+        let mut counters = Denied::ALL.iter().zip(&self.unauthenticated);
+        if let Some((_, counter)) = counters.find(|(reason, _)| **reason == denied) {
+            counter.fetch_add(1, Ordering::Relaxed);
+        }
     }
 
     /// A recording was erased, or could not be.
@@ -157,9 +162,11 @@ impl Exposition {
         for (class, counter) in requests.iter().enumerate().skip(1) {
             self.line(name, format_args!("class=\"{class}xx\""), load(counter));
         }
-        let unauthenticated = load(unauthenticated);
         let name = "sotto_unauthenticated_total";
-        self.one(name, "counter", "Requests without a valid key", unauthenticated);
+        self.head(name, "counter", "Requests without a valid key, by reason");
+        for (reason, counter) in Denied::ALL.iter().zip(unauthenticated) {
+            self.line(name, format_args!("reason=\"{}\"", reason.as_str()), load(counter));
+        }
         self.deliveries(control);
         self.recordings(control);
         self.flips(control);

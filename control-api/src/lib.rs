@@ -43,6 +43,7 @@ mod links;
 pub mod mcp;
 pub mod model_tokens;
 pub mod ng;
+pub mod oidc;
 pub mod openapi;
 pub mod outbound;
 pub mod peers;
@@ -64,6 +65,7 @@ pub mod sinks;
 pub mod sip;
 pub mod story;
 pub mod telling;
+pub mod tickets;
 pub mod tools;
 pub mod twilio;
 pub mod wait;
@@ -75,7 +77,7 @@ use engines::EngineProfiles;
 use health::Metrics;
 use idempotency::Idempotency;
 use index::{CallEntry, CallIndex};
-use keys::KeyTable;
+use keys::{KeyError, KeyStore, KeyTable, Lease, Principal};
 use mcp::Models;
 use problem::{Code, Problem};
 use recordings::Recordings;
@@ -125,6 +127,12 @@ pub struct Control {
     pub ng: ng::Ng,
     /// The API's contract.
     pub contract: OpenApi,
+    /// Where the keys are.
+    pub key_store: KeyStore,
+    /// The identity provider whose tokens are taken, if one's are.
+    pub oidc: Option<oidc::Oidc>,
+    /// What opens one stream once, from a URL.
+    pub tickets: tickets::Tickets,
     keys: watch::Sender<Arc<KeyTable>>,
     stopping: watch::Sender<bool>,
     is_draining: AtomicBool,
@@ -143,8 +151,8 @@ pub struct Parts {
     pub identity: Option<Identity>,
     /// Where recordings are; `None` if none are kept.
     pub recordings: Option<Recordings>,
-    /// The keys that are valid.
-    pub keys: KeyTable,
+    /// Who is let in.
+    pub access: Access,
     /// What is known of each kind of engine.
     pub engines: EngineProfiles,
     /// What holds for every secure session.
@@ -153,6 +161,18 @@ pub struct Parts {
     pub outward: Outward,
     /// Named plans, and what models may do with them.
     pub models: Models,
+}
+
+/// Who is let in, and by what.
+pub struct Access {
+    /// Where the keys are.
+    pub store: KeyStore,
+    /// The keys that are valid.
+    pub keys: KeyTable,
+    /// The identity provider whose tokens are taken, if one's are.
+    pub oidc: Option<oidc::Oidc>,
+    /// Whether a stream can be opened by a ticket in its URL.
+    pub url_tickets: bool,
 }
 
 /// Whom a control plane speaks to of its own accord; nobody by default.
@@ -170,10 +190,11 @@ impl Control {
     /// The control plane of a relay.
     #[must_use]
     pub fn new(parts: Parts) -> Arc<Control> {
-        let Parts { relay, gauges, mut policy, identity, recordings, keys, .. } = parts;
+        let Parts { relay, gauges, mut policy, identity, recordings, access, .. } = parts;
         let Parts { engines, secure, outward, models, .. } = parts;
         policy.certificate = identity.as_ref().map(|identity| identity.fingerprint().0);
         let Outward { sinks, webhooks, linked } = outward;
+        let Access { store, keys, oidc, url_tickets } = access;
         let activity = Arc::new(Activity::default());
         webhooks.report_to(&activity);
         Arc::new(Control {
@@ -197,6 +218,9 @@ impl Control {
             models,
             ng: ng::Ng::default(),
             contract: openapi::routes_and_contract().1,
+            key_store: store,
+            oidc,
+            tickets: tickets::Tickets::new(url_tickets),
             keys: watch::Sender::new(Arc::new(keys)),
             stopping: watch::Sender::new(false),
             is_draining: AtomicBool::new(false),
@@ -210,15 +234,20 @@ impl Control {
         Arc::clone(&self.keys.borrow())
     }
 
-    /// Replaces the valid keys; event streams of keys that are gone end.
-    pub fn replace_keys(&self, keys: KeyTable) {
-        self.keys.send_replace(Arc::new(keys));
+    /// Reads the key file again: from the next request on it is the one that holds, and what keys
+    /// have open that are no longer as they were ends.
+    ///
+    /// # Errors
+    /// If it can't be read; the old keys stay valid.
+    pub fn reload_keys(&self) -> Result<(), KeyError> {
+        self.keys.send_replace(Arc::new(self.key_store.reload()?));
+        Ok(())
     }
 
-    /// Tells when the valid keys are replaced.
+    /// How long what a principal has opened may stay open.
     #[must_use]
-    pub fn key_changes(&self) -> watch::Receiver<Arc<KeyTable>> {
-        self.keys.subscribe()
+    pub fn lease(&self, principal: &Principal) -> Lease {
+        Lease::new(self.keys.subscribe(), principal.clone())
     }
 
     /// Takes in the relay's events until it has stopped.

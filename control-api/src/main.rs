@@ -11,7 +11,8 @@ use clap::{Args, Parser, Subcommand};
 use control_api::clock;
 use control_api::config::{Config, ConfigError, RawConfig};
 use control_api::demo;
-use control_api::keys::{KeyFile, Role};
+use control_api::keys::KeyStore;
+use control_api::keys::command::{self, KeysAction};
 use control_api::process::{self, Asked, Signals};
 use control_api::prompts;
 use control_api::recordings_command::{self, RecordingsArgs};
@@ -48,7 +49,7 @@ enum Command {
     Demo(DemoArgs),
     /// Run the relay and its REST API.
     Serve(ServeArgs),
-    /// Add, list or remove API keys.
+    /// Add, list, rotate, revoke or remove API keys.
     Keys(KeysArgs),
     /// Write the built-in prompts into a folder, or check a folder that replaces them.
     #[command(after_help = prompts::HELP)]
@@ -146,25 +147,6 @@ struct KeysArgs {
     config: Option<PathBuf>,
     #[command(flatten)]
     state: StateArgs,
-}
-
-#[derive(Subcommand)]
-enum KeysAction {
-    /// Make a key and print it once; only its hash is kept.
-    ///
-    /// The key file is written; a running relay reads it on SIGHUP.
-    Add {
-        /// What the key is for.
-        #[arg(long)]
-        role: Role,
-    },
-    /// List ids, roles and ages.
-    List,
-    /// Forget a key; a running relay does so on SIGHUP.
-    Remove {
-        /// The key's id, the part between the underscores.
-        id: String,
-    },
 }
 
 #[derive(Subcommand)]
@@ -326,38 +308,9 @@ fn tell_console(address: SocketAddr) {
 }
 
 fn keys(args: KeysArgs) -> Result<(), StartError> {
-    let path = args.state.key_file(args.config.as_deref())?;
-    let mut file = KeyFile::open(&path)?;
-    match args.action {
-        KeysAction::Add { role } => {
-            let (_, token) = file.add(role, clock::now().to_string())?;
-            println!("{}", token.reveal());
-            tell_written(&path);
-        }
-        KeysAction::List => {
-            if file.records().is_empty() {
-                eprintln!("{} holds no key.", path.display());
-            }
-            for record in file.records() {
-                println!(
-                    "{}  {:8}  {}",
-                    record.id.as_str(),
-                    record.role.as_str(),
-                    record.created_at
-                );
-            }
-        }
-        KeysAction::Remove { id } => {
-            file.remove(&id)?;
-            tell_written(&path);
-        }
-    }
+    let store = args.state.key_store(args.config.as_deref())?;
+    command::run(&store, args.action, clock::now(), &mut std::io::stdout().lock())?;
     Ok(())
-}
-
-/// On standard error, so that standard output holds the key alone.
-fn tell_written(path: &Path) {
-    eprintln!("{} was written; a running relay reads it on SIGHUP.", path.display());
 }
 
 impl ServeArgs {
@@ -391,14 +344,15 @@ impl ServeArgs {
 }
 
 impl StateArgs {
-    /// The key file that `sotto serve` would read with the same flags.
-    fn key_file(self, config: Option<&Path>) -> Result<PathBuf, ConfigError> {
-        let raw = match config {
+    /// The keys that `sotto serve` would read with the same flags.
+    fn key_store(self, config: Option<&Path>) -> Result<KeyStore, ConfigError> {
+        let mut raw = match config {
             Some(path) => RawConfig::read(path)?,
             None => RawConfig::default(),
         };
-        let state = self.state_dir.or(raw.state_dir).unwrap_or_else(state_dir);
-        Ok(self.keys.or(raw.control.keys).unwrap_or_else(|| state.join("keys.json")))
+        raw.state_dir = self.state_dir.or(raw.state_dir);
+        raw.control.keys = self.keys.or(raw.control.keys);
+        raw.key_store(&state_dir())
     }
 }
 

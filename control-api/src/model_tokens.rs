@@ -12,26 +12,30 @@ use axum::http::StatusCode;
 use axum::http::request::Parts;
 use axum::response::{IntoResponse, Response};
 use relay::switchboard::SessionId;
+use ring::digest::{SHA256, digest};
 use subtle::ConstantTimeEq;
 use tokio::sync::Semaphore;
 
-use crate::auth::{self, Calls, Permit};
+use crate::auth::{self, GrantModels, Permit};
 use crate::calls::{self, CallPath};
 use crate::dto::id;
 use crate::dto::json::JsonBytes;
 use crate::dto::model::{ModelTokenIssued, ModelTokenRequest};
 use crate::idempotency::Answer;
 use crate::index::CallEntry;
-use crate::keys::{HASH_OCTETS, hash, hex};
+use crate::keys::{Denied, Principal, hex};
 use crate::plans::PlanName;
 use crate::problem::{Code, Problem, ProblemBody};
+use crate::tickets::PresentedTicket;
 use crate::{Control, chance, clock};
 
 /// What every model token begins with: an API key begins otherwise.
 const TOKEN_PREFIX: &str = "stm_";
 /// Octets of a token's id; it is no secret.
 const ID_OCTETS: usize = 6;
-/// Octets of a token's secret, which can't be guessed.
+/// Octets of a hash.
+const HASH_OCTETS: usize = 32;
+/// Octets of a token's secret, which can't be guessed: so a plain hash is enough to keep it, in memory.
 const SECRET_OCTETS: usize = 32;
 /// Tokens of one call that are valid at a time: one for its model, and room to replace it.
 pub const MAX_TOKENS: usize = 4;
@@ -47,6 +51,7 @@ pub struct Grant {
     id: String,
     secret: [u8; HASH_OCTETS],
     expires: Instant,
+    issuer: Principal,
     plans: Vec<PlanName>,
     /// The last session that was started with this token; held while one is being started, so
     /// that a model that asks twice starts one.
@@ -60,6 +65,12 @@ impl Grant {
     #[must_use]
     pub fn id(&self) -> &str {
         &self.id
+    }
+
+    /// Who had it made: it ends when that key does.
+    #[must_use]
+    pub fn issuer(&self) -> &Principal {
+        &self.issuer
     }
 
     /// The plans it may start; one at least.
@@ -93,13 +104,14 @@ pub struct ModelTokens {
 }
 
 impl ModelTokens {
-    /// Makes a token for `plans` that is valid for `life`.
+    /// Makes a token for `plans` that is valid for `life`, and for no longer than its issuer is.
     ///
     /// # Errors
     /// If there is no room for one, or no randomness.
     pub fn issue(
         &self,
         now: Instant,
+        issuer: &Principal,
         plans: Vec<PlanName>,
         life: Duration,
     ) -> Result<NewToken, NotIssued> {
@@ -112,6 +124,7 @@ impl ModelTokens {
             id,
             secret: hash(&secret),
             expires: now + life,
+            issuer: issuer.clone(),
             plans,
             started: tokio::sync::Mutex::new(None),
             waits: Semaphore::new(MAX_WAITS),
@@ -173,12 +186,18 @@ impl FromRequestParts<Arc<Control>> for ModelPermit {
         let call = calls::call_id(parts, control).await.ok();
         let entry = call.and_then(|call| control.calls.find(call));
         let entry = entry.filter(|entry| !entry.story.is_closed());
+        let in_url = auth::names_a_key(&parts.uri);
+        let entry =
+            entry.filter(|_| !in_url && parts.extensions.get::<PresentedTicket>().is_none());
         let verified = auth::bearer(&parts.headers).zip(entry).and_then(|(token, entry)| {
             let grant = entry.models.verify(clock::monotonic(), token)?;
+            control.lease(grant.issuer()).holds().then_some(())?;
             Some(ModelPermit { entry, grant })
         });
         let Some(permit) = verified else {
-            control.metrics.unauthenticated();
+            let denied = if in_url { Denied::InUrl } else { Denied::ModelToken };
+            control.metrics.unauthenticated(denied);
+            tracing::Span::current().record("denied", denied.as_str());
             return Err(Problem::new(
                 Code::Unauthenticated,
                 "Send Authorization: Bearer and a model token of this call, made by POST \
@@ -207,7 +226,7 @@ impl FromRequestParts<Arc<Control>> for ModelPermit {
 )]
 pub async fn issue(
     State(control): State<Arc<Control>>,
-    _: Permit<Calls>,
+    permit: Permit<GrantModels>,
     call: CallPath,
     body: JsonBytes,
 ) -> Result<Response, Problem> {
@@ -223,7 +242,8 @@ pub async fn issue(
     }
     let plans = named(&control, &request.plans)?;
     let life = Duration::from_secs(life_s.into());
-    let issued = call.0.models.issue(clock::monotonic(), plans, life).map_err(refused)?;
+    let issued =
+        call.0.models.issue(clock::monotonic(), &permit.principal, plans, life).map_err(refused)?;
     let call = id::call(at.call);
     tracing::info!(call, token = issued.grant.id(), "model token made");
     let location = format!("/v1/calls/{call}/model-tokens");
@@ -244,10 +264,20 @@ pub async fn issue(
         (status = 204),
         (status = "4XX", body = ProblemBody, content_type = "application/problem+json")),
 )]
-pub async fn revoke(_: Permit<Calls>, CallPath(entry): CallPath) -> StatusCode {
+pub async fn revoke(
+    _: State<Arc<Control>>,
+    _: Permit<GrantModels>,
+    CallPath(entry): CallPath,
+) -> StatusCode {
     entry.models.revoke_all();
     tracing::info!(call = id::call(entry.id), "model tokens revoked");
     StatusCode::NO_CONTENT
+}
+
+fn hash(secret: &str) -> [u8; HASH_OCTETS] {
+    let mut octets = [0; HASH_OCTETS];
+    octets.copy_from_slice(digest(&SHA256, secret.as_bytes()).as_ref());
+    octets
 }
 
 /// The plans of these names, each once.
@@ -289,10 +319,15 @@ mod tests {
 
     use super::{MAX_TOKENS, ModelTokens, NotIssued};
     use crate::clock;
+    use crate::keys::{Principal, Role};
     use crate::plans::{PlanName, Plans};
     use crate::secure_defaults::SecureDefaults;
 
     const LIFE: Duration = Duration::from_secs(60);
+
+    fn issuer() -> Principal {
+        Principal::of_role(Role::Script)
+    }
 
     fn plans() -> Vec<PlanName> {
         let plan = json!({ "fields": [{ "type": "postal-code" }] });
@@ -304,8 +339,8 @@ mod tests {
     #[test]
     fn a_token_is_good_until_its_time_or_its_end() {
         let (tokens, now) = (ModelTokens::default(), clock::monotonic());
-        let first = tokens.issue(now, plans(), LIFE).unwrap();
-        let second = tokens.issue(now, plans(), 2 * LIFE).unwrap();
+        let first = tokens.issue(now, &issuer(), plans(), LIFE).unwrap();
+        let second = tokens.issue(now, &issuer(), plans(), 2 * LIFE).unwrap();
         let last = now + LIFE - Duration::from_millis(1);
         assert_eq!(tokens.verify(last, &first.text).unwrap().id(), first.grant.id());
         assert!(tokens.holds(last, &first.grant));
@@ -320,8 +355,8 @@ mod tests {
     #[test]
     fn nothing_but_the_whole_token_is_good() {
         let (tokens, now) = (ModelTokens::default(), clock::monotonic());
-        let token = tokens.issue(now, plans(), LIFE).unwrap().text;
-        let other = tokens.issue(now, plans(), LIFE).unwrap().text;
+        let token = tokens.issue(now, &issuer(), plans(), LIFE).unwrap().text;
+        let other = tokens.issue(now, &issuer(), plans(), LIFE).unwrap().text;
         let (id, secret) = (token.split('_').nth(1).unwrap(), other.split('_').nth(2).unwrap());
         let swapped = format!("stm_{id}_{secret}");
         let key = token.replacen("stm", "sto", 1);
@@ -338,9 +373,9 @@ mod tests {
     fn a_call_has_few_and_those_that_ended_make_room() {
         let (tokens, now) = (ModelTokens::default(), clock::monotonic());
         for _ in 0..MAX_TOKENS {
-            tokens.issue(now, plans(), LIFE).unwrap();
+            tokens.issue(now, &issuer(), plans(), LIFE).unwrap();
         }
-        assert_eq!(tokens.issue(now, plans(), LIFE).err(), Some(NotIssued::Full));
-        assert!(tokens.issue(now + LIFE, plans(), LIFE).is_ok());
+        assert_eq!(tokens.issue(now, &issuer(), plans(), LIFE).err(), Some(NotIssued::Full));
+        assert!(tokens.issue(now + LIFE, &issuer(), plans(), LIFE).is_ok());
     }
 }

@@ -9,12 +9,14 @@ use utoipa::openapi::schema::Schema;
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityRequirement, SecurityScheme};
 use utoipa::openapi::{ComponentsBuilder, InfoBuilder, OpenApi, OpenApiBuilder, RefOr};
 use utoipa::{PartialSchema, ToSchema};
-use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouter};
 use utoipa_axum::routes;
 
+use crate::auth::Guarded;
+use crate::keys::Scope;
 use crate::{
-    Control, activity, calls, captures, echo, events, links, model_tokens, plans,
-    recording_actions, recordings, secure_sessions, sinks, tools, webhooks, whip,
+    Control, activity, calls, captures, echo, events, keys, links, model_tokens, plans,
+    recording_actions, recordings, secure_sessions, sinks, tickets, tools, webhooks, whip,
 };
 
 use crate::activity::DeedKind;
@@ -24,6 +26,13 @@ use crate::webhooks::api::StateQuery;
 
 const KEY_SCHEME: &str = "api_key";
 
+/// Adds the route of a handler, and to its contract the scopes that its permit asks for.
+macro_rules! guarded {
+    ($router:expr, $($($handler:ident)::+),+ $(,)?) => {
+        $router$(.routes(needing(routes!($($handler)::+), $($handler)::+.any_of())))+
+    };
+}
+
 /// Every route under `/v1` but that of the contract itself, and the contract.
 pub fn routes_and_contract() -> (Router<Arc<Control>>, OpenApi) {
     let (routes, mut contract) = routes().split_for_parts();
@@ -32,37 +41,68 @@ pub fn routes_and_contract() -> (Router<Arc<Control>>, OpenApi) {
 }
 
 fn routes() -> OpenApiRouter<Arc<Control>> {
-    OpenApiRouter::with_openapi(frame())
-        .routes(routes!(calls::open, calls::list))
-        .routes(routes!(calls::read, calls::end))
-        .routes(routes!(calls::reoffer))
-        .routes(routes!(calls::move_engine))
-        .routes(routes!(calls::arm, calls::disarm))
-        .routes(routes!(calls::key))
-        .routes(routes!(secure_sessions::enter, secure_sessions::read, secure_sessions::cancel))
-        .routes(routes!(captures::capture))
-        .routes(routes!(captures::complete))
-        .routes(routes!(sinks::fetch::fetch))
-        .routes(routes!(plans::list))
-        .routes(routes!(tools::collect_payment))
-        .routes(routes!(model_tokens::issue, model_tokens::revoke))
-        .routes(routes!(events::follow))
-        .routes(routes!(echo::api::hear))
-        .routes(routes!(webhooks::api::list))
-        .routes(routes!(webhooks::api::replay))
-        .routes(routes!(recordings::export, recordings::erase, recording_actions::record))
-        .routes(routes!(activity::list))
-        .merge(browsers())
+    let router = guarded!(
+        OpenApiRouter::with_openapi(frame()),
+        calls::open,
+        calls::list,
+        calls::read,
+        calls::end,
+        calls::reoffer,
+        calls::move_engine,
+        calls::arm,
+        calls::disarm,
+        calls::key,
+        secure_sessions::enter,
+        secure_sessions::read,
+        secure_sessions::cancel,
+        captures::capture,
+        captures::complete,
+        sinks::fetch::fetch,
+        plans::list,
+        tools::collect_payment,
+        model_tokens::issue,
+        model_tokens::revoke,
+        events::follow,
+        echo::api::hear,
+        webhooks::api::list,
+        webhooks::api::replay,
+        recordings::export,
+        recordings::erase,
+        recording_actions::record,
+        activity::list,
+        keys::api::list,
+        keys::api::add,
+        keys::api::rotate,
+        keys::api::revoke,
+        tickets::issue,
+    );
+    router.merge(browsers())
 }
 
 /// What pages in browsers may use, of whatever site they are.
 fn browsers() -> OpenApiRouter<Arc<Control>> {
-    OpenApiRouter::new()
-        .routes(routes!(whip::place))
-        .routes(routes!(whip::trickle, whip::end))
+    guarded!(OpenApiRouter::new(), whip::place, whip::trickle, whip::end)
         .route("/v1/whip", options(whip::ask))
         .route("/v1/whip/{call_id}", options(whip::ask))
         .layer(whip::cross_origin())
+}
+
+/// The same routes with what they need told: any of the scopes is enough, so each is a way in of its
+/// own. (OpenAPI 3.1 section 4.8.30: for a bearer token the list names roles that are needed.)
+fn needing(
+    (schemas, mut paths, methods): UtoipaMethodRouter<Arc<Control>>,
+    any_of: &'static [Scope],
+) -> UtoipaMethodRouter<Arc<Control>> {
+    let ways = any_of.iter().map(|scope| SecurityRequirement::new(KEY_SCHEME, [scope.as_str()]));
+    let ways: Vec<_> = ways.collect();
+    for item in paths.paths.values_mut() {
+        let operations =
+            [&mut item.get, &mut item.put, &mut item.post, &mut item.delete, &mut item.patch];
+        for operation in operations.into_iter().flatten() {
+            operation.security = Some(ways.clone());
+        }
+    }
+    (schemas, paths, methods)
 }
 
 /// The contract as it is sent and kept in `openapi.json`.
@@ -102,13 +142,15 @@ fn frame() -> OpenApi {
                 .version("1")
                 .description(Some(
                     "A voice media relay that keeps what callers key from AI engines.\n\n\
-                     Who may do what: script and operator keys all operations on calls, plans, \
-                     model tokens and secure sessions, but for what follows. An engine's key hangs \
-                     up, enters and reads secure sessions, and follows events. Operators alone \
-                     cancel sessions (a script one that it drives field by field, between two \
-                     fields), export and erase recordings (scripts begin, pause and stop them), list and replay webhook \
-                     deliveries, and list what was done by which key. A payment key fetches sealed data, and nothing else does. Any \
-                     other key gets 403, which names the roles that may.",
+                     Who may do what: each operation tells in `security` which scopes let a key do it, \
+                     one of which is enough. Keys have roles, which are sets of scopes, and scopes. \
+                     The roles that there always are: a script and an operator do what is to be done \
+                     on calls, plans, model tokens and secure sessions; an engine hangs up, enters and \
+                     reads secure sessions, and follows events; operators alone cancel sessions (a \
+                     script one that it drives field by field, between two fields), export and erase \
+                     recordings, list and replay webhook deliveries, list what was done by which key, \
+                     and manage keys; a payment key fetches sealed data, and nothing else does. Any \
+                     other key gets 403, which names the scopes.",
                 ))
                 .build(),
         )

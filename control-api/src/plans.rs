@@ -13,7 +13,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::Control;
-use crate::auth::{Calls, Permit};
+use crate::auth::{Permit, ReadCalls};
 use crate::dto::named_plan::{PlanPage, PlanSummary};
 use crate::dto::plan::PlanRequest;
 use crate::problem::{Problem, ProblemBody};
@@ -141,7 +141,7 @@ impl Plans {
         (status = 200, body = PlanPage),
         (status = "4XX", body = ProblemBody, content_type = "application/problem+json")),
 )]
-pub async fn list(State(control): State<Arc<Control>>, _: Permit<Calls>) -> Json<PlanPage> {
+pub async fn list(State(control): State<Arc<Control>>, _: Permit<ReadCalls>) -> Json<PlanPage> {
     let plans = control.models.plans.written.iter();
     let summary = |(name, written): (&PlanName, &Written)| PlanSummary {
         name: name.as_str().to_owned(),

@@ -44,6 +44,12 @@ pub enum Code {
     SealedDataNotFound,
     /// There is no such webhook delivery.
     DeliveryNotFound,
+    /// There is no such API key.
+    KeyNotFound,
+    /// The API key is over.
+    KeyIsOver,
+    /// Nobody could manage keys any more.
+    LastKey,
     /// The recording's key was destroyed.
     RecordingErased,
     /// The recording is still being made.
@@ -100,7 +106,7 @@ pub enum Code {
 
 impl Code {
     /// Every code, for the documentation and its tests.
-    pub const ALL: [Code; 38] = [
+    pub const ALL: [Code; 41] = [
         Code::MalformedBody,
         Code::MalformedSdp,
         Code::MalformedParameter,
@@ -113,6 +119,9 @@ impl Code {
         Code::HearingNotFound,
         Code::SealedDataNotFound,
         Code::DeliveryNotFound,
+        Code::KeyNotFound,
+        Code::KeyIsOver,
+        Code::LastKey,
         Code::RecordingErased,
         Code::RecordingInProgress,
         Code::RecordingStopped,
@@ -163,6 +172,9 @@ impl Code {
             Code::DeliveryNotFound => {
                 (404, "webhook-delivery-not-found", "There is no such webhook delivery")
             }
+            Code::KeyNotFound => (404, "key-not-found", "There is no such API key"),
+            Code::KeyIsOver => (409, "key-is-over", "The API key is expired or revoked"),
+            Code::LastKey => (409, "last-key", "This is the last key that manages keys"),
             Code::RecordingErased => (410, "recording-erased", "The recording was erased"),
             Code::RecordingInProgress => {
                 (409, "recording-in-progress", "The recording is still being made")

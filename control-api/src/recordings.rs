@@ -15,7 +15,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use utoipa::ToSchema;
 
 use crate::Control;
-use crate::auth::{Permit, Recordings as NeedsRecordings};
+use crate::auth::{EraseRecordings, Permit, ReadRecordings};
 use crate::calls;
 use crate::dto::id;
 use crate::health::Erasure;
@@ -67,7 +67,7 @@ pub fn is_live(control: &Control, call: CallId) -> bool {
 )]
 pub async fn export(
     State(control): State<Arc<Control>>,
-    _: Permit<NeedsRecordings>,
+    _: Permit<ReadRecordings>,
     request: Request,
 ) -> Result<Response, Problem> {
     let (recordings, call) = recording_of(&control, request).await?;
@@ -100,7 +100,7 @@ pub async fn export(
 )]
 pub async fn erase(
     State(control): State<Arc<Control>>,
-    _: Permit<NeedsRecordings>,
+    _: Permit<EraseRecordings>,
     request: Request,
 ) -> Result<StatusCode, Problem> {
     let (recordings, call) = recording_of(&control, request).await?;

@@ -10,7 +10,7 @@ use axum::response::Response;
 use relay::switchboard::{EngineAudio, SessionId, SessionRequest};
 
 use crate::Control;
-use crate::auth::{AnyKey, Permit, SecureEnd, SecureEnter};
+use crate::auth::{Party, Permit, SecureEnd, SecureEnter};
 use crate::calls::CallPath;
 use crate::clock;
 use crate::dto::id;
@@ -158,7 +158,7 @@ pub(crate) async fn enter_session(
 )]
 pub async fn read(
     State(control): State<Arc<Control>>,
-    permit: Permit<AnyKey>,
+    permit: Permit<Party>,
     CallPath(entry): CallPath,
     asker: Asker,
     query: Result<Query<WaitQuery>, QueryRejection>,
@@ -205,12 +205,12 @@ pub async fn cancel(
     call: CallPath,
 ) -> Result<StatusCode, Problem> {
     let at = call.live()?;
-    if permit.role().allows(Scope::SecureCancel) {
+    if permit.allows(Scope::SecureCancel) {
         control.relay.cancel_secure(at).await?;
     } else {
         control.relay.abandon_secure(at).await?;
     }
-    let role = permit.role().as_str();
+    let role = &*permit.principal.roles;
     tracing::info!(call = id::call(call.0.id), role, "secure session cancelled");
     Ok(StatusCode::NO_CONTENT)
 }

@@ -20,10 +20,11 @@ use tokio::task::JoinHandle;
 
 use crate::config::{Config, ConfigError, MediaConfig};
 use crate::dto::plan::PlanContext;
-use crate::keys::{KeyError, KeyFile, KeyTable, Role, Token};
+use crate::keys::{self, KeyError, KeyTable, NewKey, Role, Token};
 use crate::linked::callers::CallersConfig;
 use crate::mcp::{BaseUrl, Models};
 use crate::ng::config::{NgConfig, Peers};
+use crate::oidc::{Oidc, OidcError};
 use crate::outbound::{Outbound, SystemResolver};
 use crate::plans::Plans;
 use crate::recording_keys::{self, RecordingKeyError};
@@ -35,8 +36,8 @@ use crate::sip::{Sip, SipError};
 use crate::webhooks::delivery::Schedule;
 use crate::webhooks::{Webhooks, WebhooksError};
 use crate::{
-    Control, Outward, Parts, app, chance, clock, echo, health, linked, ng, prompts, retention,
-    server,
+    Access, Control, Outward, Parts, app, chance, clock, echo, health, linked, ng, prompts,
+    retention, server,
 };
 
 /// Exit code for a configuration that can't work (`EX_CONFIG` of sysexits.h).
@@ -55,6 +56,9 @@ pub enum StartError {
     /// The keys can't be read or made.
     #[error(transparent)]
     Keys(#[from] KeyError),
+    /// The identity provider can't be used.
+    #[error(transparent)]
+    Oidc(#[from] OidcError),
     /// A sink can't be used.
     #[error(transparent)]
     Sinks(#[from] SinksError),
@@ -123,6 +127,7 @@ impl StartError {
         match self {
             StartError::Config(_)
             | StartError::Keys(_)
+            | StartError::Oidc(_)
             | StartError::Prompts(_)
             | StartError::Sinks(_)
             | StartError::Sip(_)
@@ -160,7 +165,6 @@ pub struct Running {
     pub sip: Option<SocketAddr>,
     /// The operator's key, if this start made it; to be shown once.
     pub first_key: Option<Token>,
-    keys: PathBuf,
     threads: Threads,
     hearing: JoinHandle<()>,
     delivering: JoinHandle<()>,
@@ -175,7 +179,7 @@ impl Running {
     /// The first thing that prevents it.
     pub async fn start(config: Config) -> Result<Running, StartError> {
         let outward = open_outward(&config)?;
-        let (keys, first_key) = open_keys(&config)?;
+        let (access, first_key) = open_access(&config)?;
         let secure = secure_defaults(&config)?;
         let plans = named_plans(&config.plans, &secure, &outward.sinks)?;
         let archive = open_archive(&config)?;
@@ -204,7 +208,7 @@ impl Running {
             policy,
             identity: Some(identity),
             recordings,
-            keys,
+            access,
             engines: config.engines,
             secure,
             outward,
@@ -218,6 +222,7 @@ impl Running {
             tokio::spawn(server::serve(api_listener, app(&control), control.stopping())),
             tokio::spawn(server::serve(health_listener, health::app(&control), control.stopping())),
             tokio::spawn(health::sample(Arc::clone(&control))),
+            tokio::spawn(keys::watch(Arc::clone(&control), config.keys)),
         ];
         tasks.extend(control.webhooks.start(&control.stopping()));
         tasks.extend(sip.into_iter().flat_map(|sip| sip.start(&control)));
@@ -234,7 +239,6 @@ impl Running {
             health,
             sip: sip_address,
             first_key,
-            keys: config.keys,
             threads,
             hearing,
             delivering,
@@ -245,7 +249,7 @@ impl Running {
     /// The file that the API keys are in.
     #[must_use]
     pub fn keys(&self) -> &Path {
-        &self.keys
+        &self.control.key_store.path
     }
 
     /// Reads the key file again: keys that were added are valid, and removed ones no longer.
@@ -253,7 +257,7 @@ impl Running {
     /// # Errors
     /// If it can't be read; the old keys stay valid.
     pub fn reload_keys(&self) -> Result<(), KeyError> {
-        self.control.replace_keys(KeyFile::open(&self.keys)?.table()?);
+        self.control.reload_keys()?;
         tracing::info!("the key file was read again");
         Ok(())
     }
@@ -349,18 +353,31 @@ fn log_start(config: &Config, address: SocketAddr, health: SocketAddr) {
     tracing::info!(%address, %health, media_addresses, ports, workers, %state_dir, "sotto serves");
 }
 
+/// Who is let in.
+fn open_access(config: &Config) -> Result<(Access, Option<Token>), StartError> {
+    let (keys, first_key) = open_keys(config)?;
+    let outbound = || Outbound::new(config.outbound.clone(), Arc::new(SystemResolver));
+    let oidc = config.oidc.clone().map(|oidc| Oidc::open(oidc, outbound())).transpose()?;
+    let (store, url_tickets) = (config.keys.clone(), config.url_tickets);
+    Ok((Access { store, keys, oidc, url_tickets }, first_key))
+}
+
 /// The keys; a first start on loopback makes one for its operator.
 fn open_keys(config: &Config) -> Result<(KeyTable, Option<Token>), StartError> {
-    let mut file = KeyFile::open(&config.keys)?;
-    let mut first = None;
-    if file.records().is_empty() {
-        if !config.control.ip().is_loopback() {
-            let (address, keys) = (config.control, config.keys.clone());
-            return Err(StartError::NoKeys { address, keys });
-        }
-        first = Some(file.add(Role::Operator, clock::now().to_string())?.1);
+    let file = config.keys.open()?;
+    if !file.records().is_empty() {
+        return Ok((file.table()?, None));
     }
-    Ok((file.table()?, first))
+    if !config.control.ip().is_loopback() && config.oidc.is_none() {
+        let (address, keys) = (config.control, config.keys.path.clone());
+        return Err(StartError::NoKeys { address, keys });
+    }
+    if !config.control.ip().is_loopback() {
+        return Ok((file.table()?, None));
+    }
+    let mut file = config.keys.edit()?;
+    let first = file.add(NewKey::of(Role::Operator), clock::now())?.1;
+    Ok((file.table()?, Some(first)))
 }
 
 /// Whom this process speaks to of its own accord.

@@ -18,10 +18,11 @@ use relay::switchboard::CallId;
 use zeroize::Zeroizing;
 
 use crate::Control;
-use crate::auth::{HangUpCalls, Permit};
+use crate::auth::{self, HangUpCalls, Permit};
 use crate::dto::id;
 use crate::dto::twilio::{CallBody, ErrorBody, StatusForm};
 use crate::index::CallEntry;
+use crate::keys::Denied;
 use crate::problem::{Code, Problem};
 
 /// Where an engine hangs up, as the router writes it.
@@ -79,7 +80,11 @@ async fn hang_up_call(control: &Control, request: Request) -> Result<CallBody, R
     let Path((account, call)) = names.map_err(|_| not_found())?;
     let key = basic_key(&parts.headers, &account);
     let key = key.as_ref().map(|key| key.as_str());
-    let permit = Permit::<HangUpCalls>::admit(control, &parts.extensions, key)?;
+    let found = match auth::names_a_key(&parts.uri) {
+        true => Err(Denied::InUrl),
+        false => auth::authenticate(control, key).await,
+    };
+    let permit = Permit::<HangUpCalls>::admit(control, &parts.extensions, found)?;
     let form = StatusForm::from_request(Request::from_parts(parts, body), &()).await?;
     if !form.is_completed() {
         let detail = "Send Status=completed: nothing else of a call is changed here.";
@@ -92,7 +97,7 @@ async fn hang_up_call(control: &Control, request: Request) -> Result<CallBody, R
         HangUp::Ended => "completed",
         HangUp::HeldBack => "in-progress",
     };
-    let role = permit.role().as_str();
+    let role = &*permit.principal.roles;
     tracing::info!(call = id::call(entry.id), role, status, "call hung up in Twilio's manner");
     Ok(CallBody { sid: call_sid(entry.id), account_sid: account, status })
 }

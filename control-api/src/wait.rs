@@ -109,7 +109,7 @@ pub(crate) enum Waited {
     Answer,
     /// Nobody is there to be answered.
     Gone,
-    /// The key was removed meanwhile.
+    /// The key was revoked meanwhile, expired, or may do something else.
     Revoked,
 }
 
@@ -141,18 +141,21 @@ impl Waiting {
         session: Option<SessionId>,
         principal: &Principal,
     ) -> Waited {
-        let (mut stopping, mut keys) = (control.stopping(), control.key_changes());
+        let (mut stopping, mut lease) = (control.stopping(), control.lease(principal));
         tokio::select! {
             () = entry.story.session_over(session) => Waited::Answer,
             () = tokio::time::sleep(self.time) => Waited::Answer,
             _ = stopping.wait_for(|stopping| *stopping) => Waited::Answer,
             () = self.asker.gone() => Waited::Gone,
-            _ = keys.wait_for(|keys| !keys.still_admits(principal)) => Waited::Revoked,
+            () = lease.over() => Waited::Revoked,
         }
     }
 }
 
-/// What is told whose key was removed while it waited.
+/// What is told whose key was over while it waited.
 pub(crate) fn revoked() -> Problem {
-    Problem::new(Code::Unauthenticated, "The key was removed while the request waited.")
+    Problem::new(
+        Code::Unauthenticated,
+        "The key was revoked, changed or expired while the request waited.",
+    )
 }

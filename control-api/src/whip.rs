@@ -17,7 +17,7 @@ use tower_http::cors::{Any, CorsLayer};
 use utoipa::IntoParams;
 
 use crate::Control;
-use crate::auth::{Calls, HangUpCalls, Permit};
+use crate::auth::{HangUpCalls, Permit, WriteCalls};
 use crate::calls::{self, CallPath};
 use crate::dto::call::{CallRequest, CallerRequest};
 use crate::dto::engine::EngineRequest;
@@ -87,7 +87,7 @@ pub fn cross_origin() -> CorsLayer {
 )]
 pub async fn place(
     State(control): State<Arc<Control>>,
-    _: Permit<Calls>,
+    _: Permit<WriteCalls>,
     query: Result<Query<WhipQuery>, QueryRejection>,
     offer: SdpBytes,
 ) -> Result<Response, Problem> {
@@ -140,7 +140,8 @@ pub async fn ask() -> StatusCode {
         (status = "4XX", body = ProblemBody, content_type = "application/problem+json")),
 )]
 pub async fn trickle(
-    _: Permit<Calls>,
+    _: State<Arc<Control>>,
+    _: Permit<WriteCalls>,
     call: CallPath,
     fragment: SdpFragment,
 ) -> Result<StatusCode, Problem> {

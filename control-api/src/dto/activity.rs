@@ -54,8 +54,8 @@ pub enum WhatView {
 pub struct RequestView {
     /// The public part of the key it was made with.
     key_id: String,
-    /// The key's role.
-    role: &'static str,
+    /// The key's roles, joined by `+`; `scopes` if it has none.
+    role: String,
     /// Its method.
     method: &'static str,
     /// The pattern of its path.
@@ -81,10 +81,10 @@ pub struct AlarmView {
 impl EntryView {
     fn of(entry: &Entry) -> EntryView {
         let (kind, what) = match &entry.deed {
-            Deed::Request { key, role, method, operation, status } => {
+            Deed::Request { key, roles, method, operation, status } => {
                 let view = RequestView {
                     key_id: key.as_str().to_owned(),
-                    role: role.as_str(),
+                    role: roles.to_string(),
                     method,
                     operation: operation.to_string(),
                     status: *status,

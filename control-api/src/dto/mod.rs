@@ -3,6 +3,7 @@
 //! Request types have no `Debug`: SDP and SRTP keys pass through them.
 
 pub mod activity;
+pub mod api_key;
 pub mod call;
 pub mod capture;
 pub mod engine;
@@ -20,6 +21,7 @@ pub mod recording;
 pub mod secure_session;
 pub mod sink;
 pub mod text;
+pub mod ticket;
 pub mod tool;
 pub mod twilio;
 pub mod webhook;

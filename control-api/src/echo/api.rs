@@ -10,7 +10,7 @@ use tokio::sync::watch;
 
 use super::hearing::{Heard, Hearing, Next, Told};
 use crate::Control;
-use crate::auth::{Calls, Permit};
+use crate::auth::{Permit, ReadCalls};
 use crate::calls::CallPath;
 use crate::dto::hearing::HearingBody;
 use crate::event_stream::{self, Source, StreamedEvent, last_event_id};
@@ -40,7 +40,7 @@ const EVENT: &str = "hearing";
 )]
 pub async fn hear(
     State(control): State<Arc<Control>>,
-    permit: Permit<Calls>,
+    permit: Permit<ReadCalls>,
     CallPath(entry): CallPath,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
@@ -49,7 +49,7 @@ pub async fn hear(
         Problem::new(Code::HearingNotFound, detail)
     })?;
     let after = last_event_id(&headers)?.unwrap_or_else(|| hearing.before_oldest());
-    event_stream::open(&control, permit.principal, hearing, after)
+    event_stream::open(&control, &permit.principal, hearing, after)
 }
 
 impl Source for Arc<Hearing> {

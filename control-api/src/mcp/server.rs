@@ -67,11 +67,17 @@ impl ModelServer {
         Ok(ModelAnswer::of(SessionView::of(&self.entry, None, Role::Engine)))
     }
 
+    /// Whether the token still stands, and the key that it was made with.
+    fn holds(&self) -> bool {
+        self.entry.models.holds(clock::monotonic(), &self.grant)
+            && self.control.lease(self.grant.issuer()).holds()
+    }
+
     /// Starts a session. One that this token started and that is in progress is the answer to
     /// every further start.
     async fn start(&self, plan: &PlanName) -> Result<(), Failure> {
         let mut started = self.grant.started.lock().await;
-        if !self.entry.models.holds(clock::monotonic(), &self.grant) {
+        if !self.holds() {
             return Err(REVOKED);
         }
         let request = self.control.models.plans.request(plan).map_err(|_| BROKEN)?;
@@ -94,14 +100,15 @@ impl ModelServer {
     async fn wait(&self, time: Duration) -> Result<(), Failure> {
         let _room = self.grant.waits.try_acquire().map_err(|_| TOO_MANY_WAITS)?;
         let mut stopping = self.control.stopping();
+        let mut lease = self.control.lease(self.grant.issuer());
         tokio::select! {
             () = self.entry.story.session_over(None) => {}
             () = tokio::time::sleep(time) => {}
             _ = stopping.wait_for(|stopping| *stopping) => {}
+            () = lease.over() => {}
         }
         // The end of the call ends the token; what became of the session is told nevertheless.
-        let holds = self.entry.models.holds(clock::monotonic(), &self.grant);
-        if holds { Ok(()) } else { Err(REVOKED) }
+        if self.holds() { Ok(()) } else { Err(REVOKED) }
     }
 }
 

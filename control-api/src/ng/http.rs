@@ -11,7 +11,7 @@ use zeroize::Zeroize;
 
 use super::{Peer, handle};
 use crate::Control;
-use crate::auth::{Calls, Permit};
+use crate::auth::{ControlNg, Permit};
 use crate::dto::json::BODY_TIMEOUT;
 use crate::problem::{Code, Problem};
 
@@ -22,7 +22,7 @@ pub const PATH: &str = "/ng";
 /// another port, and by a proxy.
 pub(crate) async fn serve(
     State(control): State<Arc<Control>>,
-    permit: Permit<Calls>,
+    permit: Permit<ControlNg>,
     body: Body,
 ) -> Result<Response, Problem> {
     let octets = tokio::time::timeout(BODY_TIMEOUT, to_bytes(body, MAX_MESSAGE)).await;

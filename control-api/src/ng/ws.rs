@@ -24,7 +24,8 @@ use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
 
 use super::{Peer, handle};
 use crate::Control;
-use crate::auth::{Calls, Permit};
+use crate::auth::{ControlNg, Permit};
+use crate::keys::Lease;
 use crate::problem::{Code, Problem};
 
 /// What both sides speak.
@@ -34,11 +35,11 @@ pub(super) const MAX_SOCKETS: usize = 128;
 /// Time in which a client must take its reply.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Turns the connection into a WebSocket (RFC 6455 section 4.2). It ends when the keys of the API are
-/// read again, since its own may be gone.
+/// Turns the connection into a WebSocket (RFC 6455 section 4.2). It ends when its key is
+/// revoked, expires or may do something else.
 pub(crate) async fn serve(
     State(control): State<Arc<Control>>,
-    permit: Permit<Calls>,
+    permit: Permit<ControlNg>,
     mut request: Request,
 ) -> Result<Response, Problem> {
     let accept = accept_of(request.headers()).ok_or_else(|| {
@@ -50,9 +51,9 @@ pub(crate) async fn serve(
         Problem::new(Code::TooManyStreams, "Close a WebSocket before another one is opened.")
     })?;
     let upgrade = hyper::upgrade::on(&mut request);
-    let peer = Peer::of_key(&permit.principal);
+    let (peer, lease) = (Peer::of_key(&permit.principal), control.lease(&permit.principal));
     tokio::spawn(async move {
-        converse(upgrade, &control, &peer).await;
+        converse(upgrade, &control, &peer, lease).await;
         drop(room);
     });
     let mut response = Response::new(Body::empty());
@@ -80,7 +81,7 @@ fn accept_of(headers: &HeaderMap) -> Option<HeaderValue> {
 }
 
 /// Answers one message after the other, until either side or the process has enough.
-async fn converse(upgrade: OnUpgrade, control: &Arc<Control>, peer: &Peer) {
+async fn converse(upgrade: OnUpgrade, control: &Arc<Control>, peer: &Peer, mut lease: Lease) {
     let Ok(upgraded) = upgrade.await else { return };
     let bounds = WebSocketConfig::default()
         .read_buffer_size(4096)
@@ -88,13 +89,12 @@ async fn converse(upgrade: OnUpgrade, control: &Arc<Control>, peer: &Peer) {
         .max_frame_size(Some(MAX_MESSAGE));
     let io = TokioIo::new(upgraded);
     let mut socket = WebSocketStream::from_raw_socket(io, Role::Server, Some(bounds)).await;
-    let (mut stopping, mut keys) = (control.stopping(), control.key_changes());
-    keys.mark_unchanged();
+    let mut stopping = control.stopping();
     loop {
         let frame = tokio::select! {
             frame = socket.next() => frame,
             _ = stopping.wait_for(|stopping| *stopping) => break,
-            _ = keys.changed() => break,
+            () = lease.over() => break,
         };
         // Not to be cut off in the middle of its effect.
         let Some(Ok(frame)) = frame else { return };

@@ -1,4 +1,4 @@
-//! Outbound: one HTTP POST over a connection of its own.
+//! Outbound: one HTTP request over a connection of its own: a POST, or a GET of what is public.
 //!
 //! Connecting and sending are two steps, so that it is known of every failure whether anything of
 //! the body can have left. The body is encrypted from where it lies: hyper queues it without a
@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Bytes;
-use axum::http::{HeaderMap, HeaderValue, Request, Uri, header};
+use axum::http::{HeaderMap, HeaderValue, Method, Request, Uri, header};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
@@ -83,7 +83,7 @@ pub enum SendError {
     TooLong,
 }
 
-/// The answer to a POST.
+/// The answer to a request.
 pub struct Answer {
     /// The HTTP status.
     pub status: u16,
@@ -283,14 +283,31 @@ impl Connection {
     ///
     /// # Errors
     /// [`SendError`]; the caller sets the time limit.
-    pub async fn post(self, headers: HeaderMap, body: Bytes) -> Result<Answer, SendError> {
+    pub async fn post(self, mut headers: HeaderMap, body: Bytes) -> Result<Answer, SendError> {
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        self.send(Method::POST, headers, body).await
+    }
+
+    /// Gets JSON, once. The connection is not used again.
+    ///
+    /// # Errors
+    /// [`SendError`]; the caller sets the time limit.
+    pub async fn get(self, headers: HeaderMap) -> Result<Answer, SendError> {
+        self.send(Method::GET, headers, Bytes::new()).await
+    }
+
+    async fn send(
+        self,
+        method: Method,
+        headers: HeaderMap,
+        body: Bytes,
+    ) -> Result<Answer, SendError> {
         let mut request = Request::new(Full::new(body));
-        *request.method_mut() = axum::http::Method::POST;
+        *request.method_mut() = method;
         *request.uri_mut() = self.uri;
         *request.headers_mut() = headers;
         let fixed = [
             (header::HOST, self.host),
-            (header::CONTENT_TYPE, HeaderValue::from_static("application/json")),
             (header::ACCEPT, HeaderValue::from_static("application/json")),
             (header::ACCEPT_ENCODING, HeaderValue::from_static("identity")),
             (header::CONNECTION, HeaderValue::from_static("close")),

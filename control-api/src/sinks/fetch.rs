@@ -6,7 +6,7 @@ use axum::Json;
 use axum::extract::{Request, State};
 
 use crate::Control;
-use crate::auth::{Permit, SealedFetch};
+use crate::auth::{FetchSealed, Permit};
 use crate::calls;
 use crate::clock;
 use crate::dto::id;
@@ -29,7 +29,7 @@ use crate::sinks::sealed::Gone;
 )]
 pub async fn fetch(
     State(control): State<Arc<Control>>,
-    permit: Permit<SealedFetch>,
+    permit: Permit<FetchSealed>,
     request: Request,
 ) -> Result<Json<SealedView>, Problem> {
     // Sealed data may outlive what is remembered of its call.

@@ -9,7 +9,7 @@ use serde::Deserialize;
 use utoipa::{IntoParams, ToSchema};
 
 use crate::Control;
-use crate::auth::{Permit, Webhooks as NeedsWebhooks};
+use crate::auth::{Permit, ReadWebhooks, ReplayWebhooks};
 use crate::clock;
 use crate::dto::webhook::{DeliveryPage, DeliveryView};
 use crate::problem::{Code, Problem, ProblemBody};
@@ -56,7 +56,7 @@ pub enum StateQuery {
 )]
 pub async fn list(
     State(control): State<Arc<Control>>,
-    _: Permit<NeedsWebhooks>,
+    _: Permit<ReadWebhooks>,
     query: Result<Query<DeliveriesQuery>, QueryRejection>,
 ) -> Result<Json<DeliveryPage>, Problem> {
     let malformed = || {
@@ -99,7 +99,7 @@ pub async fn list(
 )]
 pub async fn replay(
     State(control): State<Arc<Control>>,
-    permit: Permit<NeedsWebhooks>,
+    permit: Permit<ReplayWebhooks>,
     Path(delivery): Path<String>,
 ) -> Result<Json<DeliveryView>, Problem> {
     let unknown = || {

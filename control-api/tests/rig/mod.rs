@@ -23,13 +23,14 @@ use control_api::config::{MediaConfig, RawConfig};
 use control_api::dto::engine::EngineKind;
 use control_api::dto::plan::{PlanContext, PlanRequest};
 use control_api::engines::{DtmfToEngine, EngineProfiles, RawEngine};
-use control_api::keys::{KeyFile, Role};
+use control_api::keys::{KeyStore, NewKey, Role};
 use control_api::mcp::Models;
+use control_api::oidc::Oidc;
 use control_api::plans::Plans;
 use control_api::recordings::Recordings;
 use control_api::secure_defaults::SecureDefaults;
 use control_api::sinks::Sinks;
-use control_api::{Control, Outward, Parts, app};
+use control_api::{Access, Control, Outward, Parts, app};
 use relay::recording::{Archive, KeyEncryptionKey, Keyring};
 use relay::switchboard::dtls::Identity;
 use relay::{IoMethod, RelayConfig, Started};
@@ -51,6 +52,18 @@ pub struct Rig {
     engine: String,
     payment: String,
     ended_keys: String,
+}
+
+/// Ways in besides keys; none by default.
+#[derive(Default)]
+pub struct Doors {
+    pub oidc: Option<Oidc>,
+    pub url_tickets: bool,
+}
+
+/// The public part of a key.
+pub fn id_of(token: &str) -> &str {
+    token.split('_').nth(2).unwrap()
 }
 
 pub struct Answer {
@@ -104,31 +117,41 @@ impl Rig {
 
     /// The same with engines of its own.
     pub fn with_engines(name: &str, outward: Outward, engines: BTreeMap<String, RawEngine>) -> Rig {
-        Rig::of_parts(name, outward, engines, true)
+        Rig::with_doors(name, outward, engines, (Doors::default(), true))
+    }
+
+    /// One that can be entered in other ways too.
+    pub fn with_ways_in(name: &str, doors: Doors) -> Rig {
+        Rig::with_doors(name, Outward::default(), engines(), (doors, true))
     }
 
     /// A rig that keeps no recordings.
     pub fn without_recordings(name: &str) -> Rig {
-        Rig::of_parts(name, Outward::default(), engines(), false)
+        Rig::with_doors(name, Outward::default(), engines(), (Doors::default(), false))
     }
 
-    fn of_parts(
+    fn with_doors(
         name: &str,
         outward: Outward,
         engines: BTreeMap<String, RawEngine>,
-        records: bool,
+        (doors, records): (Doors, bool),
     ) -> Rig {
         let number = RIGS.fetch_add(1, Ordering::Relaxed);
         let directory =
             std::env::temp_dir().join(format!("sotto-rig-{name}-{}-{number}", std::process::id()));
         let _ = std::fs::remove_dir_all(&directory);
-        let mut file = KeyFile::open(&directory.join("keys.json")).unwrap();
-        let mut key = |role| file.add(role, String::new()).unwrap().1.reveal().to_owned();
+        let store = KeyStore::at(&directory.join("keys.json"));
+        let mut file = store.edit().unwrap();
+        let now = clock::now();
+        let mut key = |role| file.add(NewKey::of(role), now).unwrap().1.reveal().to_owned();
         let (operator, script, engine, ended_keys) =
             (key(Role::Operator), key(Role::Script), key(Role::Engine), key(Role::Operator));
         let payment = key(Role::Payment);
-        let ended_id = ended_keys.split('_').nth(1).unwrap().to_owned();
-        file.remove(&ended_id).unwrap();
+        file.remove(id_of(&ended_keys), true, now).unwrap();
+        let keys = file.table().unwrap();
+        drop(file);
+        let Doors { oidc, url_tickets } = doors;
+        let access = Access { store, keys, oidc, url_tickets };
 
         let first = FIRST_PORT + (number % 24) * PORTS_EACH;
         let media = media(first..=first + PORTS_EACH - 1);
@@ -159,7 +182,7 @@ impl Rig {
             policy,
             identity: Some(Identity::generate().unwrap()),
             recordings,
-            keys: file.table().unwrap(),
+            access,
             engines: EngineProfiles::new(engines).unwrap(),
             secure: SecureDefaults::default(),
             outward,
@@ -184,6 +207,13 @@ impl Rig {
             Role::Engine => &self.engine,
             Role::Payment => &self.payment,
         }
+    }
+
+    /// Makes a key, which is valid at once.
+    pub fn add_key(&self, new: NewKey) -> String {
+        let (_, token) = self.control.key_store.edit().unwrap().add(new, clock::now()).unwrap();
+        self.control.reload_keys().unwrap();
+        token.reveal().to_owned()
     }
 
     /// A key that was valid once.
