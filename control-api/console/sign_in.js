@@ -48,7 +48,7 @@ function form(begin) {
 
 // What the API says to programs, said to people.
 const WORDS = {
-  401: 'The relay does not know this key. One that was added while it runs counts after a SIGHUP.',
+  401: 'The relay does not take this key: it is mistyped, over, not yet valid, or of another relay.',
   403: 'This key is of another role. The console needs one of the role operator or script.',
 };
 

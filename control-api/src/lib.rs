@@ -5,8 +5,8 @@
 
 #![forbid(unsafe_code)]
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::routing::{get, post};
 use axum::{Router, middleware};
@@ -134,6 +134,8 @@ pub struct Control {
     /// What opens one stream once, from a URL.
     pub tickets: tickets::Tickets,
     keys: watch::Sender<Arc<KeyTable>>,
+    /// Held while the key file is read again.
+    reloading: Mutex<()>,
     stopping: watch::Sender<bool>,
     is_draining: AtomicBool,
     hears_events: AtomicBool,
@@ -222,6 +224,7 @@ impl Control {
             oidc,
             tickets: tickets::Tickets::new(url_tickets),
             keys: watch::Sender::new(Arc::new(keys)),
+            reloading: Mutex::default(),
             stopping: watch::Sender::new(false),
             is_draining: AtomicBool::new(false),
             hears_events: AtomicBool::new(true),
@@ -240,8 +243,16 @@ impl Control {
     /// # Errors
     /// If it can't be read; the old keys stay valid.
     pub fn reload_keys(&self) -> Result<(), KeyError> {
-        self.keys.send_replace(Arc::new(self.key_store.reload()?));
-        Ok(())
+        // One at a time: what was read before a change must not be taken over after it.
+        let _reading = self.reloading.lock().unwrap_or_else(PoisonError::into_inner);
+        match self.key_store.reload() {
+            // There were none before, either.
+            Err(KeyError::Gone { .. }) if self.keys().is_empty() => Ok(()),
+            read => {
+                self.keys.send_replace(Arc::new(read?));
+                Ok(())
+            }
+        }
     }
 
     /// How long what a principal has opened may stay open.

@@ -7,7 +7,7 @@ use axum::response::Response;
 use relay::switchboard::{RecordingAction, RecordingState};
 
 use crate::Control;
-use crate::auth::{Calls, Permit};
+use crate::auth::{Permit, WriteCalls};
 use crate::calls::CallPath;
 use crate::clock;
 use crate::dto::id;
@@ -41,7 +41,7 @@ pub(crate) const OFF: &str = "this relay keeps no recordings: recordings.enabled
 )]
 pub async fn record(
     State(control): State<Arc<Control>>,
-    permit: Permit<Calls>,
+    permit: Permit<WriteCalls>,
     call: CallPath,
     posted: Posted,
     body: JsonBytes,

@@ -208,7 +208,7 @@ async fn what_was_done_is_told_to_operators_but_not_the_keys_of_callers() {
     assert!(!text.contains("4242424242424242") && !text.contains("dtmf"), "{text}");
     let first = &page["data"][4];
     assert_eq!((&first["kind"], &first["role"]), (&json!("request"), &json!("script")));
-    assert_eq!(first["key_id"], rig.token(Role::Script).split('_').nth(1).unwrap());
+    assert_eq!(first["key_id"], rig::id_of(rig.token(Role::Script)));
     assert_eq!(first["call_id"], call.rsplit('/').next().unwrap());
     assert!(first["at"].as_str().unwrap().ends_with(".000Z"), "{first}");
     assert!(page["data"][1].get("call_id").is_none());

@@ -12,7 +12,8 @@ use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use control_api::keys::{KeyFile, Role};
+use control_api::clock;
+use control_api::keys::{NewKey, Role};
 use control_api::ng;
 use control_api::ng::config::Peers;
 use dtmf::g711::Law;
@@ -1163,8 +1164,14 @@ async fn a_websocket_asks_for_a_key_of_scripts_too() {
     socket.send(Frame::binary(&b"2 d7:command4:pinge"[..])).await.unwrap();
     let reply = socket.next().await.unwrap().unwrap();
     assert_eq!(reply, Frame::binary(&b"2 d6:result4:ponge"[..]));
-    // Its key may be gone with the others.
-    let keys = KeyFile::open(&rig.directory.join("keys.json")).unwrap();
-    rig.control.replace_keys(keys.table().unwrap());
-    assert!(!matches!(socket.next().await, Some(Ok(Frame::Text(_) | Frame::Binary(_)))));
+    // What is done with other keys does not end it.
+    rig.add_key(NewKey::of(Role::Engine));
+    socket.send(Frame::text("3 {\"command\":\"ping\"}")).await.unwrap();
+    assert!(matches!(socket.next().await, Some(Ok(Frame::Text(_)))));
+    let id = rig::id_of(rig.token(Role::Script));
+    rig.control.key_store.edit().unwrap().revoke(id, clock::now()).unwrap();
+    rig.control.reload_keys().unwrap();
+    let ended =
+        tokio::time::timeout(std::time::Duration::from_secs(1), socket.next()).await.unwrap();
+    assert!(!matches!(ended, Some(Ok(Frame::Text(_) | Frame::Binary(_)))));
 }

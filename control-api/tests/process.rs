@@ -70,17 +70,100 @@ fn keys_are_added_listed_and_removed() {
         sotto(&arguments).output().unwrap()
     };
     let added = keys(&["add", "--role", "engine"]);
-    assert!(
-        stderr_of(&added).contains("keys.json was written; a running relay reads it on SIGHUP")
-    );
+    assert!(stderr_of(&added).contains("keys.json was written; a running relay takes it over"));
     let token = String::from_utf8(added.stdout).unwrap();
-    let id = token.trim().split('_').nth(1).unwrap().to_owned();
+    let id = token.trim().split('_').nth(2).unwrap().to_owned();
     let listed = String::from_utf8(keys(&["list"]).stdout).unwrap();
     assert!(listed.starts_with(&id) && listed.contains("engine") && listed.lines().count() == 1);
     assert!(!listed.contains(token.trim().rsplit('_').next().unwrap()));
+    let in_use = keys(&["remove", &id]);
+    assert!(in_use.status.code() == Some(78) && stderr_of(&in_use).contains("sotto keys revoke"));
+    assert!(keys(&["revoke", &id]).status.success());
+    assert!(String::from_utf8(keys(&["list"]).stdout).unwrap().contains("revoked"));
     assert!(keys(&["remove", &id]).status.success());
     assert_eq!(keys(&["remove", &id]).status.code(), Some(78));
     assert!(keys(&["list"]).stdout.is_empty());
+}
+
+#[test]
+fn keys_have_times_names_scopes_and_successors() {
+    let state = state("key-times");
+    let config = state.join("sotto.toml");
+    let text = "region = 'eu-1'\n[roles.cashier]\nscopes = ['secure:enter', 'secure:read']\n";
+    std::fs::write(&config, text).unwrap();
+    let directory = state.to_str().unwrap();
+    let keys = |arguments: &[&str]| {
+        let more = ["--state-dir", directory, "--config", config.to_str().unwrap()];
+        sotto(&[&["keys"], arguments, &more].concat()).output().unwrap()
+    };
+    let token_of = |output: &Output| String::from_utf8(output.stdout.clone()).unwrap();
+    let added = keys(&[
+        "add",
+        "--role",
+        "cashier",
+        "--scope",
+        "calls:read",
+        "--name",
+        "till 3",
+        "--expires",
+        "90d",
+    ]);
+    let first = token_of(&added);
+    assert!(first.starts_with("sto_eu-1_"), "{first}{}", stderr_of(&added));
+    let id = first.split('_').nth(2).unwrap();
+    let rotated = token_of(&keys(&["rotate", id, "--overlap", "1h"]));
+    assert!(rotated.starts_with("sto_eu-1_") && rotated != first);
+    let listed = keys(&["list", "--json"]).stdout;
+    let listed: serde_json::Value = serde_json::from_slice(&listed).unwrap();
+    let (old, new) = (&listed["data"][0], &listed["data"][1]);
+    let scopes = serde_json::json!(["calls:read", "secure:enter", "secure:read"]);
+    assert_eq!((&old["state"], &new["state"]), (&"expiring".into(), &"active".into()));
+    assert_eq!((&new["replaces"], &new["name"]), (&id.into(), &"till 3".into()));
+    assert!(old["scopes"] == scopes && new["scopes"] == scopes, "{listed}");
+    let wrong: [&[&str]; 6] = [
+        &["add"],
+        &["add", "--role", "nobody"],
+        &["add", "--scope", "calls:*"],
+        &["add", "--role", "engine", "--expires", "2020-01-01"],
+        &["add", "--role", "engine", "--expires", "soon"],
+        &["rotate", "000000000000"],
+    ];
+    for wrong in wrong {
+        let output = keys(wrong);
+        assert!(matches!(output.status.code(), Some(2 | 78)), "{wrong:?}");
+        assert!(output.stdout.is_empty() && !output.stderr.is_empty(), "{wrong:?}");
+    }
+}
+
+/// A key file that can't be read is told once, and the keys that were there stay valid.
+#[test]
+fn a_damaged_key_file_is_told_once() {
+    let state = state("key-damage");
+    let (control, health) =
+        (format!("127.0.0.1:{}", free_port()), format!("127.0.0.1:{}", free_port()));
+    let mut child = sotto(&["serve", "--control", &control, "--health", &health])
+        .args(["--ports", "25180-25219", "--workers", "1"])
+        .args(["--state-dir", state.to_str().unwrap()])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut token = String::new();
+    BufReader::new(child.stdout.take().unwrap()).read_line(&mut token).unwrap();
+    let mut stderr = child.stderr.take().unwrap();
+    let mut served = Served(child);
+    let token = token.trim();
+    assert!(post_call(&control, token).starts_with("HTTP/1.1 201"));
+    std::fs::write(state.join("keys.json"), "{\"keys\": [").unwrap();
+    std::thread::sleep(Duration::from_millis(1700));
+    let answer = request(&control, token, "GET", "/v1/calls", "");
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    assert!(Command::new("kill").arg(served.0.id().to_string()).status().unwrap().success());
+    assert_eq!(served.0.wait().unwrap().code(), Some(0));
+    let mut log = String::new();
+    stderr.read_to_string(&mut log).unwrap();
+    let told = log.lines().filter(|line| line.contains("keys.json is damaged")).count();
+    assert_eq!(told, 1, "{log}");
 }
 
 /// A running `sotto serve`; killed if a test fails.

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use axum::http::Method;
 use control_api::clock;
-use control_api::keys::{KeyFile, Role};
+use control_api::keys::Role;
 use control_api::wait::MAX_OF_CALL;
 use rig::{Rig, Talker, card_plan, open_body};
 use serde_json::{Value, json};
@@ -132,15 +132,16 @@ async fn futures<F: Future + Unpin>(all: &mut [F]) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_key_that_is_removed_learns_no_verdict() {
+async fn a_key_that_is_revoked_learns_no_verdict() {
     let rig = Rig::new("wait-key");
     let path = format!("{}/secure-session", rig.open().await);
     rig.post(Role::Script, &path, card_plan()).await.expect(201);
     let reading = format!("{path}?wait=30");
     let (read, ()) = tokio::join!(rig.get(Role::Engine, &reading), async {
         a_moment().await;
-        let nobody = KeyFile::open(&rig.directory.join("nobody.json")).unwrap();
-        rig.control.replace_keys(nobody.table().unwrap());
+        let id = rig::id_of(rig.token(Role::Engine));
+        rig.control.key_store.edit().unwrap().revoke(id, clock::now()).unwrap();
+        rig.control.reload_keys().unwrap();
     });
     assert_eq!(read.expect(401).json()["code"], "unauthenticated");
 }

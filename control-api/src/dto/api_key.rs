@@ -104,8 +104,8 @@ pub struct KeyView {
     scopes: Vec<&'static str>,
     /// Where it is taken.
     region: String,
-    /// Whether it was made on this server; no other one's is taken.
-    is_of_this_server: bool,
+    /// Whether it was made on this server and for its region; no other is taken.
+    is_taken_here: bool,
     /// `pending`, `active`, `expiring` (within a week), `expired` or `revoked`.
     state: &'static str,
     /// When it was made, UTC.
@@ -138,7 +138,7 @@ impl KeyView {
             roles: record.roles.clone(),
             scopes: record.rights(roles).iter().map(Scope::as_str).collect(),
             region: record.region.as_str().to_owned(),
-            is_of_this_server: file.is_of_this_server(record),
+            is_taken_here: file.is_taken_here(record),
             state: record.state(now).as_str(),
             created_at: record.created_at,
             not_before: record.not_before,

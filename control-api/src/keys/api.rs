@@ -133,6 +133,7 @@ pub async fn revoke(
     posted: Posted,
 ) -> Result<Response, Problem> {
     let work = async {
+        let id = key.clone();
         let revoked = on_disk(&control, move |control| {
             let (mut file, now) = (control.key_store.edit()?, clock::now());
             file.revoke_but_last(&key, now)?;
@@ -140,7 +141,7 @@ pub async fn revoke(
             Ok(KeyView::of(&file, file.find(&key)?, &control.key_store.roles, now))
         });
         let revoked = revoked.await?;
-        tracing::info!("a key was revoked");
+        tracing::info!(revoked = id, "a key was revoked");
         Answer::ok(&revoked)
     };
     posted.once(&control, &permit, &[], work).await

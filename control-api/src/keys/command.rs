@@ -167,7 +167,7 @@ fn list(
 }
 
 fn line(file: &KeyFile, record: &KeyRecord, now: Timestamp) -> String {
-    let state = match file.is_of_this_server(record) {
+    let state = match file.is_taken_here(record) {
         true => record.state(now).as_str(),
         false => "elsewhere",
     };

@@ -139,10 +139,11 @@ impl KeyFile {
         found.ok_or(KeyError::Unknown)
     }
 
-    /// Whether a key was made on this server.
+    /// Whether a key was made on this server and for this region: no other is taken.
     #[must_use]
-    pub fn is_of_this_server(&self, record: &KeyRecord) -> bool {
-        self.pepper.as_ref().is_some_and(|pepper| pepper.mark() == record.server)
+    pub fn is_taken_here(&self, record: &KeyRecord) -> bool {
+        record.region == self.store.region
+            && self.pepper.as_ref().is_some_and(|pepper| pepper.mark() == record.server)
     }
 
     /// Makes a key and keeps its hash. The token is given out here and never again.
@@ -251,8 +252,7 @@ impl KeyFile {
 
     fn manages(&self, record: &KeyRecord, now: Timestamp) -> bool {
         record.state(now) == KeyState::Active
-            && record.region == self.store.region
-            && self.is_of_this_server(record)
+            && self.is_taken_here(record)
             && record.rights(&self.store.roles).has(Scope::KeysManage)
     }
 
@@ -426,7 +426,7 @@ mod tests {
         assert!(verify(&here, &token, start()).is_ok(), "the control");
         assert_eq!(verify(&there, &token, start()), Err(Denied::ForeignServer));
         let file = there.open().unwrap();
-        assert!(!file.is_of_this_server(&file.records()[0]));
+        assert!(!file.is_taken_here(&file.records()[0]));
         let elsewhere = KeyStore { region: Region::parse("us-2").unwrap(), ..here.clone() };
         assert_eq!(verify(&elsewhere, &token, start()), Err(Denied::ForeignRegion));
         // Without the pepper nothing is verified, and nothing is made up in its place.

@@ -254,7 +254,7 @@ pub async fn read_request<S: AsyncRead + Unpin>(stream: &mut S) -> Option<Seen> 
         let text = String::from_utf8_lossy(&octets).into_owned();
         let Some((head, body)) = text.split_once("\r\n\r\n") else { continue };
         let request = Seen { head: head.to_owned(), body: body.to_owned() };
-        let length: usize = request.header("content-length").unwrap().parse().unwrap();
+        let length: usize = request.header("content-length").unwrap_or("0").parse().unwrap();
         if body.len() >= length {
             return Some(request);
         }
