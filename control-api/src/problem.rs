@@ -186,9 +186,7 @@ impl Code {
             Code::RecordingKeyMissing => {
                 (503, "recording-key-missing", "The key that seals the recording is not there")
             }
-            Code::MethodNotAllowed => {
-                (405, "method-not-allowed", "The path does not know this method")
-            }
+            Code::MethodNotAllowed => (405, "method-not-allowed", "The path knows no such method"),
             Code::RequestTimeout => (408, "request-timeout", "The body took too long to arrive"),
             Code::SessionInProgress => {
                 (409, "session-in-progress", "A secure session is in progress on this call")

@@ -54,7 +54,9 @@ fn what_is_wrong_with_a_file_is_said_in_one_line() {
         ("[plans.card]\nfields = [{ type = 'pin' }]\n", "plans.card.fields[0].type"),
     ] {
         std::fs::write(&path, text).unwrap();
-        let output = sotto(&["serve", "--config", path.to_str().unwrap()]).output().unwrap();
+        let directory = state.to_str().unwrap();
+        let mut serve = sotto(&["serve", "--config", path.to_str().unwrap()]);
+        let output = serve.args(["--state-dir", directory]).output().unwrap();
         assert_eq!(output.status.code(), Some(78), "{text}");
         let said = stderr_of(&output);
         assert!(said.lines().count() == 1 && said.contains(word), "{text}: {said}");
@@ -149,9 +151,10 @@ fn a_damaged_key_file_is_told_once() {
         .spawn()
         .unwrap();
     let mut token = String::new();
-    BufReader::new(child.stdout.take().unwrap()).read_line(&mut token).unwrap();
+    let mut stdout = BufReader::new(child.stdout.take().unwrap());
     let mut stderr = child.stderr.take().unwrap();
     let mut served = Served(child);
+    stdout.read_line(&mut token).unwrap();
     let token = token.trim();
     assert!(post_call(&control, token).starts_with("HTTP/1.1 201"));
     std::fs::write(state.join("keys.json"), "{\"keys\": [").unwrap();
