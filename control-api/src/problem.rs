@@ -200,9 +200,7 @@ impl Code {
             Code::IdempotencyKeyInUse => {
                 (409, "idempotency-key-in-use", "A request with this key is in flight")
             }
-            Code::SealedDataFetched => {
-                (410, "sealed-data-fetched", "The sealed data has been fetched")
-            }
+            Code::SealedDataFetched => (410, "sealed-data-fetched", "The sealed data was fetched"),
             Code::SealedDataExpired => (410, "sealed-data-expired", "The sealed data has expired"),
             Code::BodyTooLarge => (413, "body-too-large", "The body is too large"),
             Code::UnsupportedMediaType => {
