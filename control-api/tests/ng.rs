@@ -443,7 +443,8 @@ fn a_recorded_session(proxy: &Proxy) -> (Recorder, Call, [[Vec<Vec<u8>>; 2]; 2])
     let before = recorder.heard();
     proxy.ask(&[("command", "secure session"), IDS[0], ("plan", "card-payment")]).ok();
     // What left before the reply is from before the cut.
-    let before = [0, 1].map(|at| [&before[at][..], &recorder.heard()[at]].concat());
+    let left = recorder.heard();
+    let before = [0, 1].map(|at| [&before[at][..], &left[at]].concat());
     both_talk(&call, 100);
     let within = recorder.heard();
     (recorder, call, [before, within])
