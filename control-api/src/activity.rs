@@ -1,7 +1,6 @@
 //! Activity: what was done by which key, and alarms: the newest of both, in memory.
 //!
-//! It is for whoever looks at a relay that runs, and is gone with it: an audit trail that lasts is
-//! made of the log, whose lines name the same requests.
+//! It is for whoever looks at a relay that runs, and is gone with it: what lasts is the audit log.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -62,6 +61,12 @@ pub enum Alarm {
     RecordingGap,
     /// The webhook of this name did not take an event.
     WebhookGivenUp(Box<str>),
+    /// The audit log can't be written: no secure session is entered.
+    AuditFailed,
+    /// The audit log's collector is not reached: the file has what it misses.
+    AuditCollectorLost,
+    /// The audit log's anchor takes no checkpoint.
+    AuditAnchorFailed,
 }
 
 impl Alarm {
@@ -178,8 +183,7 @@ impl Watched {
         if reads || path == KEY_PATH {
             return None;
         }
-        let witness = Witness::default();
-        request.extensions_mut().insert(witness.clone());
+        let witness = Witness::of(request);
         let call = call_in(request.uri().path());
         Some(Watched { method, operation: path.into(), call, witness })
     }
@@ -237,11 +241,10 @@ pub enum DeedKind {
 
 /// Lists what was done by which key, and alarms, newest first.
 ///
-/// Of each kind the newest 512 are kept, in memory: a durable audit log is another thing, to be made
-/// of the relay's log. Listed are requests under a valid key, but those that only read and those
+/// Of each kind the newest 512 are kept, in memory; what lasts is the audit log. Listed are requests under a valid key, but those that only read and those
 /// that hand in a key of a caller, which would tell how many there were. Nothing of a request's body
-/// is told. Alarms are `secure_session.held`, `call.media_timeout`, `recording.gap` and
-/// `webhook.given_up`.
+/// is told. Alarms are `secure_session.held`, `call.media_timeout`, `recording.gap`,
+/// `webhook.given_up`, `audit.failed`, `audit.anchor_failed` and `audit.collector_lost`.
 #[utoipa::path(
     get, path = "/v1/activity", tag = "activity", params(ActivityQuery),
     responses(

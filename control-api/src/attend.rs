@@ -13,6 +13,7 @@ use uuid::Uuid;
 
 use crate::Control;
 use crate::activity::Watched;
+use crate::audit::requests::Asked;
 use crate::calls::KEY_PATH;
 use crate::problem::Problem;
 use crate::wait::Presence;
@@ -40,6 +41,7 @@ pub async fn attend(
     let path = path.as_ref().map_or("unmatched", MatchedPath::as_str);
     tickets::take_out(&mut request);
     let watched = Watched::begin(method, path, &mut request);
+    let asked = Asked::begin(method, path, &mut request);
     // Dropped with this future, when the client hangs up: the task goes on, but need not wait.
     let (_here, presence) = watch::channel(());
     request.extensions_mut().insert(Presence(presence));
@@ -51,6 +53,7 @@ pub async fn attend(
     );
     let task = tokio::spawn(next.run(request).instrument(span.clone()));
     let mut response = task.await.unwrap_or_else(|_| Problem::internal().into_response());
+    asked.complete(&control.audit, &control.calls, &response);
     complete(&mut response, &id);
     let status = response.status();
     // One line or count for each key would tell how many keys were pressed, and when.

@@ -3,14 +3,16 @@
 use std::marker::PhantomData;
 use std::sync::{Arc, OnceLock};
 
-use axum::extract::FromRequestParts;
+use axum::extract::{FromRequestParts, Request};
 use axum::http::header::AUTHORIZATION;
 use axum::http::request::Parts;
 use axum::http::{Extensions, HeaderMap, Method, Uri};
 use relay::switchboard::CallId;
 
-use crate::keys::{Denied, Principal, Role, Scope, TOKEN_PREFIX};
+use crate::audit::By;
+use crate::keys::{Denied, KeyId, Principal, Role, Scope, TOKEN_PREFIX};
 use crate::problem::{Code, Problem};
+use crate::server::Client;
 use crate::tickets::PresentedTicket;
 use crate::{Control, clock};
 
@@ -61,6 +63,8 @@ needs! {
     ReplayWebhooks: WebhooksReplay;
     /// Sees what was done.
     ReadActivity: ActivityRead;
+    /// Reads the audit log.
+    ReadAudit: AuditRead;
     /// Manages keys.
     ManageKeys: KeysManage;
     /// Drives calls by rtpengine's control protocol.
@@ -104,9 +108,26 @@ pub(crate) struct Witness(Arc<Seen>);
 struct Seen {
     principal: OnceLock<Principal>,
     call: OnceLock<CallId>,
+    suspect: OnceLock<KeyId>,
+    denied: OnceLock<Denied>,
 }
 
 impl Witness {
+    /// That of a request, which has one from now on.
+    pub(crate) fn of(request: &mut Request) -> Witness {
+        request.extensions_mut().get_or_insert_default::<Witness>().clone()
+    }
+
+    /// Why the request was not let in, if it was not.
+    pub(crate) fn denied(&self) -> Option<Denied> {
+        self.0.denied.get().copied()
+    }
+
+    /// The key that a token names that was not let in.
+    pub(crate) fn suspect(&self) -> Option<&KeyId> {
+        self.0.suspect.get()
+    }
+
     /// The request's principal, if its key was asked for and is valid.
     pub(crate) fn principal(&self) -> Option<&Principal> {
         self.0.principal.get()
@@ -132,6 +153,7 @@ impl Witness {
 pub struct Permit<N: Needs> {
     /// Who makes the request.
     pub principal: Principal,
+    client: Option<Client>,
     witness: Option<Witness>,
     needs: PhantomData<N>,
 }
@@ -149,6 +171,11 @@ impl<N: Needs> Permit<N> {
         self.principal.allows(scope)
     }
 
+    /// Who makes the request, for the audit log.
+    pub(crate) fn by(&self) -> By {
+        By::key(&self.principal, self.client)
+    }
+
     /// Lets in whoever was found to make the request and may do this: the one place where a request
     /// is let in or not.
     ///
@@ -159,14 +186,20 @@ impl<N: Needs> Permit<N> {
         extensions: &Extensions,
         found: Result<Principal, Denied>,
     ) -> Result<Permit<N>, Problem> {
-        let principal = found.map_err(|denied| turn_away(control, denied))?;
-        tracing::Span::current().record("key", principal.key.as_str());
         let witness = extensions.get::<Witness>().cloned();
+        let principal = found.map_err(|denied| {
+            if let Some(Witness(seen)) = &witness {
+                let _ = seen.denied.set(denied);
+            }
+            turn_away(control, denied)
+        })?;
+        tracing::Span::current().record("key", principal.key.as_str());
         if let Some(witness) = &witness {
             witness.saw_principal(&principal);
         }
         if principal.scopes.has_any(N::ANY_OF) {
-            Ok(Permit { principal, witness, needs: PhantomData })
+            let client = extensions.get().copied();
+            Ok(Permit { principal, client, witness, needs: PhantomData })
         } else {
             let able: Vec<_> = N::ANY_OF.iter().map(|scope| scope.as_str()).collect();
             let able = able.join(" or ");
@@ -191,6 +224,11 @@ impl<N: Needs> FromRequestParts<Arc<Control>> for Permit<N> {
         control: &Arc<Control>,
     ) -> Result<Self, Problem> {
         let found = find(control, parts).await;
+        if let (Err(_), Some(Witness(seen))) = (&found, parts.extensions.get())
+            && let Some(key) = bearer(&parts.headers).and_then(|it| control.keys().named(it))
+        {
+            let _ = seen.suspect.set(key);
+        }
         Permit::admit(control, &parts.extensions, found)
     }
 }

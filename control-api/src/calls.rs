@@ -23,10 +23,8 @@ use serde::Deserialize;
 use utoipa::IntoParams;
 use zeroize::Zeroizing;
 
-use crate::Control;
+use crate::audit::By;
 use crate::auth::{HangUpCalls, Permit, ReadCalls, Witness, WriteCalls};
-use crate::chance;
-use crate::clock;
 use crate::dto::call::{
     ArmRequest, CallOpened, CallPage, CallRequest, CallSummary, CallView, CallerAnswer, KeyRequest,
     ReofferRequest, look_ahead,
@@ -42,6 +40,7 @@ use crate::index::{CallEntry, ExternalIdInUse};
 use crate::keys::Scope;
 use crate::problem::{Code, Problem, ProblemBody};
 use crate::recording_actions;
+use crate::{Control, chance, clock};
 
 /// Where keys are handed in, as the router writes it.
 pub const KEY_PATH: &str = "/v1/calls/{call_id}/dtmf";
@@ -122,13 +121,13 @@ pub async fn open(
     body: JsonBytes,
 ) -> Result<Response, Problem> {
     // Boxed, since whatever a call may need to begin is in it.
-    let work = async { Box::pin(open_call(&control, body.read()?)).await };
+    let work =
+        async { opened(&Box::pin(place(&control, body.read()?, &permit.by(), |_| Ok(()))).await?) };
     posted.once(&control, &permit, body.octets(), work).await
 }
 
-async fn open_call(control: &Arc<Control>, request: CallRequest) -> Result<Answer, Problem> {
-    let Placed { entry, armed, answer, engine, .. } = place(control, request, |_| Ok(())).await?;
-    let opened = CallOpened::new(&entry, armed, &answer, engine);
+fn opened(Placed { entry, armed, answer, engine, .. }: &Placed) -> Result<Answer, Problem> {
+    let opened = CallOpened::new(entry, *armed, answer, *engine);
     Answer::created(&format!("/v1/calls/{}", id::call(entry.id)), &opened)
 }
 
@@ -163,6 +162,7 @@ impl Placed {
 pub(crate) async fn place(
     control: &Arc<Control>,
     request: CallRequest,
+    by: &By,
     admit: impl FnOnce(&Agreement) -> Result<(), Problem>,
 ) -> Result<Placed, Problem> {
     let mut agreement = agree(control, "/caller/sdp", request.caller.sdp.reveal(), None)?;
@@ -185,7 +185,7 @@ pub(crate) async fn place(
     let text = Zeroizing::new(answer.text().to_owned());
     *launched.entry.answered.lock().await = Some(answer.into_previous());
     let Launched { armed, engine, .. } = launched;
-    let entry = launched.begin(control);
+    let entry = launched.begin(control, by);
     Ok(Placed { entry, armed, answer: text, engine, ufrag })
 }
 
@@ -250,13 +250,13 @@ impl Launch {
 
 impl Launched {
     /// Begins: the call can be found, and its engine speaks.
-    pub(crate) fn begin(self, control: &Arc<Control>) -> Arc<CallEntry> {
+    pub(crate) fn begin(self, control: &Arc<Control>, by: &By) -> Arc<CallEntry> {
         let Launched { entry, engine, at, armed, party, .. } = self;
         entry.opened(at);
         party.begin(control, &entry, engine.rtp);
         let call = id::call(entry.id);
-        let record = entry.recorded.begun_at().is_some();
-        tracing::info!(call, armed, record, "call opened");
+        tracing::info!(call, armed, record = entry.recorded.begun_at().is_some(), "call opened");
+        control.audit.note_opened(by, &entry);
         if let Some(external_id) = &entry.external_id {
             tracing::debug!(call, external_id = external_id.as_str(), "call named");
         }

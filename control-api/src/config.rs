@@ -9,11 +9,13 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use audit_log::Sha256;
 use dtmf::CardMode;
 use relay::prompts::{LanguageTag, NotALanguage};
 use serde::Deserialize;
 use serde_json::Value;
 
+use crate::audit::config::{AuditConfig, RawAudit};
 use crate::keys::{KeyStore, RawRole, Region, Roles};
 use crate::linked::callers::{CallersConfig, RawCallers};
 use crate::mcp::BaseUrl;
@@ -83,6 +85,8 @@ pub struct RawConfig {
     pub roles: BTreeMap<String, RawRole>,
     /// The identity provider whose tokens are taken.
     pub oidc: RawOidc,
+    /// The log of who did what.
+    pub audit: RawAudit,
 }
 
 /// The MCP servers of calls, as typed.
@@ -230,6 +234,10 @@ pub struct Config {
     pub ng: NgConfig,
     /// Where AudioSocket callers reach it, if anywhere.
     pub audiosocket: Option<CallersConfig>,
+    /// Where the audit log is, if one is kept.
+    pub audit: Option<AuditConfig>,
+    /// The hash of all that was typed, for the audit log.
+    pub digest: Sha256,
 }
 
 /// What is done with recordings.
@@ -320,6 +328,12 @@ impl RawConfig {
         })
     }
 
+    /// The hash of all that was typed, flags too. What was written in another way, with the same
+    /// meaning, has the same; another version may write it otherwise.
+    fn digest(&self) -> Sha256 {
+        Sha256::of(format!("{self:?}").as_bytes())
+    }
+
     /// Checks everything. `default_state_dir` is where state goes if nothing says so, and `cores`
     /// how many workers there are then.
     ///
@@ -327,6 +341,7 @@ impl RawConfig {
     /// The first thing that is wrong.
     pub fn resolve(self, default_state_dir: &Path, cores: usize) -> Result<Config, ConfigError> {
         let keys = self.key_store(default_state_dir)?;
+        let digest = self.digest();
         let state = self.state_dir.unwrap_or_else(|| default_state_dir.to_owned());
         let control = listener("control.address", self.control.address, DEFAULT_CONTROL)?;
         let health = listener("health.address", self.health.address, DEFAULT_HEALTH)?;
@@ -349,6 +364,10 @@ impl RawConfig {
         let sip = self.sip.resolve(&engines)?;
         let is_recording = self.recordings.enabled.unwrap_or(true);
         let recordings = self.recordings.resolve(&state)?;
+        let is_audited = self.audit.is_enabled();
+        let audit = self.audit.resolve(&state).map_err(|(member, reason)| {
+            ConfigError::Invalid { member, reason: reason.to_owned() }
+        })?;
         Ok(Config {
             drain: self.process.drain()?,
             control,
@@ -381,6 +400,8 @@ impl RawConfig {
                 member,
                 reason: reason.to_owned(),
             })?,
+            audit: is_audited.then_some(audit),
+            digest,
             state_dir: state,
         })
     }
@@ -604,6 +625,14 @@ mod tests {
         let ng = &raw.ng;
         assert!(ng.address.is_some() && ng.tcp_address.is_some() && ng.peers.is_some());
         assert!(ng.media_directory.is_some());
+        let audit = &raw.audit;
+        assert!(audit.enabled.is_some() && audit.directory.is_some() && audit.name.is_some());
+        assert!(audit.key_file.is_some() && audit.anchor.is_some());
+        assert!(audit.checkpoint_s.is_some());
+        let syslog = &audit.syslog;
+        assert!(syslog.address.is_some() && syslog.hostname.is_some());
+        assert!(syslog.enterprise.is_some() && syslog.ca_file.is_some());
+        assert!(syslog.client_cert.is_some() && syslog.client_key.is_some());
         assert!(raw.recordings.key_files.is_some() && raw.recordings.retain_days.is_some());
         with_secrets(raw).resolve(Path::new("/state"), 2).unwrap();
     }

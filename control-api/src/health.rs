@@ -15,6 +15,7 @@ use relay::io::{FLIP_BUCKETS_US, IoCounts};
 use relay::switchboard::DropReason;
 
 use crate::Control;
+use crate::audit::Figures;
 use crate::clock::{self, Timestamp};
 use crate::dto::secure_session::ResultName;
 use crate::keys::Denied;
@@ -169,6 +170,7 @@ impl Exposition {
         }
         self.deliveries(control);
         self.recordings(control);
+        self.audit(control);
         self.flips(control);
         self.media(control);
     }
@@ -250,6 +252,27 @@ impl Exposition {
         ];
         for (stage, count) in stages {
             self.line(name, format_args!("stage=\"{stage}\""), count);
+        }
+    }
+
+    fn audit(&mut self, control: &Control) {
+        let Some(Figures { counts, lost, is_writable, unsent }) = control.audit.figures() else {
+            return;
+        };
+        let help = "Whether the audit log can be written: if not, no secure session is entered";
+        self.one("sotto_audit_writable", "gauge", help, is_writable.into());
+        let help = "Entries of the audit log, since it was begun";
+        self.one("sotto_audit_entries_total", "counter", help, counts.entries);
+        let help = "Audit entries that were not taken";
+        self.one("sotto_audit_lost_total", "counter", help, lost);
+        let help = "Audit entries that no signed checkpoint attests to yet";
+        let unattested = counts.entries.saturating_sub(counts.attested);
+        self.one("sotto_audit_unattested", "gauge", help, unattested);
+        let help = "Checkpoints that the audit log's anchor did not take";
+        self.one("sotto_audit_anchor_failures_total", "counter", help, counts.anchor_failures);
+        if let Some(unsent) = unsent {
+            let help = "Audit entries that the syslog collector was not sent yet";
+            self.one("sotto_audit_unsent", "gauge", help, unsent);
         }
     }
 

@@ -19,6 +19,7 @@ use utoipa::openapi::OpenApi;
 
 pub mod activity;
 pub mod attend;
+pub mod audit;
 pub mod auth;
 pub mod calls;
 pub mod captures;
@@ -73,6 +74,7 @@ pub mod webhooks;
 pub mod whip;
 
 use activity::{Activity, Alarm, Deed};
+use audit::Audit;
 use engines::EngineProfiles;
 use health::Metrics;
 use idempotency::Idempotency;
@@ -113,6 +115,8 @@ pub struct Control {
     pub metrics: Metrics,
     /// What was done, and alarms.
     pub activity: Arc<Activity>,
+    /// The log of who did what.
+    pub audit: Arc<Audit>,
     /// Room for event streams.
     pub streams: Arc<Semaphore>,
     /// Room for requests that wait.
@@ -163,6 +167,8 @@ pub struct Parts {
     pub outward: Outward,
     /// Named plans, and what models may do with them.
     pub models: Models,
+    /// The log of who did what; none by default.
+    pub audit: Audit,
 }
 
 /// Who is let in, and by what.
@@ -193,12 +199,13 @@ impl Control {
     #[must_use]
     pub fn new(parts: Parts) -> Arc<Control> {
         let Parts { relay, gauges, mut policy, identity, recordings, access, .. } = parts;
-        let Parts { engines, secure, outward, models, .. } = parts;
+        let Parts { engines, secure, outward, models, audit, .. } = parts;
         policy.certificate = identity.as_ref().map(|identity| identity.fingerprint().0);
         let Outward { sinks, webhooks, linked } = outward;
         let Access { store, keys, oidc, url_tickets } = access;
         let activity = Arc::new(Activity::default());
         webhooks.report_to(&activity);
+        audit.report_to(&activity);
         Arc::new(Control {
             relay,
             gauges,
@@ -213,6 +220,7 @@ impl Control {
             idempotency: Idempotency::default(),
             metrics: Metrics::default(),
             activity,
+            audit: Arc::new(audit),
             streams: Arc::new(Semaphore::new(event_stream::MAX_STREAMS)),
             linked,
             waits: Arc::new(Semaphore::new(wait::MAX_WAITS)),
@@ -249,7 +257,10 @@ impl Control {
             // There were none before, either.
             Err(KeyError::Gone { .. }) if self.keys().is_empty() => Ok(()),
             read => {
-                self.keys.send_replace(Arc::new(read?));
+                let keys = Arc::new(read?);
+                let old = self.keys.send_replace(Arc::clone(&keys));
+                let changes = audit::key_changes(&old, &keys);
+                changes.into_iter().for_each(|entry| self.audit.note(entry));
                 Ok(())
             }
         }
@@ -270,6 +281,9 @@ impl Control {
             let call = event.call;
             if let Some(alarm) = Alarm::of(&event.kind) {
                 self.activity.note(clock::now(), (Some(call), Deed::Alarm(alarm)));
+            }
+            if let Some(entry) = audit::of_event(call, &event.kind) {
+                self.audit.note(entry);
             }
             self.calls.handle_event(clock::now(), event);
             if let Some(entry) = self.calls.find(call) {
@@ -292,9 +306,11 @@ impl Control {
                 continue;
             };
             let (sinks, relay) = (Arc::clone(&self.sinks), self.relay.downgrade());
+            let told = Arc::clone(&self.audit);
             tokio::spawn(async move {
                 let outcome =
                     sinks.deliver(call, session, order, accepted, clock::monotonic()).await;
+                told.note(audit::delivered(call, session, outcome.is_ok()));
                 if let Some(relay) = relay.upgrade() {
                     // A caller who has hung up meanwhile needs no answer.
                     let _ = relay.delivered(at, session, outcome.map(drop)).await;

@@ -8,6 +8,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
+use control_api::audit::{self, command::AuditArgs};
 use control_api::clock;
 use control_api::config::{Config, ConfigError, RawConfig};
 use control_api::demo;
@@ -59,6 +60,8 @@ enum Command {
     },
     /// List, verify, rewrap or erase recordings.
     Recordings(RecordingsArgs),
+    /// Verify, export or show the audit log.
+    Audit(AuditArgs),
 }
 
 #[derive(Args, Clone)]
@@ -169,6 +172,7 @@ fn main() -> ExitCode {
         Command::Serve(args) => serve(&args),
         Command::Keys(args) => keys(args),
         Command::Prompts { action } => return speak_of_prompts(&action),
+        Command::Audit(args) => return audit::command::run(args, &state_dir()),
         Command::Recordings(args) => return recordings_command::run(args, &state_dir()),
     };
     match outcome {

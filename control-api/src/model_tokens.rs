@@ -26,6 +26,7 @@ use crate::index::CallEntry;
 use crate::keys::{Denied, Principal, hex};
 use crate::plans::PlanName;
 use crate::problem::{Code, Problem, ProblemBody};
+use crate::server::Client;
 use crate::tickets::PresentedTicket;
 use crate::{Control, chance, clock};
 
@@ -172,6 +173,8 @@ pub struct ModelPermit {
     pub entry: Arc<CallEntry>,
     /// What the token allows.
     pub grant: Arc<Grant>,
+    /// From where it came.
+    pub client: Option<Client>,
 }
 
 impl FromRequestParts<Arc<Control>> for ModelPermit {
@@ -192,7 +195,8 @@ impl FromRequestParts<Arc<Control>> for ModelPermit {
         let verified = auth::bearer(&parts.headers).zip(entry).and_then(|(token, entry)| {
             let grant = entry.models.verify(clock::monotonic(), token)?;
             control.lease(grant.issuer()).holds().then_some(())?;
-            Some(ModelPermit { entry, grant })
+            let client = parts.extensions.get().copied();
+            Some(ModelPermit { entry, grant, client })
         });
         let Some(permit) = verified else {
             let denied = if in_url { Denied::InUrl } else { Denied::ModelToken };

@@ -15,7 +15,7 @@ use utoipa_axum::routes;
 use crate::auth::Guarded;
 use crate::keys::Scope;
 use crate::{
-    Control, activity, calls, captures, echo, events, keys, links, model_tokens, plans,
+    Control, activity, audit, calls, captures, echo, events, keys, links, model_tokens, plans,
     recording_actions, recordings, secure_sessions, sinks, tickets, tools, webhooks, whip,
 };
 
@@ -70,6 +70,7 @@ fn routes() -> OpenApiRouter<Arc<Control>> {
         recordings::erase,
         recording_actions::record,
         activity::list,
+        audit::page::list,
         keys::api::list,
         keys::api::add,
         keys::api::rotate,
@@ -149,7 +150,7 @@ fn frame() -> OpenApi {
                      reads secure sessions, and follows events; operators alone cancel sessions (a \
                      script one that it drives field by field, between two fields), export and erase \
                      recordings, list and replay webhook deliveries, list what was done by which key, \
-                     and manage keys; a payment key fetches sealed data, and nothing else does. Any \
+                     read the audit log, and manage keys; a payment key fetches sealed data, and nothing else does. Any \
                      other key gets 403, which names the scopes.",
                 ))
                 .build(),

@@ -102,11 +102,13 @@ pub enum Code {
     EngineUnreachable,
     /// The relay is stopping.
     Stopping,
+    /// What must be in the audit log can't be written there.
+    AuditUnavailable,
 }
 
 impl Code {
     /// Every code, for the documentation and its tests.
-    pub const ALL: [Code; 41] = [
+    pub const ALL: [Code; 42] = [
         Code::MalformedBody,
         Code::MalformedSdp,
         Code::MalformedParameter,
@@ -148,6 +150,7 @@ impl Code {
         Code::NoCapacity,
         Code::EngineUnreachable,
         Code::Stopping,
+        Code::AuditUnavailable,
     ];
 
     /// Status, code and title: the one table of errors.
@@ -180,9 +183,7 @@ impl Code {
                 (409, "recording-in-progress", "The recording is still being made")
             }
             Code::RecordingStopped => (409, "recording-stopped", "The recording was stopped"),
-            Code::RecordingDamaged => {
-                (500, "recording-damaged", "The recording was altered or damaged")
-            }
+            Code::RecordingDamaged => (500, "recording-damaged", "The recording was altered"),
             Code::RecordingKeyMissing => {
                 (503, "recording-key-missing", "The key that seals the recording is not there")
             }
@@ -219,6 +220,7 @@ impl Code {
             Code::NoCapacity => (503, "no-capacity", "The relay has no room for this now"),
             Code::EngineUnreachable => (502, "engine-unreachable", "The engine is not reached"),
             Code::Stopping => (503, "stopping", "The relay is stopping"),
+            Code::AuditUnavailable => (503, "audit-unavailable", "The audit log can't be written"),
         }
     }
 

@@ -11,7 +11,7 @@ use relay::switchboard::CallId;
 use crate::clock;
 use crate::dto::id;
 use crate::health::Erasure;
-use crate::{Control, recordings};
+use crate::{Control, audit, recordings};
 
 /// How often recordings are looked through: they are kept for days.
 const INTERVAL: Duration = Duration::from_hours(1);
@@ -42,10 +42,12 @@ fn erase_expired(control: &Control, now: Duration, retain: Duration) -> io::Resu
         match recordings.archive.erase(call) {
             Ok(_) => {
                 control.metrics.erased(Erasure::ByAge);
+                control.audit.note(audit::expired(call, true));
                 tracing::info!(call = id::call(call), "recording erased: it has expired");
             }
             Err(error) => {
                 control.metrics.erased(Erasure::Failed);
+                control.audit.note(audit::expired(call, false));
                 tracing::error!(call = id::call(call), %error, "an expired recording stays");
             }
         }

@@ -10,6 +10,7 @@ use axum::response::Response;
 use relay::switchboard::{EngineAudio, SessionId, SessionRequest};
 
 use crate::Control;
+use crate::audit::By;
 use crate::auth::{Party, Permit, SecureEnd, SecureEnter};
 use crate::calls::CallPath;
 use crate::clock;
@@ -55,7 +56,7 @@ pub async fn enter(
         let plan = plan_of(&control, &body)?;
         let take = |time| Waiting::take_room(&control, &call.0, asker, time);
         let waiting = time.map(take).transpose()?;
-        let mut entered = enter_session(&control, &call, plan).await?;
+        let mut entered = enter_session(&control, &call, plan, &permit.by()).await?;
         if let Some(waiting) = waiting {
             let session = Some(entered.session);
             // Also if nobody hears it: the session was entered, and a repeated request is told so.
@@ -101,7 +102,8 @@ pub(crate) async fn enter_named(
     };
     let known =
         known.ok_or_else(|| Problem::invalid("/plan", "is no plan of the configuration"))?;
-    enter_session(control, &CallPath(call), plans.request(&known)?).await.map(drop)
+    let request = plans.request(&known)?;
+    enter_session(control, &CallPath(call), request, &By::engine()).await.map(drop)
 }
 
 /// A session that was entered.
@@ -118,14 +120,31 @@ pub(crate) async fn enter_session(
     control: &Control,
     call: &CallPath,
     request: PlanRequest,
+    by: &By,
+) -> Result<Entered, Problem> {
+    let session = id::new_session();
+    let entered = enter_audited(control, call, request, session, by).await;
+    control.audit.note(by.entered(call.0.id, session, entered.as_ref()));
+    entered
+}
+
+/// Nothing is cut before the disk has it that it will be: so no session is acknowledged that the
+/// audit log does not know, whenever the machine fails, and where the log can't be written there is
+/// nothing to take back.
+async fn enter_audited(
+    control: &Control,
+    call: &CallPath,
+    request: PlanRequest,
+    session: SessionId,
+    by: &By,
 ) -> Result<Entered, Problem> {
     let at = call.live()?;
-    let session = id::new_session();
     let context =
         PlanContext { today: clock::now().day(), secure: &control.secure, sinks: &control.sinks };
     let SessionOrder { plan, engine_audio, announcer, sink } = request.into_order(&context)?;
     let warning = SilenceWarning::of(plan.deadline(), call.0.profile().silence_budget());
     let request = SessionRequest { session, plan, engine_audio, announcer };
+    control.audit.require(by.entering(call.0.id, session)).await?;
     // Before the cut, since what is accepted may be handed over before the receipt is read here, and
     // since the engine's task asks at the event of the cut whether its engine is to be heard.
     call.0.order(session, sink);

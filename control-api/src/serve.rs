@@ -7,17 +7,20 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use audit_log::{Event, OpenError, Sha256};
 use relay::io::Threads;
 use relay::prompts::PromptError;
 use relay::recording::{Archive, Recovered};
 use relay::switchboard::dtls::Identity;
-use relay::switchboard::{Delivery, Event};
+use relay::switchboard::{Delivery, Event as RelayEvent};
 use relay::{RelayConfig, Started};
 use serde_json::Value;
 use tokio::net::{TcpListener, UdpSocket};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
+use crate::audit::Audit;
+use crate::audit::syslog::Syslog;
 use crate::config::{Config, ConfigError, MediaConfig};
 use crate::dto::plan::PlanContext;
 use crate::keys::{self, KeyError, KeyTable, NewKey, Role, Token};
@@ -25,6 +28,7 @@ use crate::linked::callers::CallersConfig;
 use crate::mcp::{BaseUrl, Models};
 use crate::ng::config::{NgConfig, Peers};
 use crate::oidc::{Oidc, OidcError};
+use crate::outbound::tls::TlsError;
 use crate::outbound::{Outbound, SystemResolver};
 use crate::plans::Plans;
 use crate::recording_keys::{self, RecordingKeyError};
@@ -36,7 +40,7 @@ use crate::sip::{Sip, SipError};
 use crate::webhooks::delivery::Schedule;
 use crate::webhooks::{Webhooks, WebhooksError};
 use crate::{
-    Access, Control, Outward, Parts, app, chance, clock, echo, health, linked, ng, prompts,
+    Access, Control, Outward, Parts, app, audit, chance, clock, echo, health, linked, ng, prompts,
     retention, server,
 };
 
@@ -115,6 +119,12 @@ pub enum StartError {
         /// What the system said.
         source: io::Error,
     },
+    /// The audit log can't be opened.
+    #[error("audit.directory: {0}")]
+    Audit(#[from] OpenError),
+    /// The audit log's collector can't be spoken to.
+    #[error("audit.syslog: {0}")]
+    AuditSyslog(#[from] TlsError),
     /// The system gave no random numbers.
     #[error("the system gave no random numbers")]
     NoRandom,
@@ -136,6 +146,10 @@ impl StartError {
             | StartError::RecordingKeys(_)
             | StartError::Archive { .. }
             | StartError::Media { .. }
+            | StartError::AuditSyslog(_)
+            | StartError::Audit(
+                OpenError::Directory(_) | OpenError::Key(_) | OpenError::Damaged { .. },
+            )
             | StartError::Relay {
                 error:
                     relay::StartError::Config(_)
@@ -144,6 +158,7 @@ impl StartError {
             } => EXIT_CONFIG,
             StartError::Relay { error: relay::StartError::Kernel { .. } }
             | StartError::Listen { .. }
+            | StartError::Audit(OpenError::Io { .. } | OpenError::Append(_))
             | StartError::NoRandom => 1,
         }
     }
@@ -165,6 +180,7 @@ pub struct Running {
     pub sip: Option<SocketAddr>,
     /// The operator's key, if this start made it; to be shown once.
     pub first_key: Option<Token>,
+    digest: Sha256,
     threads: Threads,
     hearing: JoinHandle<()>,
     delivering: JoinHandle<()>,
@@ -184,6 +200,7 @@ impl Running {
         let plans = named_plans(&config.plans, &secure, &outward.sinks)?;
         let archive = open_archive(&config)?;
         let media_directory = media_directory(&config.ng)?;
+        let (audit, collector) = open_audit(&config)?;
         let (api_listener, health_listener) =
             (listen(config.control).await?, listen(config.health).await?);
         let addresses = (local(&api_listener)?, local(&health_listener)?);
@@ -197,9 +214,7 @@ impl Running {
         let identity = Identity::generate().map_err(|_| StartError::NoRandom)?;
         let Started { relay, events, deliveries, gauges, threads } =
             relay::start(&relay).map_err(|error| StartError::Relay { error })?;
-        let recordings = archive.zip(threads.recorder());
-        let recordings =
-            recordings.map(|(archive, recorder)| Recordings { archive, queue: recorder.queue() });
+        let recordings = recordings_of(archive, &threads);
         let base = config.mcp_base.or_else(|| BaseUrl::of_listener(addresses.0));
         let models = Models { plans, base };
         let control = Control::new(Parts {
@@ -213,6 +228,7 @@ impl Running {
             secure,
             outward,
             models,
+            audit,
         });
         if let Some(folder) = media_directory {
             ng::play_from(&control, folder);
@@ -224,6 +240,7 @@ impl Running {
             tokio::spawn(health::sample(Arc::clone(&control))),
             tokio::spawn(keys::watch(Arc::clone(&control), config.keys)),
         ];
+        tasks.extend(attend_audit(&control, collector, config.digest));
         tasks.extend(control.webhooks.start(&control.stopping()));
         tasks.extend(sip.into_iter().flat_map(|sip| sip.start(&control)));
         tasks.extend(proxies.attend(&control, &config.ng.peers));
@@ -239,6 +256,7 @@ impl Running {
             health,
             sip: sip_address,
             first_key,
+            digest: config.digest,
             threads,
             hearing,
             delivering,
@@ -268,7 +286,10 @@ impl Running {
     /// If they can't be read; the old keys stay in use.
     pub fn reload_recording_keys(&self, config: &Config) -> Result<(), RecordingKeyError> {
         if let (Some(kept), Some(recordings)) = (&self.control.recordings, &config.recordings) {
-            kept.archive.replace_keys(recording_keys::read(&recordings.keys)?);
+            let read = recording_keys::read(&recordings.keys);
+            let (event, digest) = (Event::RecordingKeysLoaded, Some(config.digest));
+            self.control.audit.note(audit::reloaded(event, digest, read.is_ok()));
+            kept.archive.replace_keys(read?);
             tracing::info!("the keys of recordings were read again");
         }
         Ok(())
@@ -300,7 +321,7 @@ impl Running {
 
     /// Ends all calls, completes their recordings, lets requests in flight end.
     pub async fn stop(self) {
-        let Running { control, threads, hearing, delivering, tasks, .. } = self;
+        let Running { control, digest, threads, hearing, delivering, tasks, .. } = self;
         control.stop();
         for entry in control.calls.live() {
             let _ = control.end_call(&entry).await;
@@ -320,6 +341,9 @@ impl Running {
             task.abort();
             let _ = task.await;
         }
+        control.audit.note(audit::process(Event::ProcessStopped, digest));
+        let closing = Arc::clone(&control);
+        let _ = tokio::task::spawn_blocking(move || closing.audit.close()).await;
         drop(control);
         let (sender, joined) = oneshot::channel();
         // A thread of our own: the runtime would wait for one of its own without end.
@@ -336,7 +360,7 @@ impl Running {
 /// Takes in what the relay tells, and what secure sessions accept.
 fn listen_to_relay(
     control: &Arc<Control>,
-    events: mpsc::Receiver<Event>,
+    events: mpsc::Receiver<RelayEvent>,
     deliveries: mpsc::Receiver<Delivery>,
 ) -> (JoinHandle<()>, JoinHandle<()>) {
     let (hearer, deliverer) = (Arc::clone(control), Arc::clone(control));
@@ -391,6 +415,28 @@ fn open_outward(config: &Config) -> Result<Outward, StartError> {
     Ok(Outward { sinks: Arc::new(sinks), webhooks: Arc::new(webhooks), linked })
 }
 
+/// The log of who did what, and what sends it to a collector.
+fn open_audit(config: &Config) -> Result<(Audit, Option<Syslog>), StartError> {
+    let Some(audit) = &config.audit else { return Ok((Audit::default(), None)) };
+    let outbound = Outbound::new(config.outbound.clone(), Arc::new(SystemResolver));
+    let open = |syslog| Syslog::open(syslog, outbound, audit.directory.clone());
+    let collector = audit.syslog.clone().map(open).transpose()?;
+    Ok((audit.open()?, collector))
+}
+
+/// The tasks that tend the audit log, which knows of the start from now on.
+fn attend_audit(
+    control: &Arc<Control>,
+    collector: Option<Syslog>,
+    configuration: Sha256,
+) -> Vec<JoinHandle<()>> {
+    control.audit.note(audit::process(Event::ProcessStarted, configuration));
+    let mut tasks = vec![tokio::spawn(audit::tend(Arc::clone(control)))];
+    let sending = collector.map(|collector| collector.attend(Arc::clone(control)));
+    tasks.extend(sending.map(tokio::spawn));
+    tasks
+}
+
 /// What holds for every secure session.
 fn secure_defaults(config: &Config) -> Result<SecureDefaults, StartError> {
     let secure = SecureDefaults {
@@ -429,6 +475,11 @@ fn open_archive(config: &Config) -> Result<Option<Arc<Archive>>, StartError> {
         tracing::info!(strays, erasures, keyless, "recordings were left by a process that died");
     }
     Ok(Some(Arc::new(archive)))
+}
+
+fn recordings_of(archive: Option<Arc<Archive>>, threads: &Threads) -> Option<Recordings> {
+    let kept = archive.zip(threads.recorder());
+    kept.map(|(archive, recorder)| Recordings { archive, queue: recorder.queue() })
 }
 
 fn relay_config(

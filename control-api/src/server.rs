@@ -13,7 +13,10 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use axum::Router;
+use hyper::Request;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
+use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -35,6 +38,10 @@ const MAX_HEADERS: usize = 16 * 1024;
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Time for requests in flight when the process stops.
 const STOP_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Whom a request comes from: the other side of its connection, for the audit log.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Client(pub SocketAddr);
 
 /// Serves `app` to those who connect, until `stopping`; then lets requests in flight end.
 pub async fn serve(listener: TcpListener, app: Router, mut stopping: watch::Receiver<bool>) {
@@ -58,6 +65,10 @@ pub async fn serve(listener: TcpListener, app: Router, mut stopping: watch::Rece
         let Some(address) = Addresses::enter(&addresses, peer) else { continue };
         let _ = stream.set_nodelay(true);
         let service = TowerToHyperService::new(app.clone());
+        let service = service_fn(move |mut request: Request<Incoming>| {
+            request.extensions_mut().insert(Client(peer));
+            service.call(request)
+        });
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(HEADER_TIMEOUT)

@@ -12,6 +12,7 @@ use axum::response::Response;
 use relay::switchboard::{CallId, SessionId};
 use uuid::Uuid;
 
+use crate::audit::By;
 use crate::auth::{Permit, SecureEnter};
 use crate::calls::CallPath;
 use crate::dto::id;
@@ -81,7 +82,7 @@ async fn collect(
     })?;
     let time = request.wait()?;
     let waiting = time.map(|time| Waiting::take_room(control, entry, asker, time)).transpose()?;
-    let session = start_or_join(control, &call, &plan).await?;
+    let session = start_or_join(control, &call, &plan, &permit.by()).await?;
     if let Some(waiting) = waiting {
         match waiting.until_over(control, entry, Some(session), &permit.principal).await {
             Waited::Answer => {}
@@ -126,13 +127,14 @@ async fn start_or_join(
     control: &Control,
     call: &CallPath,
     plan: &PlanName,
+    by: &By,
 ) -> Result<SessionId, Problem> {
     let mut last = call.0.tool.lock().await;
     if let Some(run) = last.as_ref().filter(|run| run.plan == *plan && is_awaited(run, &call.0)) {
         return Ok(run.session);
     }
     let request = control.models.plans.request(plan)?;
-    let entered = secure_sessions::enter_session(control, call, request).await?;
+    let entered = secure_sessions::enter_session(control, call, request, by).await?;
     *last = Some(Run { session: entered.session, plan: plan.clone(), told: false });
     Ok(entered.session)
 }

@@ -87,7 +87,7 @@ pub fn cross_origin() -> CorsLayer {
 )]
 pub async fn place(
     State(control): State<Arc<Control>>,
-    _: Permit<WriteCalls>,
+    permit: Permit<WriteCalls>,
     query: Result<Query<WhipQuery>, QueryRejection>,
     offer: SdpBytes,
 ) -> Result<Response, Problem> {
@@ -112,7 +112,7 @@ pub async fn place(
         Some(_) => Ok(()),
         None => Err(not_a_browser()),
     };
-    let placed = calls::place(&control, request, is_browser).await?;
+    let placed = calls::place(&control, request, &permit.by(), is_browser).await?;
     let session = placed.browser().ok_or_else(not_a_browser)?;
     let location = format!("/v1/whip/{}", id::call(placed.call()));
     let headers = [

@@ -17,7 +17,7 @@ use serde_json::Value;
 use tower::ServiceExt;
 
 /// Operations, and the roles that are let in.
-const MATRIX: [(&str, &str, &[Role]); 35] = [
+const MATRIX: [(&str, &str, &[Role]); 36] = [
     ("post", "/v1/calls", CALLS),
     ("get", "/v1/calls", CALLS),
     ("get", "/v1/calls/{call_id}", CALLS),
@@ -45,6 +45,7 @@ const MATRIX: [(&str, &str, &[Role]); 35] = [
     ("post", "/v1/calls/{call_id}/recording", CALLS),
     ("delete", "/v1/calls/{call_id}/recording", &[Role::Operator]),
     ("get", "/v1/activity", &[Role::Operator]),
+    ("get", "/v1/audit", &[Role::Operator]),
     ("post", "/v1/whip", CALLS),
     ("patch", "/v1/whip/{call_id}", CALLS),
     ("delete", "/v1/whip/{call_id}", ALL),

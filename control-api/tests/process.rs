@@ -286,6 +286,78 @@ fn case_16_a_restarted_relay_forwards_nothing_and_knows_no_session() {
     assert!(opened.starts_with("HTTP/1.1 201"), "the control: set up again, it works: {opened}");
 }
 
+/// Killed right behind a `201`: its entry is on the disk, the log is whole, and says of the next start
+/// that it was not closed. What is altered afterwards is found, and keeps the relay from starting.
+#[test]
+fn a_killed_relay_leaves_a_whole_audit_log_and_an_altered_one_is_refused() {
+    let state = state("audit");
+    let directory = state.to_str().unwrap();
+    let (port, health) = (free_port(), free_port());
+    let (control, health) = (format!("127.0.0.1:{port}"), format!("127.0.0.1:{health}"));
+    let serve = || {
+        let mut command = sotto(&["serve", "--control", &control, "--health", &health]);
+        command.args(["--ports", "25180-25219", "--workers", "1", "--state-dir", directory]);
+        command
+    };
+    let audit = |arguments: &[&str]| {
+        let arguments = [&["audit"], arguments, &["--state-dir", directory]].concat();
+        let output = sotto(&arguments).output().unwrap();
+        let said = stderr_of(&output);
+        (output.status.code(), String::from_utf8(output.stdout).unwrap(), said)
+    };
+    let start = || Served(serve().stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap());
+    let mut first = start();
+    let mut token = String::new();
+    BufReader::new(first.0.stdout.as_mut().unwrap()).read_line(&mut token).unwrap();
+    let token = token.trim().to_owned();
+    let opened = post_call(&control, &token);
+    let location = opened.lines().find_map(|it| it.strip_prefix("location: ")).unwrap().to_owned();
+    let session = format!("{location}/secure-session");
+    let plan = r#"{"fields":[{"type":"payment-card-number"}]}"#;
+    let entered = request(&control, &token, "POST", &session, plan);
+    first.0.kill().unwrap();
+    first.0.wait().unwrap();
+    assert!(entered.starts_with("HTTP/1.1 201"), "{entered}");
+    let id = entered.split("\"sec_").nth(1).unwrap().split('"').next().unwrap();
+
+    let (code, told, said) = audit(&["verify"]);
+    assert_eq!((code, said.as_str()), (Some(0), ""), "{told}");
+    let public = state.join("audit.pub");
+    std::fs::write(&public, audit(&["key"]).1).unwrap();
+    let public = public.to_str().unwrap();
+    for format in ["json", "syslog", "ocsf"] {
+        let (code, lines, said) = audit(&["export", "--format", format, "--public-key", public]);
+        assert_eq!(code, Some(0), "{said}");
+        let entering = lines.lines().filter(|it| it.contains("session.entering"));
+        let entering: Vec<&str> = entering.collect();
+        assert!(entering.len() == 1 && entering[0].contains(id), "{format}: {lines}");
+        assert!(lines.contains("process.started") && lines.contains("127.0.0.1"), "{lines}");
+    }
+    let future = audit(&["export", "--format", "json", "--since", "2999-01-01"]);
+    assert_eq!((future.0, future.1.as_str()), (Some(0), ""));
+
+    let mut second = start();
+    wait_for_answer(&control, &token, &location);
+    assert_eq!(audit(&["tail", "-n", "2"]).1.lines().count(), 2, "while it runs");
+    assert_eq!(audit(&["verify"]).0, Some(0), "while it runs");
+    second.0.kill().unwrap();
+    second.0.wait().unwrap();
+
+    let segment = state.join("audit/audit-00000000000000000000.jsonl");
+    let text = std::fs::read_to_string(&segment).unwrap();
+    assert_eq!(text.matches("log.opened").count(), 2);
+    let altered = text.replacen("\"role\":\"operator\"", "\"role\":\"script\"", 1);
+    std::fs::write(&segment, altered).unwrap();
+    let (code, told, said) = audit(&["verify"]);
+    assert_eq!((code, told.as_str()), (Some(1), ""), "{said}");
+    assert!(said.contains("audit-00000000000000000000.jsonl line "), "{said}");
+    let refused = serve().output().unwrap();
+    assert_eq!(refused.status.code(), Some(78), "{}", stderr_of(&refused));
+    assert!(stderr_of(&refused).contains("is not as it was written"), "{}", stderr_of(&refused));
+    std::fs::write(&segment, text).unwrap();
+    assert_eq!(audit(&["verify"]).0, Some(0), "the control: as it was");
+}
+
 /// The answer to a question, as soon as the relay answers at all.
 fn wait_for_answer(address: &str, token: &str, path: &str) -> String {
     let begun = clock::monotonic();

@@ -47,16 +47,28 @@ words! {
         ModelTokenIssued = "model_token.issued",
         /// A token for a call's model was revoked.
         ModelTokenRevoked = "model_token.revoked",
+        /// The keys of recordings were read again.
+        RecordingKeysLoaded = "recording_keys.loaded",
         /// A call was opened.
         CallOpened = "call.opened",
         /// A call's media was changed.
         CallChanged = "call.changed",
+        /// A call's media is copied to somebody else, or to another place; of a session it is
+        /// silence.
+        CallSubscribed = "call.subscribed",
+        /// Copies of a call's media ended.
+        CallUnsubscribed = "call.unsubscribed",
+        /// Somebody asked that a call ends; a secure session may hold that back.
+        CallHungUp = "call.hung_up",
         /// A call ended.
         CallEnded = "call.ended",
         /// A call was armed: it can be cut with a look-ahead.
         SessionArmed = "session.armed",
         /// A call is no longer armed.
         SessionDisarmed = "session.disarmed",
+        /// A secure session is about to be entered: without this on the disk nothing is cut, and
+        /// nobody is told that something was.
+        SessionEntering = "session.entering",
         /// A secure session was entered, or was to be.
         SessionEntered = "session.entered",
         /// A secure session has its verdict.
@@ -73,6 +85,10 @@ words! {
         SealedFetched = "sealed.fetched",
         /// A recording was begun.
         RecordingStarted = "recording.started",
+        /// A recording holds silence from now on.
+        RecordingPaused = "recording.paused",
+        /// A recording was ended before its call.
+        RecordingStopped = "recording.stopped",
         /// A recording is whole on the disk.
         RecordingCompleted = "recording.completed",
         /// A recording failed.
@@ -115,6 +131,8 @@ words! {
         Sip = "sip",
         /// rtpengine's control protocol.
         Ng = "ng",
+        /// The connection of a call's engine, which the relay has made.
+        Engine = "engine",
         /// Callers by AudioSocket.
         AudioSocket = "audiosocket",
         /// A command on the machine itself.

@@ -68,7 +68,8 @@ pub struct RequestView {
 /// What is told of an alarm.
 #[derive(Serialize, ToSchema)]
 pub struct AlarmView {
-    /// `secure_session.held`, `call.media_timeout`, `recording.gap` or `webhook.given_up`.
+    /// `secure_session.held`, `call.media_timeout`, `recording.gap`, `webhook.given_up`, `audit.failed`,
+    /// `audit.anchor_failed` or `audit.collector_lost`.
     event: &'static str,
     /// The silent side.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -107,6 +108,9 @@ impl AlarmView {
                 AlarmView { side: Some(side.as_str()), ..view("call.media_timeout") }
             }
             Alarm::RecordingGap => view("recording.gap"),
+            Alarm::AuditFailed => view("audit.failed"),
+            Alarm::AuditCollectorLost => view("audit.collector_lost"),
+            Alarm::AuditAnchorFailed => view("audit.anchor_failed"),
             Alarm::WebhookGivenUp(name) => {
                 AlarmView { webhook: Some(name.to_string()), ..view("webhook.given_up") }
             }

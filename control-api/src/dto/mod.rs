@@ -4,6 +4,7 @@
 
 pub mod activity;
 pub mod api_key;
+pub mod audit;
 pub mod call;
 pub mod capture;
 pub mod engine;

@@ -36,6 +36,8 @@ pub enum Scope {
     WebhooksReplay,
     /// See what was done by which key.
     ActivityRead,
+    /// Read the audit log.
+    AuditRead,
     /// List, make, rotate and revoke keys.
     KeysManage,
     /// Whatever SIP proxies ask by rtpengine's control protocol, secure sessions included.
@@ -44,7 +46,7 @@ pub enum Scope {
 
 impl Scope {
     /// All scopes, in the order in which they are told.
-    pub const ALL: [Scope; 15] = [
+    pub const ALL: [Scope; 16] = [
         Scope::CallsRead,
         Scope::CallsWrite,
         Scope::CallsHangUp,
@@ -58,6 +60,7 @@ impl Scope {
         Scope::WebhooksRead,
         Scope::WebhooksReplay,
         Scope::ActivityRead,
+        Scope::AuditRead,
         Scope::KeysManage,
         Scope::NgControl,
     ];
@@ -79,6 +82,7 @@ impl Scope {
             Scope::WebhooksRead => "webhooks:read",
             Scope::WebhooksReplay => "webhooks:replay",
             Scope::ActivityRead => "activity:read",
+            Scope::AuditRead => "audit:read",
             Scope::KeysManage => "keys:manage",
             Scope::NgControl => "ng:control",
         }

@@ -223,6 +223,19 @@ impl KeyTable {
         }
     }
 
+    /// The keys that were not ended, in no order.
+    pub fn principals(&self) -> impl Iterator<Item = &Principal> {
+        self.keys.values().filter(|kept| !kept.is_revoked).map(|kept| &kept.principal)
+    }
+
+    /// The key that a token names, whether it is that key's or not: for the audit log, so that
+    /// guesses at a key's secret are told.
+    #[must_use]
+    pub fn named(&self, token: &str) -> Option<KeyId> {
+        let claimed = token::read(token).ok()?;
+        self.keys.get_key_value(&KeyId::new(claimed.id)).map(|(known, _)| known.clone())
+    }
+
     /// Whose token it is, if it is a valid one.
     ///
     /// The id is public; the secret is hashed and compared in constant time, and against a hash

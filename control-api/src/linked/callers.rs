@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use audit_log::Listener;
 use dialects::audiosocket::CallerSocket;
 use dialects::{Act, Dialect, Effects, Encoding};
 use relay::switchboard::Side;
@@ -19,6 +20,7 @@ use super::conversation::{Conversation, Errands};
 use super::packets::Format;
 use super::wire::{Came, Wire};
 use crate::Control;
+use crate::audit::By;
 use crate::calls::Launch;
 use crate::dto::engine::{CodecName, EngineRequest, linked_media};
 use crate::dto::id;
@@ -121,7 +123,7 @@ pub async fn serve(listener: TcpListener, config: CallersConfig, control: Arc<Co
         };
         let (config, control) = (Arc::clone(&config), Arc::clone(&control));
         tokio::spawn(async move {
-            if let Err(problem) = receive(&control, &config, stream).await {
+            if let Err(problem) = receive(&control, &config, stream, from).await {
                 tracing::warn!(code = ?problem.code, "an AudioSocket caller got no call");
             }
             drop(permit);
@@ -136,6 +138,7 @@ async fn receive(
     control: &Arc<Control>,
     config: &CallersConfig,
     stream: TcpStream,
+    from: SocketAddr,
 ) -> Result<(), Problem> {
     let _ = stream.set_nodelay(true);
     let mut wire = Wire::accepted(stream).map_err(|_| Problem::internal())?;
@@ -156,7 +159,7 @@ async fn receive(
         record: None,
         external_id: ExternalId::parse(&name.hyphenated().to_string()),
     };
-    let entry = launch.open(control).await?.begin(control);
+    let entry = launch.open(control).await?.begin(control, &By::peer(Listener::AudioSocket, from));
     entry.is_linked_by(Side::Caller, TransportName::AudioSocket);
     let mut errands = CallerErrands { control: Arc::clone(control), entry: Arc::clone(&entry) };
     let leg = (Side::Caller, format);

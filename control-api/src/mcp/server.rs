@@ -11,6 +11,7 @@ use rmcp::service::RequestContext;
 use rmcp::{ErrorData, RoleServer, ServerHandler};
 
 use super::tools::{self, ToolCall};
+use crate::audit::By;
 use crate::calls::CallPath;
 use crate::dto::id;
 use crate::dto::model::ModelAnswer;
@@ -20,6 +21,7 @@ use crate::keys::Role;
 use crate::model_tokens::{Grant, ModelPermit};
 use crate::plans::PlanName;
 use crate::problem::{Code, Problem};
+use crate::server::Client;
 use crate::{Control, clock, secure_sessions};
 
 /// The MCP server of one call, as one token's model sees it.
@@ -27,6 +29,7 @@ pub(super) struct ModelServer {
     control: Arc<Control>,
     entry: Arc<CallEntry>,
     grant: Arc<Grant>,
+    client: Option<Client>,
 }
 
 /// Why a tool could not do what it was asked, in words for a model.
@@ -44,7 +47,8 @@ const TOO_MANY_WAITS: Failure = "Other requests of yours are waiting already. Wa
 
 impl ModelServer {
     pub(super) fn new(control: Arc<Control>, permit: ModelPermit) -> ModelServer {
-        ModelServer { control, entry: permit.entry, grant: permit.grant }
+        let ModelPermit { entry, grant, client } = permit;
+        ModelServer { control, entry, grant, client }
     }
 
     /// Another server of the same call, for the SDK, which takes one for each message.
@@ -53,6 +57,7 @@ impl ModelServer {
             control: Arc::clone(&self.control),
             entry: Arc::clone(&self.entry),
             grant: Arc::clone(&self.grant),
+            client: self.client,
         }
     }
 
@@ -82,7 +87,8 @@ impl ModelServer {
         }
         let request = self.control.models.plans.request(plan).map_err(|_| BROKEN)?;
         let call = CallPath(Arc::clone(&self.entry));
-        match secure_sessions::enter_session(&self.control, &call, request).await {
+        let by = By::model(self.grant.id(), self.client);
+        match secure_sessions::enter_session(&self.control, &call, request, &by).await {
             Ok(entered) => {
                 *started = Some(entered.session);
                 Ok(())

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use audit_log::{Detail, Event};
 use ng_protocol::{Command, Reply, Request};
 use relay::switchboard::{Part, RecordingAction, Refusal, Side};
 
@@ -10,6 +11,7 @@ use super::dialogs::Live;
 use super::refused::Refused;
 use super::{Peer, play, query, recording, secure, subscribe};
 use crate::Control;
+use crate::audit::{self, By};
 use crate::dto::id;
 
 /// Does what is asked.
@@ -21,32 +23,37 @@ pub(super) async fn obey(
     let role = peer.role;
     match request.command {
         Command::Ping => Ok(Reply::pong()),
-        Command::Offer => offer(control, request).await,
+        Command::Offer => offer(control, request, &peer.by()).await,
         Command::Answer => answer(control, request).await,
-        Command::Delete => delete(control, request).await,
+        Command::Delete => delete(control, request, &peer.by()).await,
         Command::Query => query::query(control, &*live(control, request).await?).await,
         Command::List => Ok(query::list(control, request.limit, peer.room)),
         Command::Statistics => Ok(query::statistics(control)),
         Command::SecureSession => {
-            secure::enter(control, &*live(control, request).await?, request).await
+            secure::enter(control, &*live(control, request).await?, request, &peer.by()).await
         }
         Command::SecureSessionCancel => {
-            secure::cancel(control, &*live(control, request).await?, role).await
+            secure::cancel(control, &*live(control, request).await?, role, &peer.by()).await
         }
         Command::SecureSessionQuery => {
             secure::query(control, &*live(control, request).await?, role).await
         }
-        Command::BlockDtmf => block(control, request, Part::KeyEvents, true).await,
-        Command::UnblockDtmf => block(control, request, Part::KeyEvents, false).await,
-        Command::BlockMedia => block(control, request, Part::Media, true).await,
-        Command::UnblockMedia => block(control, request, Part::Media, false).await,
-        Command::SilenceMedia => block(control, request, Part::Silence, true).await,
-        Command::UnsilenceMedia => block(control, request, Part::Silence, false).await,
+        Command::BlockDtmf => block(control, request, peer, (Part::KeyEvents, true)).await,
+        Command::UnblockDtmf => block(control, request, peer, (Part::KeyEvents, false)).await,
+        Command::BlockMedia => block(control, request, peer, (Part::Media, true)).await,
+        Command::UnblockMedia => block(control, request, peer, (Part::Media, false)).await,
+        Command::SilenceMedia => block(control, request, peer, (Part::Silence, true)).await,
+        Command::UnsilenceMedia => block(control, request, peer, (Part::Silence, false)).await,
         Command::SubscribeRequest => {
             subscribe::request(control, &mut *live(control, request).await?, request).await
         }
         Command::SubscribeAnswer => {
-            subscribe::answer(control, &mut *live(control, request).await?, request).await
+            let mut dialog = live(control, request).await?;
+            let reply = subscribe::answer(control, &mut dialog, request).await?;
+            let call = audit::call_of(dialog.entry().id);
+            let entry = peer.by().entry(Event::CallSubscribed, call, Detail::default());
+            control.audit.note(entry);
+            Ok(reply)
         }
         Command::Unsubscribe => unsubscribe(control, request).await,
         Command::StartRecording => record(control, peer, request, RecordingAction::Start).await,
@@ -65,7 +72,7 @@ pub(super) async fn live(control: &Control, request: &Request<'_>) -> Result<Liv
     found.ok_or_else(|| Refused::because("there is no call of this call-id"))
 }
 
-async fn offer(control: &Control, request: &Request<'_>) -> Result<Reply, Refused> {
+async fn offer(control: &Control, request: &Request<'_>, by: &By) -> Result<Reply, Refused> {
     let call_id = request.call_id.ok_or_else(|| Refused::because("call-id is missing"))?;
     let said = Said::of(request)?;
     let mut place = control.ng.dialogs.enter(call_id).await?;
@@ -75,7 +82,7 @@ async fn offer(control: &Control, request: &Request<'_>) -> Result<Reply, Refuse
     if !control.is_ready() {
         return Err(Refusal::Stopping.into());
     }
-    let mut dialog = Dialog::open(control, &said).await?;
+    let mut dialog = Dialog::open(control, &said, by).await?;
     match dialog.offer(control, &said).await {
         Ok(sdp) => {
             *place = Some(dialog);
@@ -96,7 +103,7 @@ async fn answer(control: &Control, request: &Request<'_>) -> Result<Reply, Refus
 
 /// Ends a call. Proxies delete branches and calls that are gone as a matter of course: that is no
 /// error.
-async fn delete(control: &Control, request: &Request<'_>) -> Result<Reply, Refused> {
+async fn delete(control: &Control, request: &Request<'_>, by: &By) -> Result<Reply, Refused> {
     let Ok(mut dialog) = live(control, request).await else {
         return Ok(Reply::ok().with_warning("there is no call of this call-id"));
     };
@@ -107,7 +114,9 @@ async fn delete(control: &Control, request: &Request<'_>) -> Result<Reply, Refus
         return Ok(Reply::ok().with_warning("the tags are of no party of this call: it goes on"));
     }
     dialog.end(control).await?;
-    tracing::info!(call = id::call(dialog.at().call), "call ended by NG");
+    let call = dialog.at().call;
+    tracing::info!(call = id::call(call), "call ended by NG");
+    control.audit.note(by.entry(Event::CallHungUp, audit::call_of(call), Detail::default()));
     Ok(Reply::ok())
 }
 
@@ -124,13 +133,15 @@ async fn unsubscribe(control: &Arc<Control>, request: &Request<'_>) -> Result<Re
 async fn block(
     control: &Control,
     request: &Request<'_>,
-    part: Part,
-    blocked: bool,
+    peer: &Peer,
+    (part, blocked): (Part, bool),
 ) -> Result<Reply, Refused> {
     let dialog = live(control, request).await?;
     for side in parties(&dialog, request, part)? {
         control.relay.block(dialog.at(), *side, part, blocked).await?;
     }
+    let call = audit::call_of(dialog.entry().id);
+    control.audit.note(peer.by().entry(Event::CallChanged, call, Detail::default()));
     let reply = Reply::ok();
     Ok(match (part, blocked) {
         (Part::KeyEvents, true) => reply.with_warning(
@@ -163,5 +174,14 @@ async fn record(
     request: &Request<'_>,
     action: RecordingAction,
 ) -> Result<Reply, Refused> {
-    recording::obey(control, &*live(control, request).await?, action, peer.role).await
+    let dialog = live(control, request).await?;
+    let reply = recording::obey(control, &dialog, action, peer.role).await?;
+    let event = match action {
+        RecordingAction::Start => Event::RecordingStarted,
+        RecordingAction::Pause => Event::RecordingPaused,
+        RecordingAction::Stop => Event::RecordingStopped,
+    };
+    let recording = audit::recording_of(dialog.entry().id);
+    control.audit.note(peer.by().entry(event, recording, Detail::default()));
+    Ok(reply)
 }

@@ -18,6 +18,7 @@ use super::media::{self, LegTalk};
 use super::recording;
 use super::refused::Refused;
 use super::subscribe::Subscription;
+use crate::audit::By;
 use crate::dto::id;
 use crate::engines::EngineProfile;
 use crate::external_id::ExternalId;
@@ -101,7 +102,11 @@ struct Pending {
 
 impl Dialog {
     /// Opens a call for a first offer.
-    pub(super) async fn open(control: &Control, said: &Said<'_>) -> Result<Dialog, Refused> {
+    pub(super) async fn open(
+        control: &Control,
+        said: &Said<'_>,
+        by: &By,
+    ) -> Result<Dialog, Refused> {
         let record = said.options.record == Some(true);
         if record && control.recordings.is_none() {
             return Err(Refused::because(recording::OFF));
@@ -128,6 +133,7 @@ impl Dialog {
             opened.inspect_err(|_| control.calls.forget(call))?;
         entry.opened(at);
         tracing::info!(call = id::call(call), record, "call opened by NG");
+        control.audit.note_opened(by, &entry);
         let mut dialog = Dialog {
             entry,
             at,

@@ -12,10 +12,12 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use audit_log::Listener;
 use ng_protocol::{Message, Reply, Request, Value};
 use tokio::sync::Semaphore;
 use zeroize::Zeroizing;
 
+use crate::audit::By;
 use crate::keys::{KeyId, Principal, Role};
 use crate::{Control, clock};
 
@@ -99,6 +101,14 @@ impl Peer {
     /// The same, of one whose address nobody has proven.
     fn by_datagram(address: SocketAddr) -> Peer {
         Peer { room: query::MAX_LISTED_BY_UDP, ..Peer::at(address) }
+    }
+
+    /// The same for the audit log.
+    fn by(&self) -> By {
+        match &self.name {
+            Name::Address(address) => By::peer(Listener::Ng, *address),
+            Name::Key(key) => By::named(key, self.role, None).through(Listener::Ng),
+        }
     }
 
     /// One that its key lets in.

@@ -1,20 +1,24 @@
 //! Secure sessions by NG: the words of REST, its answers, and its rules of who may do what.
 
+use audit_log::Event;
 use ng_protocol::{Reply, Request, Syntax, Value};
 use serde::Serialize;
 
 use super::dialog::Dialog;
 use super::refused::Refused;
+use crate::audit::By;
 use crate::calls::CallPath;
 use crate::dto::json::JsonBytes;
 use crate::keys::{Role, Scope};
-use crate::{Control, secure_sessions};
+use crate::problem::Problem;
+use crate::{Control, audit, secure_sessions};
 
 /// Enters a session; the reply comes when the cut is in force.
 pub(super) async fn enter(
     control: &Control,
     dialog: &Dialog,
     request: &Request<'_>,
+    by: &By,
 ) -> Result<Reply, Refused> {
     let missing =
         "plan is missing: the body of POST /v1/calls/{id}/secure-session, or a plan's name";
@@ -22,7 +26,7 @@ pub(super) async fn enter(
     let body = body_of(plan);
     let plan = secure_sessions::plan_of(control, &body)?;
     let call = CallPath(dialog.entry().clone());
-    let entered = secure_sessions::enter_session(control, &call, plan).await?;
+    let entered = secure_sessions::enter_session(control, &call, plan, by).await?;
     reply_of(&entered.told)
 }
 
@@ -41,11 +45,16 @@ pub(super) async fn cancel(
     control: &Control,
     dialog: &Dialog,
     role: Role,
+    by: &By,
 ) -> Result<Reply, Refused> {
-    match role.allows(Scope::SecureCancel) {
-        true => control.relay.cancel_secure(dialog.at()).await?,
-        false => control.relay.abandon_secure(dialog.at()).await?,
-    }
+    let cancelled = match role.allows(Scope::SecureCancel) {
+        true => control.relay.cancel_secure(dialog.at()).await,
+        false => control.relay.abandon_secure(dialog.at()).await,
+    };
+    let cancelled = cancelled.map_err(Problem::from);
+    let call = audit::call_of(dialog.entry().id);
+    control.audit.note(by.result(Event::SessionCancelled, call, cancelled.as_ref()));
+    cancelled?;
     Ok(Reply::ok())
 }
 

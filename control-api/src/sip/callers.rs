@@ -2,12 +2,14 @@
 
 use std::sync::Arc;
 
+use audit_log::Listener;
 use sip_server::{Invitation, LegId, PressedKey, Refusal};
 use tokio::sync::mpsc;
 use zeroize::Zeroizing;
 
 use super::config::SipConfig;
 use super::refusal;
+use crate::audit::By;
 use crate::dto::call::{CallRequest, CallerRequest, Secret};
 use crate::dto::id;
 use crate::external_id::ExternalId;
@@ -74,7 +76,9 @@ impl Caller {
             record: None,
             external_id,
         };
-        let placed = calls::place(&self.control, request, |_| Ok(())).await;
+        // Its address is that of the last proxy, if it is one that SIP knows of.
+        let by = By::stranger(Listener::Sip, None);
+        let placed = calls::place(&self.control, request, &by, |_| Ok(())).await;
         let placed = placed.map_err(|problem| refusal::of(&problem))?;
         let answer = Zeroizing::new(placed.answer().to_owned());
         self.control

@@ -49,6 +49,12 @@ pub struct Schedule {
 }
 
 impl DeliveryId {
+    /// Its 128 bits.
+    #[must_use]
+    pub const fn number(self) -> u128 {
+        self.0
+    }
+
     /// A new id. Its time is in whole seconds, as that of every event: it goes to the receiver, and
     /// a field is done when its last key is pressed. Within a second ids count on.
     #[must_use]

@@ -17,6 +17,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::http::{HeaderMap, Method, Request, StatusCode};
+use control_api::audit::Audit;
 use control_api::chance;
 use control_api::clock;
 use control_api::config::{MediaConfig, RawConfig};
@@ -115,26 +116,34 @@ impl Rig {
         Rig::with_engines(name, outward, engines())
     }
 
+    /// A rig that keeps an audit log.
+    pub fn audited(name: &str, audit: Audit) -> Rig {
+        let parts = (Doors::default(), true, audit);
+        Rig::with_doors(name, Outward::default(), engines(), parts)
+    }
+
     /// The same with engines of its own.
     pub fn with_engines(name: &str, outward: Outward, engines: BTreeMap<String, RawEngine>) -> Rig {
-        Rig::with_doors(name, outward, engines, (Doors::default(), true))
+        Rig::with_doors(name, outward, engines, (Doors::default(), true, Audit::default()))
     }
 
     /// One that can be entered in other ways too.
     pub fn with_ways_in(name: &str, doors: Doors) -> Rig {
-        Rig::with_doors(name, Outward::default(), engines(), (doors, true))
+        let parts = (doors, true, Audit::default());
+        Rig::with_doors(name, Outward::default(), engines(), parts)
     }
 
     /// A rig that keeps no recordings.
     pub fn without_recordings(name: &str) -> Rig {
-        Rig::with_doors(name, Outward::default(), engines(), (Doors::default(), false))
+        let parts = (Doors::default(), false, Audit::default());
+        Rig::with_doors(name, Outward::default(), engines(), parts)
     }
 
     fn with_doors(
         name: &str,
         outward: Outward,
         engines: BTreeMap<String, RawEngine>,
-        (doors, records): (Doors, bool),
+        (doors, records, audit): (Doors, bool, Audit),
     ) -> Rig {
         let number = RIGS.fetch_add(1, Ordering::Relaxed);
         let directory =
@@ -187,6 +196,7 @@ impl Rig {
             secure: SecureDefaults::default(),
             outward,
             models: models(),
+            audit,
         });
         tokio::spawn({
             let control = Arc::clone(&control);
