@@ -108,7 +108,7 @@ async fn a_session_is_in_the_log_before_its_201_is_read() {
     assert_eq!(intent["object"]["session"], session);
     assert_eq!(intent["object"]["call"], call.trim_start_matches("/v1/calls/call_"));
     assert_eq!(intent["detail"], json!({ "role": "engine" }));
-    let engine = rig.token(Role::Engine).split('_').nth(1).unwrap();
+    let engine = rig.token(Role::Engine).split('_').nth(2).unwrap();
     assert_eq!(intent["actor"], format!("key:{engine}"));
     assert_eq!(kept.find("session.entered", "success")["object"]["session"], session);
 
@@ -195,10 +195,19 @@ async fn each_kind_is_written_with_its_members() {
     let removed = format!("Bearer {}", rig.removed_token());
     let stranger = Request::get(&call).header("authorization", removed).body(Body::empty());
     rig.send(stranger.unwrap()).await.expect(401);
-    // A known key's name with another secret.
-    let guess = format!("Bearer sto_{}_guess", rig.token(Role::Script).split('_').nth(1).unwrap());
-    let guess = Request::get(&call).header("authorization", guess).body(Body::empty());
-    rig.send(guess.unwrap()).await.expect(401);
+    // A key that is made, rotated and ended, and then used.
+    let made = json!({ "roles": ["engine"] });
+    let made = rig.post(Role::Operator, "/v1/keys", made).await.expect(201);
+    let token = made.json()["token"].as_str().unwrap().to_owned();
+    let ended = token.split('_').nth(2).unwrap();
+    rig.ask(Role::Operator, Method::POST, &format!("/v1/keys/{ended}/rotate"), None)
+        .await
+        .expect(201);
+    rig.ask(Role::Operator, Method::POST, &format!("/v1/keys/{ended}/revoke"), None)
+        .await
+        .expect(200);
+    let late = Request::get(&call).header("authorization", format!("Bearer {token}"));
+    rig.send(late.body(Body::empty()).unwrap()).await.expect(401);
 
     let expected = [
         ("call.opened", "success", "call", "operator", ""),
@@ -214,24 +223,33 @@ async fn each_kind_is_written_with_its_members() {
         ("webhook.replayed", "failure", "webhook_event", "operator", "webhook-delivery-not-found"),
         ("recording.exported", "success", "recording", "operator", ""),
         ("recording.erased", "success", "recording", "operator", ""),
-        ("auth.denied", "failure", "api", "", "unauthenticated"),
+        ("auth.denied", "failure", "api", "", "wrong"),
+        ("key.created", "success", "key", "operator", ""),
+        ("key.rotated", "success", "key", "operator", ""),
+        ("key.revoked", "success", "key", "operator", ""),
     ];
     let id = call.trim_start_matches("/v1/calls/call_");
     for (event, outcome, kind, role, reason) in expected {
-        let entry = kept.find(event, outcome);
+        // What the relay sees of a changed key file stands beside what was asked of it.
+        let entry = kept.find_where(|it| {
+            let is_key = event.starts_with("key.") && it["actor"] == "relay";
+            it["event"] == event && it["outcome"] == outcome && !is_key
+        });
         let word = |value: &Value| value.as_str().unwrap_or("").to_owned();
         assert_eq!(entry["object"]["kind"], kind, "{entry}");
         assert_eq!(word(&entry["detail"]["role"]), role, "{entry}");
         assert_eq!(word(&entry["detail"]["reason"]), reason, "{entry}");
         assert_eq!(word(&entry["actor"]).starts_with("key:"), !role.is_empty(), "{entry}");
-        let is_of_call = !event.starts_with("webhook") && event != "auth.denied";
+        let is_of_call = !["webhook", "auth.denied", "key."].iter().any(|it| event.starts_with(it));
         assert_eq!(entry["object"]["call"] == id, is_of_call, "{entry}");
         let listener = if event == "call.ended" { "internal" } else { "control" };
         assert_eq!(entry["origin"]["listener"], listener, "{entry}");
     }
-    let guessed = rig.token(Role::Script).split('_').nth(1).unwrap();
-    let is_guess = |it: &Value| it["event"] == "auth.denied" && it["object"]["key"] == guessed;
-    assert_eq!(kept.find_where(is_guess)["actor"], "nobody");
+    let is_late = |it: &Value| it["event"] == "auth.denied" && it["object"]["key"] == ended;
+    let late = kept.find_where(is_late);
+    assert_eq!((&late["actor"], &late["detail"]["reason"]), (&json!("nobody"), &json!("revoked")));
+    let made = kept.find_where(|it| it["event"] == "key.created" && it["object"]["key"] == ended);
+    assert_eq!(made["actor"], "relay");
     kept.verify();
     println!("figure: audit kinds: {} checked with their members", expected.len());
 }
