@@ -30,7 +30,8 @@ impl By {
     /// Whoever has a key, by the API.
     #[must_use]
     pub fn key(principal: &Principal, client: Option<Client>) -> By {
-        By::named(&principal.key, principal.role, client)
+        let by = By::named(&principal.key, principal.role, client);
+        By { role: role_in(principal), ..by }
     }
 
     /// The same by the name of the key.
@@ -101,7 +102,7 @@ impl By {
         &self,
         event: Event,
         object: Object,
-        done: Result<T, &Problem>,
+        done: Result<&T, &Problem>,
     ) -> Entry {
         match done {
             Ok(_) => self.entry(event, object, Detail::default()),
@@ -119,7 +120,7 @@ impl By {
         &self,
         call: CallId,
         session: SessionId,
-        entered: Result<T, &Problem>,
+        entered: Result<&T, &Problem>,
     ) -> Entry {
         self.result(Event::SessionEntered, session_of(call, session), entered)
     }
@@ -193,16 +194,21 @@ pub(crate) fn of_event(call: CallId, kind: &EventKind) -> Option<Entry> {
             relay.entry(Event::CallUnsubscribed, call_of(call), Detail::default())
         }
         EventKind::Closed => relay.entry(Event::CallEnded, call_of(call), Detail::default()),
+        EventKind::RecordingStarted | EventKind::RecordingResumed => {
+            relay.entry(Event::RecordingStarted, recording_of(call), Detail::default())
+        }
+        EventKind::RecordingPaused => {
+            relay.entry(Event::RecordingPaused, recording_of(call), Detail::default())
+        }
+        EventKind::RecordingStopped => {
+            relay.entry(Event::RecordingStopped, recording_of(call), Detail::default())
+        }
         EventKind::RecordingGap => {
             let detail = because("audio-is-missing");
             failed(relay.entry(Event::RecordingFailed, recording_of(call), detail))
         }
         // Told with whose wish it is.
         EventKind::Subscribed
-        | EventKind::RecordingStarted
-        | EventKind::RecordingPaused
-        | EventKind::RecordingResumed
-        | EventKind::RecordingStopped
         | EventKind::Opened
         | EventKind::Armed
         | EventKind::Disarmed
@@ -246,12 +252,12 @@ pub(crate) fn reloaded(event: Event, digest: Option<Sha256>, is_read: bool) -> E
 
 /// What a new table of keys changes, whoever has changed it: by the API that is told besides.
 pub(crate) fn key_changes(old: &keys::KeyTable, new: &keys::KeyTable) -> Vec<Entry> {
-    let names = |table: &keys::KeyTable| -> HashMap<KeyId, keys::Role> {
-        table.principals().map(|it| (it.key.clone(), it.role)).collect()
+    let names = |table: &keys::KeyTable| -> HashMap<KeyId, Option<Role>> {
+        table.principals().map(|it| (it.key.clone(), role_in(it))).collect()
     };
     let (old, new) = (names(old), names(new));
-    let entry = |event, key: &KeyId, role: keys::Role| {
-        let by = By { role: Some(role_of(role)), ..By::relay() };
+    let entry = |event, key: &KeyId, role: Option<Role>| {
+        let by = By { role, ..By::relay() };
         by.entry(event, key_of(key), Detail::default())
     };
     let made = new.iter().filter(|(key, _)| !old.contains_key(*key));
@@ -262,6 +268,13 @@ pub(crate) fn key_changes(old: &keys::KeyTable, new: &keys::KeyTable) -> Vec<Ent
 
 fn origin(listener: Listener, client: Option<Client>) -> Origin {
     Origin { listener, peer: client.map(|Client(address)| Peer::from(address)) }
+}
+
+/// The standing role that a principal has alone; those of the configuration have names of their own,
+/// which no entry takes.
+fn role_in(principal: &Principal) -> Option<Role> {
+    let standing = keys::Role::ALL.into_iter().find(|it| it.as_str() == &*principal.roles);
+    standing.map(role_of)
 }
 
 const fn role_of(role: keys::Role) -> Role {

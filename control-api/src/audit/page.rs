@@ -38,7 +38,7 @@ pub struct AuditQuery {
 /// Each entry is as it stands in the file, with the hash that the next one has as its `prev`. It is not
 /// verified here: whoever could alter the file could alter this answer. `sotto audit verify` does that.
 #[utoipa::path(
-    get, path = "/v1/audit", tag = "activity", params(AuditQuery),
+    get, path = "/v1/audit", tag = "audit", params(AuditQuery),
     responses(
         (status = 200, body = AuditPage),
         (status = "4XX", body = ProblemBody, content_type = "application/problem+json"),

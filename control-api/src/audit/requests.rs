@@ -61,6 +61,8 @@ fn told(method: &str, operation: &str) -> Told {
             As(Event::WebhookReplayed, Kind::WebhookEvent)
         }
         ("GET", "/v1/calls/{call_id}/recording") => As(Event::RecordingExported, Kind::Recording),
+        // What it was, the relay tells besides.
+        ("POST", "/v1/calls/{call_id}/recording") => As(Event::ApiRequest, Kind::Recording),
         ("DELETE", "/v1/calls/{call_id}/recording") => As(Event::RecordingErased, Kind::Recording),
         // Fields' codes would be key times.
         (_, KEY_PATH) => Nothing,
