@@ -163,6 +163,44 @@ async fn a_log_that_cannot_be_written_refuses_sessions_and_nothing_else() {
     assert!(!metrics.contains("\nsotto_audit_lost_total 0\n"), "{metrics}");
 }
 
+/// A key is made, rotated and ended, and then used; its name.
+async fn use_a_key_that_was_ended(rig: &Rig, call: &str) -> String {
+    let made = json!({ "roles": ["engine"] });
+    let made = rig.post(Role::Operator, "/v1/keys", made).await.expect(201);
+    let token = made.json()["token"].as_str().unwrap().to_owned();
+    let ended = token.split('_').nth(2).unwrap();
+    rig.ask(Role::Operator, Method::POST, &format!("/v1/keys/{ended}/rotate"), None)
+        .await
+        .expect(201);
+    rig.ask(Role::Operator, Method::POST, &format!("/v1/keys/{ended}/revoke"), None)
+        .await
+        .expect(200);
+    let late = Request::get(call).header("authorization", format!("Bearer {token}"));
+    rig.send(late.body(Body::empty()).unwrap()).await.expect(401);
+    ended.to_owned()
+}
+
+/// Event, outcome, kind, role and reason of entries that have to be there.
+const EXPECTED: [(&str, &str, &str, &str, &str); 17] = [
+    ("call.opened", "success", "call", "operator", ""),
+    ("recording.started", "success", "recording", "operator", ""),
+    ("session.armed", "success", "call", "script", ""),
+    ("session.disarmed", "success", "call", "script", ""),
+    ("model_token.issued", "success", "model_token", "script", ""),
+    ("model_token.revoked", "success", "model_token", "script", ""),
+    ("auth.forbidden", "failure", "api", "engine", "forbidden"),
+    ("sealed.fetched", "failure", "sealed_data", "payment", "sealed-data-not-found"),
+    ("call.hung_up", "success", "call", "script", ""),
+    ("call.ended", "success", "call", "", ""),
+    ("webhook.replayed", "failure", "webhook_event", "operator", "webhook-delivery-not-found"),
+    ("recording.exported", "success", "recording", "operator", ""),
+    ("recording.erased", "success", "recording", "operator", ""),
+    ("auth.denied", "failure", "api", "", "wrong"),
+    ("key.created", "success", "key", "operator", ""),
+    ("key.rotated", "success", "key", "operator", ""),
+    ("key.revoked", "success", "key", "operator", ""),
+];
+
 /// Every kind of request, with the members that its entry has.
 #[tokio::test(flavor = "multi_thread")]
 async fn each_kind_is_written_with_its_members() {
@@ -195,41 +233,10 @@ async fn each_kind_is_written_with_its_members() {
     let removed = format!("Bearer {}", rig.removed_token());
     let stranger = Request::get(&call).header("authorization", removed).body(Body::empty());
     rig.send(stranger.unwrap()).await.expect(401);
-    // A key that is made, rotated and ended, and then used.
-    let made = json!({ "roles": ["engine"] });
-    let made = rig.post(Role::Operator, "/v1/keys", made).await.expect(201);
-    let token = made.json()["token"].as_str().unwrap().to_owned();
-    let ended = token.split('_').nth(2).unwrap();
-    rig.ask(Role::Operator, Method::POST, &format!("/v1/keys/{ended}/rotate"), None)
-        .await
-        .expect(201);
-    rig.ask(Role::Operator, Method::POST, &format!("/v1/keys/{ended}/revoke"), None)
-        .await
-        .expect(200);
-    let late = Request::get(&call).header("authorization", format!("Bearer {token}"));
-    rig.send(late.body(Body::empty()).unwrap()).await.expect(401);
+    let ended = &*use_a_key_that_was_ended(rig, &call).await;
 
-    let expected = [
-        ("call.opened", "success", "call", "operator", ""),
-        ("recording.started", "success", "recording", "operator", ""),
-        ("session.armed", "success", "call", "script", ""),
-        ("session.disarmed", "success", "call", "script", ""),
-        ("model_token.issued", "success", "model_token", "script", ""),
-        ("model_token.revoked", "success", "model_token", "script", ""),
-        ("auth.forbidden", "failure", "api", "engine", "forbidden"),
-        ("sealed.fetched", "failure", "sealed_data", "payment", "sealed-data-not-found"),
-        ("call.hung_up", "success", "call", "script", ""),
-        ("call.ended", "success", "call", "", ""),
-        ("webhook.replayed", "failure", "webhook_event", "operator", "webhook-delivery-not-found"),
-        ("recording.exported", "success", "recording", "operator", ""),
-        ("recording.erased", "success", "recording", "operator", ""),
-        ("auth.denied", "failure", "api", "", "wrong"),
-        ("key.created", "success", "key", "operator", ""),
-        ("key.rotated", "success", "key", "operator", ""),
-        ("key.revoked", "success", "key", "operator", ""),
-    ];
     let id = call.trim_start_matches("/v1/calls/call_");
-    for (event, outcome, kind, role, reason) in expected {
+    for (event, outcome, kind, role, reason) in EXPECTED {
         // What the relay sees of a changed key file stands beside what was asked of it.
         let entry = kept.find_where(|it| {
             let is_key = event.starts_with("key.") && it["actor"] == "relay";
@@ -251,7 +258,7 @@ async fn each_kind_is_written_with_its_members() {
     let made = kept.find_where(|it| it["event"] == "key.created" && it["object"]["key"] == ended);
     assert_eq!(made["actor"], "relay");
     kept.verify();
-    println!("figure: audit kinds: {} checked with their members", expected.len());
+    println!("figure: audit kinds: {} checked with their members", EXPECTED.len());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -410,6 +417,42 @@ fn requests(kept: &Kept) -> Vec<Value> {
 /// The body of a request that holds a text.
 type BodyOf = fn(&str) -> Value;
 
+/// Requests with a member that takes a text.
+fn fields(session: &str) -> [(&str, Method, BodyOf); 10] {
+    [
+        ("/v1/calls", Method::POST, |text| json!({ "caller": { "sdp": text } })),
+        ("/v1/calls", Method::POST, |text| {
+            let mut body = open_body(9, 40_000);
+            body["external_id"] = json!(text);
+            body
+        }),
+        ("/v1/calls", Method::POST, |text| {
+            let mut body = open_body(9, 40_000);
+            body["engine"]["address"] = json!(text);
+            body
+        }),
+        ("/v1/calls", Method::POST, |text| {
+            let mut body = open_body(9, 40_000);
+            body["engine"]["profile"] = json!(text);
+            body
+        }),
+        ("/v1/calls", Method::POST, |text| json!({ text: text })),
+        (session, Method::POST, |text| json!({ "plan": text })),
+        (session, Method::POST, |text| json!({ "fields": [{ "type": text }] })),
+        (
+            session,
+            Method::POST,
+            |text| json!({ "fields": [{ "type": "postal-code", "name": text }], "language": text }),
+        ),
+        ("/v1/tools/collect_payment", Method::POST, |text| json!({ "call": text, "plan": "code" })),
+        (
+            "/v1/tools/collect_payment",
+            Method::POST,
+            |text| json!({ "call": "call_00000000000000000000000000000000", "plan": text }),
+        ),
+    ]
+}
+
 /// Texts that would make a second line, or move a terminal's cursor, in every member that takes a text.
 #[tokio::test(flavor = "multi_thread")]
 async fn no_text_of_a_request_makes_a_line_of_its_own() {
@@ -432,38 +475,7 @@ async fn no_text_of_a_request_makes_a_line_of_its_own() {
         &long,
     ];
     let session = format!("{call}/secure-session");
-    let fields: [(&str, Method, BodyOf); 10] = [
-        ("/v1/calls", Method::POST, |text| json!({ "caller": { "sdp": text } })),
-        ("/v1/calls", Method::POST, |text| {
-            let mut body = open_body(9, 40_000);
-            body["external_id"] = json!(text);
-            body
-        }),
-        ("/v1/calls", Method::POST, |text| {
-            let mut body = open_body(9, 40_000);
-            body["engine"]["address"] = json!(text);
-            body
-        }),
-        ("/v1/calls", Method::POST, |text| {
-            let mut body = open_body(9, 40_000);
-            body["engine"]["profile"] = json!(text);
-            body
-        }),
-        ("/v1/calls", Method::POST, |text| json!({ text: text })),
-        (&session, Method::POST, |text| json!({ "plan": text })),
-        (&session, Method::POST, |text| json!({ "fields": [{ "type": text }] })),
-        (
-            &session,
-            Method::POST,
-            |text| json!({ "fields": [{ "type": "postal-code", "name": text }], "language": text }),
-        ),
-        ("/v1/tools/collect_payment", Method::POST, |text| json!({ "call": text, "plan": "code" })),
-        (
-            "/v1/tools/collect_payment",
-            Method::POST,
-            |text| json!({ "call": "call_00000000000000000000000000000000", "plan": text }),
-        ),
-    ];
+    let fields = fields(&session);
     let before = requests(&kept).len();
     let mut asked = 0;
     for text in texts {
