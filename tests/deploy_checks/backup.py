@@ -41,7 +41,8 @@ def restored(deploy, image, work):
         _type(save, place, relay, variables)
     held = tool("tar", "--list", "--file", archive)
     expect(".kek" not in held, "the copy holds a key that wraps recordings")
-    expect(".sotto-recording" in held and "keys.json" in held, f"the copy lacks something: {held}")
+    for wanted in (".sotto-recording", "keys.json", "keys.pepper"):
+        expect(wanted in held, f"the copy lacks {wanted}: {held}")
     equal(os.stat(archive).st_mode & 0o077, 0, "who may read the copy")
     shutil.rmtree(state)
     said = _type(restore, place, relay, variables)
@@ -54,6 +55,9 @@ def restored(deploy, image, work):
     equal(
         verified.returncode, 1, f"verify with another key says {verified.stdout}{verified.stderr}"
     )
+    (state / "keys.pepper").unlink()
+    started = attempt(*relay.command(*serve), env=PATH)
+    expect("keys.pepper is missing" in started.stderr, f"without its pepper: {started.stderr}")
 
 
 def _recording(call, made):

@@ -1,5 +1,7 @@
 """Cluster: what kustomize makes of the files for Kubernetes, held against its schemas."""
 
+import base64
+import os
 import re
 import sys
 import tomllib
@@ -7,16 +9,26 @@ from pathlib import Path
 
 import kubernetes_validate
 import yaml
-from checks import equal, expect, tool
-from container import CUT_OFF, SECRET, STOP
+from checks import equal, expect, tool, wait_until
+from container import CUT_OFF, STOP
 from proxies import caddy_beside
-from relay import Relay, fresh, key_of, request
+from relay import NOBODY, PATH, Relay, fresh, key_of, request
 
 BESIDE = Path(sys.executable).parent
 VERSIONS = ("1.29", "1.37")
 KINDS = {
     "Namespace", "ConfigMap", "Service", "StatefulSet", "PodDisruptionBudget", "NetworkPolicy"
 }  # fmt: skip
+HEALTH, CONFIG = "127.0.0.1:8081", ("--config", "/etc/sotto/sotto.toml")
+# Makes secrets as the real one does, without a cluster: what is stored, got and replaced is in a folder.
+KUBECTL = """#!/bin/sh
+case "$*" in
+  *"get secret sotto"*) shift 5; exec {real} --from-file={secret} "$@" ;;
+  *"create secret generic sotto"*--dry-run*) shift 6; exec {real} "$@" ;;
+  *"create secret generic sotto"*) shift 6; exec {real} "$@" -o yaml >{kept} ;;
+  *"replace"*) cat >{kept} ;;
+esac
+"""
 
 
 def rendered(deploy):
@@ -78,19 +90,68 @@ def _policy_fits(deploy, policy):
 
 
 def runs(deploy, image, work):
-    """A relay starts with the settings and flags of the pod, on keys that were made elsewhere."""
+    """A relay starts as the pod does, on the secret that README.md has made; its keys can change."""
     objects = {one["kind"]: one for one in rendered(deploy)}
-    relay = objects["StatefulSet"]["spec"]["template"]["spec"]["containers"][0]
+    pod = objects["StatefulSet"]["spec"]["template"]["spec"]
+    relay = pod["containers"][0]
     arguments = [re.sub(r"\$\(NODE_ADDRESS\)", "127.0.0.1", word) for word in relay["args"]]
-    given = {
-        "/etc/sotto/sotto.toml": objects["ConfigMap"]["data"]["sotto.toml"],
-        "/run/sotto/recordings.kek": SECRET,
-    }
+    given = {"/etc/sotto/sotto.toml": objects["ConfigMap"]["data"]["sotto.toml"]}
     place = fresh(work / "cluster")
-    maker = Relay(image, place, given, arguments)
-    made = maker.sotto("keys", "add", "--role", "operator", "--keys", "/run/sotto/keys.json")
-    with maker:
-        maker.wait_ready("127.0.0.1:8081", path="/livez")
-        equal(request("127.0.0.1:8080", "GET", "/v1/calls", key_of(made))[0], 200, "a request")
-        caddy_beside(deploy, "kubernetes", work, key_of(made))
-        expect("sto_" not in maker.said(), "the log holds an API key")
+    started = Relay(image, place, given, arguments)
+    typed = Typed(deploy, image, place)
+    key = key_of(typed.block(0))
+    typed.copied(pod["initContainers"][0], started)
+    with started:
+        started.wait_ready(HEALTH, path="/livez")
+        equal(_status(key), 200, "a request")
+        caddy_beside(deploy, "kubernetes", work, key)
+        expect("sto_" not in started.said(), "the log holds an API key")
+    later = key_of(typed.block(1))
+    typed.copied(pod["initContainers"][0], started)
+    with started:
+        started.wait_ready(HEALTH, path="/livez")
+        equal([_status(key), _status(later)], [200, 200], "requests with both keys")
+        mounts = {mount["name"]: mount.get("readOnly", False) for mount in relay["volumeMounts"]}
+        expect(not mounts["run"], "a key can't be ended while the pod runs")
+        started.sotto("keys", "revoke", key.split("_")[2], *CONFIG)
+        wait_until(lambda: _status(key) == 401, "a key that is revoked in the pod ends")
+        equal(_status(later), 200, "another key")
+
+
+def _status(key):
+    return request("127.0.0.1:8080", "GET", "/v1/calls", key)[0]
+
+
+class Typed:
+    """What README.md tells to type, with a `kubectl` that keeps the one secret in a folder."""
+
+    def __init__(self, deploy, image, place):
+        self._folder, self._secret = deploy / "kubernetes", fresh(place / "secret")
+        self._kept = place / "secret.yaml"
+        bin_ = fresh(place / "bin")
+        kubectl = bin_ / "kubectl"
+        real = f"{BESIDE}/kubectl create secret generic sotto --dry-run=client"
+        kubectl.write_text(KUBECTL.format(real=real, secret=self._secret, kept=self._kept))
+        kubectl.chmod(0o755)
+        self._env = {"PATH": f"{bin_}:{image.folder}/usr/bin:{PATH['PATH']}", "TMPDIR": str(place)}
+
+    def block(self, number):
+        """Types the commands of a block, as they stand, and returns what they have printed."""
+        text = (self._folder / "README.md").read_text()
+        blocks = re.findall(r"^```sh\n(.*?)^```", text, re.M | re.S)
+        said = tool("sh", "-ec", blocks[number], cwd=self._folder, env=self._env)
+        for name, octets in yaml.safe_load(self._kept.read_text())["data"].items():
+            (self._secret / name).write_bytes(base64.b64decode(octets))
+        return said
+
+    def copied(self, init, relay):
+        """What the pod does first: as its user, from the secret as it is mounted."""
+        for path in (self._secret, *self._secret.iterdir()):
+            path.chmod(0o750 if path.is_dir() else 0o440)
+            os.chown(path, 0, NOBODY)
+        run = fresh(relay.mounted["/run"] / "sotto")
+        os.chown(run, NOBODY, NOBODY)
+        words = [*init["command"], *init["args"]]
+        words = [re.sub("^/secrets/", f"{self._secret}/", word) for word in words]
+        words = [str(run) if word == "/run/sotto" else word for word in words]
+        tool("setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups", *words)

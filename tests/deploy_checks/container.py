@@ -45,7 +45,7 @@ def context(deploy, work):
     for wanted in {"Cargo.toml", "Cargo.lock", *members}:
         expect(f"!{wanted}" in rules, f"{wanted} is left out of the build")
     hidden = [rule[3:].lstrip("*") for rule in rules if rule.startswith("**/*.")]
-    expect({".kek", ".key", ".pem"} <= set(hidden), "keys that lie about get into the build")
+    expect({".kek", ".key", ".pem", ".pepper"} <= set(hidden), "keys that lie about get into the build")
     tracked = tool("git", "ls-files", *members, cwd=ROOT).splitlines()
     lost = [path for path in tracked if path.endswith(tuple(hidden))]
     lost = [path for path in lost if not path.startswith("tests/") and "/tests/" not in path]
@@ -126,7 +126,8 @@ def runs(deploy, image, work):
         caddy_beside(deploy, "container", work, key)
         expect("sto_" not in relay.said(), "the log holds an API key")
     kept = sorted(path.name for path in (relay.work / "state").iterdir())
-    equal(kept, ["keys.json", "recordings"], "what it has written")
+    written = ["keys.json", "keys.lock", "keys.pepper", "recordings"]
+    equal(kept, written, "what it has written")
 
 
 def _takes_requests(key):

@@ -14,6 +14,7 @@ FAULTS = {
     "the build gets what it needs and no key": [
         ("container/Dockerfile.dockerignore", "!relay\n", "", "relay is left out"),
         ("container/Dockerfile.dockerignore", "**/*.kek\n", "", "keys that lie about"),
+        ("container/Dockerfile.dockerignore", "**/*.pepper\n", "", "keys that lie about"),
     ],
     "the compose file is as its specification has it, and hardened": [
         ("container/compose.yaml", "    read_only: true\n", "    read_onli: true\n", "read_onli"),
@@ -65,6 +66,15 @@ FAULTS = {
     "a relay starts as the pod has it": [
         ("kubernetes/sotto.toml", "/run/sotto/recordings.kek", "/run/sotto/other.kek", "other.kek"),
         ("kubernetes/Caddyfile", "X-Forwarded-Proto https", "X-Forwarded-Proto http", "/ by TLS"),
+        ("kubernetes/statefulset.yaml", '"/secrets/keys.pepper", ', "", "keys.pepper is missing"),
+        ("kubernetes/README.md", "--from-file=$dir/keys.pepper ", "", "keys.pepper"),
+        ("kubernetes/README.md", "for file in keys.json keys.pepper", "for file in keys.json", "pep"),
+        (
+            "kubernetes/statefulset.yaml",
+            "name: run, mountPath: /run/sotto }\n            - { name: state",
+            "name: run, mountPath: /run/sotto, readOnly: true }\n            - { name: state",
+            "can't be ended",
+        ),
     ],
     "nginx takes its file": [
         ("proxy/nginx.conf", "proxy_buffering off", "proxy_buffering of", "proxy_buffering"),
@@ -84,6 +94,7 @@ FAULTS = {
         ("proxy/nginx.conf", "X-Forwarded-Proto https", "X-Forwarded-Proto http", "console"),
         ("proxy/nginx.conf", "$sotto_connection;", "close;", "upgrade"),
         ("proxy/nginx.conf", " if=$sotto_logged", "", "lines for keys"),
+        ("proxy/nginx.conf", "$request_method $uri", "$request_method $request_uri", "a ticket"),
         ("proxy/nginx.conf", "client_max_body_size   64k", "client_max_body_size   1m", "body"),
     ],
     "a relay behind Caddy": [
@@ -122,6 +133,12 @@ FAULTS = {
         ),
         (
             "monitoring/alerts.yaml",
+            "sum by (instance) (increase(sotto_unauthenticated_total[5m]))",
+            "increase(sotto_unauthenticated_total[5m])",
+            "SottoStrangersWithKeys",
+        ),
+        (
+            "monitoring/alerts.yaml",
             "rate(sotto_media_late_ticks_total[5m])",
             "rate(sotto_media_late",
             "parse error",
@@ -140,6 +157,7 @@ FAULTS = {
     "a relay serves every figure that is named": [
         ("monitoring/alerts.yaml", "sotto_webhooks_pending", "sotto_webhooks_waiting", "waiting"),
         ("monitoring/alerts.yaml", 'outcome="lost"', 'outcome="gone"', "gone"),
+        ("monitoring/alerts.yaml", 'reason="no_jwks"', 'reason="no_keys"', "no_keys"),
         (
             "monitoring/dashboard.json",
             "sotto_media_unreadable_frames_total",
@@ -168,6 +186,7 @@ FAULTS = {
     ],
     "a recorded call comes back from a backup": [
         ("backup.md", "--exclude='*.kek' ", "", "wraps"),
+        ("backup.md", "--exclude='*.kek' ", "--exclude='*.kek' --exclude='*.pepper' ", "pepper"),
         ("backup.md", "(umask 077; tar", "(umask 022; tar", "who may read"),
     ],
 }

@@ -13,6 +13,7 @@ from relay import PATH, Relay, fresh, key_of, play_call
 NAME = "relay.example"
 OPENS = {"caller": {"sdp": "v=0"}, "engine": {"type": "echo"}}
 FLOOD = 600
+TICKET = "0123456789abcdef" * 4
 NGINX = """daemon off;
 pid {work}/pid;
 error_log {work}/error.log info;
@@ -72,10 +73,12 @@ def nginx_serves(deploy, image, work):
     command = ["nginx", "-c", str(_nginx(deploy, work, pair))]
     with Behind(image, work, command, pair[0]) as proxy:
         proxy.see_through(too_long={413})
+        equal(proxy.ask("GET", f"/v1/calls?ticket={TICKET}")[0], 401, "a ticket that is none")
         proxy.flood()
         log = (work / "nginx/access.log").read_text()
     expect("/v1/calls" in log, f"the log has no requests: {log}")
     equal([line for line in log.splitlines() if "/dtmf" in line], [], "lines for keys")
+    expect(TICKET not in log, "the log holds a ticket")
     expect("Bearer" not in log and "sto_" not in log, "the log holds a key of the API")
 
 
