@@ -20,7 +20,7 @@ KINDS = {
     "Namespace", "ConfigMap", "Service", "StatefulSet", "PodDisruptionBudget", "NetworkPolicy"
 }  # fmt: skip
 HEALTH, CONFIG = "127.0.0.1:8081", ("--config", "/etc/sotto/sotto.toml")
-# Makes secrets as the real one does, without a cluster: what is stored, got and replaced is in a folder.
+# Makes secrets as the real one does, without a cluster: the one there is lies in a folder.
 KUBECTL = """#!/bin/sh
 case "$*" in
   *"get secret sotto"*) shift 5; exec {real} --from-file={secret} "$@" ;;

@@ -45,7 +45,8 @@ def context(deploy, work):
     for wanted in {"Cargo.toml", "Cargo.lock", *members}:
         expect(f"!{wanted}" in rules, f"{wanted} is left out of the build")
     hidden = [rule[3:].lstrip("*") for rule in rules if rule.startswith("**/*.")]
-    expect({".kek", ".key", ".pem", ".pepper"} <= set(hidden), "keys that lie about get into the build")
+    keys = {".kek", ".key", ".pem", ".pepper"}
+    expect(keys <= set(hidden), "keys that lie about get into the build")
     tracked = tool("git", "ls-files", *members, cwd=ROOT).splitlines()
     lost = [path for path in tracked if path.endswith(tuple(hidden))]
     lost = [path for path in lost if not path.startswith("tests/") and "/tests/" not in path]
