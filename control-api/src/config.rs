@@ -26,6 +26,7 @@ use crate::sinks::config::{RawOutbound, RawSinks, SinksConfig};
 use crate::sip::config::{RawSip, SipConfig};
 use crate::webhooks::config::{RawWebhook, WebhookConfig};
 
+mod effective;
 mod media;
 
 pub use media::{MediaConfig, RawMedia};

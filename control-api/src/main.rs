@@ -7,10 +7,12 @@ use std::pin::pin;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use clap::builder::FalseyValueParser;
 use clap::{Args, Parser, Subcommand};
 use control_api::clock;
 use control_api::config::{Config, ConfigError, RawConfig};
 use control_api::demo;
+use control_api::hardening::{Hardening, Needs, privileges};
 use control_api::keys::KeyStore;
 use control_api::keys::command::{self, KeysAction};
 use control_api::process::{self, Asked, Signals};
@@ -48,7 +50,7 @@ enum Command {
     /// Show one payment call from end to end, and what each party could know of it.
     Demo(DemoArgs),
     /// Run the relay and its REST API.
-    Serve(ServeArgs),
+    Serve(ServeCommand),
     /// Add, list, rotate, revoke or remove API keys.
     Keys(KeysArgs),
     /// Write the built-in prompts into a folder, or check a folder that replaces them.
@@ -61,8 +63,21 @@ enum Command {
     Recordings(RecordingsArgs),
 }
 
-#[derive(Args, Clone)]
+#[derive(Args)]
 #[command(after_help = EXAMPLES)]
+struct ServeCommand {
+    #[command(flatten)]
+    settings: ServeArgs,
+    /// Run as root all the same; a relay needs none of root's rights.
+    #[arg(long, env = "SOTTO_ALLOW_ROOT", value_parser = FalseyValueParser::new())]
+    allow_root: bool,
+    /// Breaks a protection on purpose, so that checks can be seen to fail.
+    #[cfg(feature = "sabotage")]
+    #[arg(long = "break", value_name = "PROTECTION")]
+    broken: Option<Protection>,
+}
+
+#[derive(Args, Clone)]
 struct ServeArgs {
     /// Settings, as deploy/sotto.example.toml shows them; flags win over them.
     #[arg(long, value_name = "FILE")]
@@ -103,10 +118,6 @@ struct ServeArgs {
     recordings: Option<PathBuf>,
     #[command(flatten)]
     state: StateArgs,
-    /// Breaks a protection on purpose, so that checks can be seen to fail.
-    #[cfg(feature = "sabotage")]
-    #[arg(long = "break", value_name = "PROTECTION")]
-    broken: Option<Protection>,
 }
 
 #[derive(Args)]
@@ -211,33 +222,37 @@ fn speak_of_prompts(action: &PromptsAction) -> ExitCode {
     }
 }
 
-fn serve(args: &ServeArgs) -> Result<(), StartError> {
+fn serve(args: &ServeCommand) -> Result<(), StartError> {
+    privileges::check_user(args.allow_root)?;
     process::start_logs();
     process::guard_panics();
-    if let Err(error) = locked_page::forbid_core_dumps() {
-        tracing::warn!(%error, "core dumps can't be forbidden");
-    }
     #[cfg(feature = "sabotage")]
     match args.broken {
         Some(Protection::Masking) => relay::sabotage::break_masking(),
         None => {}
     }
+    let args = &args.settings;
     let config = args.clone().resolve()?;
+    // There is one thread until here: all others begin with what it leaves.
+    let hardening = Hardening::begin(&args.needs(&config)?);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .thread_name(process::CONTROL_THREAD)
+        .on_thread_start(process::give_up_privileges)
         .enable_all()
         .build()
         .map_err(|source| StartError::Listen { address: config.control, source })?;
-    runtime.block_on(run(config, || args.clone().resolve()))
+    runtime.block_on(run(config, hardening, || args.clone().resolve()))
 }
 
 async fn run(
     config: Config,
+    hardening: Hardening,
     read_again: impl Fn() -> Result<Config, ConfigError>,
 ) -> Result<(), StartError> {
     let (address, grace) = (config.control, config.drain);
     let mut signals = Signals::listen().map_err(|source| StartError::Listen { address, source })?;
     let mut running = Running::start(config).await?;
+    hardening.complete().log();
     if let Some(key) = running.first_key.take() {
         println!("{}", key.reveal());
         println!(
@@ -315,6 +330,16 @@ fn keys(args: KeysArgs) -> Result<(), StartError> {
 
 impl ServeArgs {
     fn resolve(self) -> Result<Config, ConfigError> {
+        self.merge()?.resolve(&state_dir(), cores())
+    }
+
+    /// What the process has to reach with this configuration.
+    fn needs(&self, config: &Config) -> Result<Needs, ConfigError> {
+        Ok(process::needs(&self.clone().merge()?.effective(config), self.config.as_deref()))
+    }
+
+    /// The file with the flags, which win over it.
+    fn merge(self) -> Result<RawConfig, ConfigError> {
         let mut raw = match &self.config {
             Some(path) => RawConfig::read(path)?,
             None => RawConfig::default(),
@@ -338,9 +363,12 @@ impl ServeArgs {
         if !self.advertised_ip.is_empty() {
             raw.media.advertised = Some(self.advertised_ip);
         }
-        let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        raw.resolve(&state_dir(), cores)
+        Ok(raw)
     }
+}
+
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
 }
 
 impl StateArgs {

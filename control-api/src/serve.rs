@@ -20,6 +20,7 @@ use tokio::task::JoinHandle;
 
 use crate::config::{Config, ConfigError, MediaConfig};
 use crate::dto::plan::PlanContext;
+use crate::hardening::AsRoot;
 use crate::keys::{self, KeyError, KeyTable, NewKey, Role, Token};
 use crate::linked::callers::CallersConfig;
 use crate::mcp::{BaseUrl, Models};
@@ -50,6 +51,9 @@ const JOIN_TIMEOUT: Duration = Duration::from_secs(12);
 /// Why the process did not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
+    /// Root runs it.
+    #[error(transparent)]
+    AsRoot(#[from] AsRoot),
     /// The configuration can't work.
     #[error(transparent)]
     Config(#[from] ConfigError),
@@ -125,7 +129,8 @@ impl StartError {
     #[must_use]
     pub const fn exit_code(&self) -> u8 {
         match self {
-            StartError::Config(_)
+            StartError::AsRoot(_)
+            | StartError::Config(_)
             | StartError::Keys(_)
             | StartError::Oidc(_)
             | StartError::Prompts(_)

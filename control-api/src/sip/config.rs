@@ -58,9 +58,10 @@ pub struct RawSip {
 }
 
 /// How secrets are hashed, as typed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Default, Debug, PartialEq, Eq, Deserialize)]
 pub enum RawDigest {
     /// By MD5, which every phone knows.
+    #[default]
     #[serde(rename = "md5")]
     Md5,
     /// By SHA-256.

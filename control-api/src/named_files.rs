@@ -1,0 +1,103 @@
+//! NamedFiles: every file and folder that a configuration names, and what is in it.
+
+use std::path::{Path, PathBuf};
+
+use crate::config::RawConfig;
+
+/// What is in a file.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Content {
+    /// A secret: its owner alone may read it.
+    Secret,
+    /// A certificate or a public key.
+    Public,
+    /// A folder that is read.
+    Folder,
+}
+
+/// A file that a configuration names.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct NamedFile {
+    /// The member, as the file calls it.
+    pub member: String,
+    /// Where it is.
+    pub path: PathBuf,
+    /// What is in it.
+    pub content: Content,
+}
+
+impl RawConfig {
+    /// All that is read, but for the configuration itself.
+    #[must_use]
+    pub fn named_files(&self) -> Vec<NamedFile> {
+        let mut list = List(Vec::new());
+        list.add("control.keys", Content::Secret, self.control.keys.as_deref());
+        for path in self.recordings.key_files.iter().flatten() {
+            list.add("recordings.key_files", Content::Secret, Some(path));
+        }
+        list.add("prompts.directory", Content::Folder, self.prompts.directory.as_deref());
+        list.add_sip(self);
+        list.add_engines(self);
+        list.add_sinks(self);
+        list.add_webhooks(self);
+        list.0
+    }
+}
+
+struct List(Vec<NamedFile>);
+
+impl List {
+    fn add(&mut self, member: &str, content: Content, path: Option<&Path>) {
+        self.0.extend(path.map(|path| NamedFile {
+            member: member.to_owned(),
+            path: path.to_owned(),
+            content,
+        }));
+    }
+
+    fn add_sip(&mut self, raw: &RawConfig) {
+        self.add("sip.tls_certificate", Content::Public, raw.sip.tls_certificate.as_deref());
+        self.add("sip.tls_key", Content::Secret, raw.sip.tls_key.as_deref());
+        self.add("sip.users_file", Content::Secret, raw.sip.users_file.as_deref());
+    }
+
+    fn add_engines(&mut self, raw: &RawConfig) {
+        for (name, engine) in &raw.engines {
+            let member = |last: &str| format!("engines.{name}.{last}");
+            self.add(&member("secret_file"), Content::Secret, engine.secret_file.as_deref());
+            self.add(&member("authorities"), Content::Public, engine.authorities.as_deref());
+        }
+    }
+
+    fn add_sinks(&mut self, raw: &RawConfig) {
+        for key in &raw.sinks.seal.keys {
+            self.add("sinks.seal.keys.file", Content::Public, Some(&key.file));
+        }
+        for connector in &raw.sinks.connectors {
+            let member = |last: &str| format!("sinks.connectors.{}.{last}", connector.name);
+            let secrets = [
+                ("password_file", &connector.password_file),
+                ("bearer_file", &connector.bearer_file),
+                ("client_key", &connector.client_key),
+            ];
+            for (last, path) in secrets {
+                self.add(&member(last), Content::Secret, path.as_deref());
+            }
+            for (last, path) in
+                [("client_cert", &connector.client_cert), ("ca_file", &connector.ca_file)]
+            {
+                self.add(&member(last), Content::Public, path.as_deref());
+            }
+        }
+    }
+
+    fn add_webhooks(&mut self, raw: &RawConfig) {
+        for webhook in &raw.webhooks {
+            let member = |last: &str| format!("webhooks.{}.{last}", webhook.name);
+            for path in &webhook.secret_files {
+                self.add(&member("secret_files"), Content::Secret, Some(path));
+            }
+            self.add(&member("ca_file"), Content::Public, webhook.ca_file.as_deref());
+        }
+    }
+}
