@@ -101,3 +101,48 @@ impl List {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::{Path, PathBuf};
+
+    use toml::{Table, Value};
+
+    use crate::config::RawConfig;
+
+    /// Whoever adds a member that names a file shows it in the example, and has it here.
+    #[test]
+    fn every_file_of_the_example_is_named() {
+        let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/sotto.example.toml");
+        let text = std::fs::read_to_string(example).unwrap();
+        let lines = text.lines().map(|line| {
+            let setting = line.strip_prefix('#').filter(|rest| !rest.starts_with([' ', '#']));
+            setting.unwrap_or(line)
+        });
+        let text = lines.collect::<Vec<_>>().join("\n");
+        let raw: RawConfig = toml::from_str(&text).unwrap();
+        let named: Vec<PathBuf> = raw.named_files().into_iter().map(|file| file.path).collect();
+        let folders = [&raw.state_dir, &raw.recordings.directory];
+        let folders: Vec<&PathBuf> = folders.into_iter().flatten().collect();
+        let mut paths = Vec::new();
+        collect_paths(&Value::Table(text.parse::<Table>().unwrap()), &mut paths);
+        assert!(paths.len() > 10, "they are found: {paths:?}");
+        for path in paths {
+            let path = PathBuf::from(path);
+            assert!(named.contains(&path) || folders.contains(&&path), "{path:?}");
+        }
+    }
+
+    fn collect_paths(value: &Value, paths: &mut Vec<String>) {
+        match value {
+            Value::String(text) if text.starts_with('/') => paths.push(text.clone()),
+            Value::Array(values) => values.iter().for_each(|it| collect_paths(it, paths)),
+            Value::Table(table) => table.values().for_each(|it| collect_paths(it, paths)),
+            Value::String(_)
+            | Value::Integer(_)
+            | Value::Float(_)
+            | Value::Boolean(_)
+            | Value::Datetime(_) => {}
+        }
+    }
+}

@@ -422,6 +422,16 @@ fn named_plans(
     plans.map_err(|fault| ConfigError::Plan { member: fault.member, reason: fault.reason }.into())
 }
 
+/// Makes the named plans with the sinks and prompts that they need, and nothing else.
+///
+/// # Errors
+/// The first thing that can't work.
+pub fn try_plans(config: &Config) -> Result<(), StartError> {
+    let outbound = Outbound::new(config.outbound.clone(), Arc::new(SystemResolver));
+    let sinks = Sinks::open(config.sinks.clone(), outbound)?;
+    named_plans(&config.plans, &secure_defaults(config)?, &sinks).map(drop)
+}
+
 /// The recordings; what a crash has left half done there is completed.
 fn open_archive(config: &Config) -> Result<Option<Arc<Archive>>, StartError> {
     let Some(recordings) = &config.recordings else { return Ok(None) };
