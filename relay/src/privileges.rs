@@ -14,12 +14,10 @@ pub(crate) const NONE: CapabilitySet = CapabilitySet::empty();
 pub(crate) fn keep_only(keep: CapabilitySet) {
     let kept = capabilities(None).and_then(|had| {
         let left = had.permitted & keep;
-        let sets = CapabilitySets {
-            effective: left,
-            permitted: left,
-            inheritable: CapabilitySet::empty(),
-        };
-        set_capabilities(None, sets)
+        let inheritable = CapabilitySet::empty();
+        let sets = CapabilitySets { effective: left, permitted: left, inheritable };
+        // A sandbox around the process may forbid the call; who has nothing needs none.
+        if sets == had { Ok(()) } else { set_capabilities(None, sets) }
     });
     if let Err(error) = kept {
         tracing::warn!(%error, "a thread keeps the privileges of its process");
