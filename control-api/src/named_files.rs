@@ -36,6 +36,7 @@ impl RawConfig {
             list.add("recordings.key_files", Content::Secret, Some(path));
         }
         list.add("prompts.directory", Content::Folder, self.prompts.directory.as_deref());
+        list.add("ng.media_directory", Content::Folder, self.ng.media_directory.as_deref());
         list.add_sip(self);
         list.add_engines(self);
         list.add_sinks(self);
