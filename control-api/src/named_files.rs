@@ -4,6 +4,9 @@ use std::path::{Path, PathBuf};
 
 use crate::config::RawConfig;
 
+/// What the pepper of the API's keys is called.
+pub const PEPPER: &str = "control.keys, pepper";
+
 /// What is in a file.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Content {
@@ -32,6 +35,11 @@ impl RawConfig {
     pub fn named_files(&self) -> Vec<NamedFile> {
         let mut list = List(Vec::new());
         list.add("control.keys", Content::Secret, self.control.keys.as_deref());
+        // It has no member of its own: it lies beside the keys.
+        let pepper = self.control.keys.as_ref().map(|keys| keys.with_extension("pepper"));
+        list.add(PEPPER, Content::Secret, pepper.as_deref());
+        list.add("oidc.jwks_file", Content::Public, self.oidc.jwks_file.as_deref());
+        list.add("oidc.ca_file", Content::Public, self.oidc.ca_file.as_deref());
         for path in self.recordings.key_files.iter().flatten() {
             list.add("recordings.key_files", Content::Secret, Some(path));
         }

@@ -17,6 +17,7 @@ use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::clock;
 use crate::config::RawConfig;
+use crate::hardening::files::is_shared;
 use crate::hardening::{Needs, Reach, privileges};
 
 /// Name of the threads on which a panic ends one request only.
@@ -100,9 +101,10 @@ pub fn needs(effective: &RawConfig, file: Option<&Path>) -> Needs {
         read: file.map(Path::to_owned).into_iter().chain(named).chain(authorities()).collect(),
         write: write.into_iter().flatten().cloned().collect(),
     };
-    // A first start makes the key file.
-    let made = effective.control.keys.as_ref().filter(|path| !path.exists());
-    reach.write.extend(made.and_then(|path| path.parent()).map(Path::to_owned));
+    // Keys are made by the API, and by a first start wherever they are.
+    let keys = effective.control.keys.as_ref();
+    let folder = keys.and_then(|path| path.parent().filter(|it| !is_shared(it) || !path.exists()));
+    reach.write.extend(folder.map(Path::to_owned));
     Needs {
         low_ports: ports.into_iter().any(|port: u16| port < FIRST_FREE_PORT),
         rings: effective.media.io.as_deref() != Some(IoMethod::Sockets.as_str()),

@@ -25,6 +25,7 @@ const USER: u32 = 990;
 
 /// A relay in front of a public network, with all that there is.
 const GREEN: &str = r#"
+region = "eu-1"
 state_dir = "/var/lib/sotto"
 [process]
 drain_s = 60
@@ -202,6 +203,7 @@ fn kept(file: &mut Result<Kept, String>) -> &mut Kept {
 /// One fault for each check.
 const FAULTS: &[(&str, Plant)] = &[
     ("control-bind", |it| it.config.control.address = text("0.0.0.0:8080")),
+    ("url-tickets", |it| it.config.control.url_tickets = Some(true)),
     ("health-bind", |it| it.config.health.address = text("0.0.0.0:8081")),
     ("listener-addresses", |it| it.config.ng.tcp_address = text("10.1.0.9:2223")),
     ("low-ports", |it| it.config.health.address = text("10.1.0.2:81")),
@@ -282,6 +284,7 @@ const FAULTS: &[(&str, Plant)] = &[
     ("debug-build", |it| it.process.is_debug = true),
     ("program-changeable", |it| it.process.program = Some(Kept { mode: 0o775, owner: 0 })),
     ("drain", |it| it.config.process.drain_s = Some(0)),
+    ("region", |it| it.config.region = text("local")),
     ("kernel", |it| it.machine.kernel = (5, 10)),
     ("landlock", |it| it.machine.landlock = None),
     ("seccomp", |it| it.machine.seccomp = false),

@@ -85,16 +85,21 @@ impl Relay {
     }
 
     fn status_of(&self, token: &str) -> String {
+        self.ask("GET /v1/calls", token, "").split(' ').nth(1).unwrap().to_owned()
+    }
+
+    fn ask(&self, what: &str, token: &str, body: &str) -> String {
         let mut stream = TcpStream::connect(&self.control).unwrap();
         write!(
             stream,
-            "GET /v1/calls HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\
-             authorization: Bearer {token}\r\n\r\n"
+            "{what} HTTP/1.1\r\nhost: x\r\nconnection: close\r\nauthorization: Bearer {token}\r\n\
+             content-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+            body.len()
         )
         .unwrap();
         let mut answer = String::new();
         stream.read_to_string(&mut answer).unwrap();
-        answer.split(' ').nth(1).unwrap().to_owned()
+        answer
     }
 
     fn signal(&self, name: &str) {
@@ -143,7 +148,11 @@ fn every_thread_of_a_relay_has_given_up_what_it_had_and_keys_still_change() {
     let text = "YSBrZXkgb2YgcmVjb3JkaW5ncyBmb3IgYSB0ZXN0cyE=\n";
     write_secret(&kek, text);
     let config = etc.join("sotto.toml");
-    let toml = format!("state_dir = {state:?}\n[recordings]\nkey_files = [{kek:?}]\n");
+    // Keys in a folder of their own: a first start makes it, and the API writes there.
+    let keys = folder.join("keys/keys.json");
+    let toml = format!(
+        "state_dir = {state:?}\n[control]\nkeys = {keys:?}\n[recordings]\nkey_files = [{kek:?}]\n"
+    );
     fs::write(&config, toml).unwrap();
     let relay = Relay::start(&config);
     wait_until("it answers", || TcpStream::connect(&relay.control).is_ok());
@@ -167,8 +176,8 @@ fn every_thread_of_a_relay_has_given_up_what_it_had_and_keys_still_change() {
     println!("figure: hardening: {} threads of a relay without capabilities", threads.len());
 
     // A file that takes the old one's place is a new one to the kernel.
-    let directory = ["--state-dir", state.to_str().unwrap()];
-    let added = sotto(&[&["keys", "add", "--role", "script"][..], &directory].concat()).output();
+    let settings = ["--config", config.to_str().unwrap()];
+    let added = sotto(&[&["keys", "add", "--role", "script"][..], &settings].concat()).output();
     let token = String::from_utf8(added.unwrap().stdout).unwrap();
     let next = etc.join("next");
     write_secret(&next, text);
@@ -177,6 +186,8 @@ fn every_thread_of_a_relay_has_given_up_what_it_had_and_keys_still_change() {
     fs::copy(etc.join("old"), &config).unwrap();
     relay.signal("-HUP");
     wait_until("the new key", || relay.status_of(token.trim()) == "200");
+    let made = relay.ask("POST /v1/keys", &relay.token, r#"{"roles":["engine"]}"#);
+    assert!(made.starts_with("HTTP/1.1 201"), "the API makes keys: {made}");
     std::thread::sleep(Duration::from_millis(200));
     let log = relay.stop();
     assert!(log.contains("the keys of recordings were read again"), "{log}");

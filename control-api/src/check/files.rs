@@ -210,7 +210,7 @@ fn keys_age(facts: &Facts) -> Finding {
         &old,
         Level::Warn,
         "no key is older than a year",
-        "make another, hand it out, then remove the old one: sotto keys",
+        "sotto keys rotate ID, and hand the new one out before the old one ends",
     )
 }
 
@@ -223,7 +223,7 @@ fn keys_expiry(facts: &Facts) -> Finding {
         &soon,
         Level::Warn,
         "no key ends within 30 days",
-        "make its successor and hand it out: sotto keys",
+        "sotto keys rotate ID, and hand the new one out",
     )
 }
 

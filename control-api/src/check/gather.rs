@@ -9,10 +9,10 @@ use rustls::pki_types::pem::PemObject;
 
 use super::facts::{CertificateFacts, Facts, FileFacts, FolderFacts, KeyFacts, Machine, Process};
 use super::machine::kept;
-use crate::clock;
+use crate::clock::{self, Timestamp};
 use crate::config::{Config, RawConfig};
-use crate::keys::{KeyFile, KeyRecord, Role};
-use crate::named_files::{Content, NamedFile};
+use crate::keys::{KeyRecord, Scope};
+use crate::named_files::{Content, NamedFile, PEPPER};
 use crate::outbound::secret_file::FileSecret;
 use crate::outbound::tls::{Identity, TlsError};
 use crate::serve;
@@ -23,7 +23,6 @@ const SHORTEST_SECRET: usize = 16;
 const EXAMPLE_WORDS: &[&str] = &["changeme", "example", "password", "secret", "test", "token"];
 /// File systems in memory (`linux/magic.h`): tmpfs, ramfs.
 const IN_MEMORY: [i64; 2] = [0x0102_1994, 0x8584_58f6];
-const DAY: u64 = 24 * 3600;
 
 impl Facts {
     /// Those of a configuration as it was typed, the same as it is meant, and this machine.
@@ -67,7 +66,7 @@ fn read_file(member: String, path: &Path, content: Option<Content>) -> FileFacts
 
 /// Keys of the API and of recordings are made by us or checked where they are read.
 fn is_weak(member: &str, path: &Path) -> bool {
-    if ["control.keys", "recordings.key_files"].contains(&member) {
+    if ["control.keys", PEPPER, "recordings.key_files"].contains(&member) {
         return false;
     }
     let Ok(secret) = FileSecret::read(path) else { return false };
@@ -109,7 +108,8 @@ fn read_certificates(named: &[NamedFile]) -> Vec<CertificateFacts> {
         named.iter().find(|file| file.member == key).map(|file| file.path.clone())
     };
     let public = named.iter().filter(|file| file.content == Content::Public);
-    let certificates = public.filter(|file| !file.member.ends_with("keys.file"));
+    let is_key = |member: &str| member.ends_with("keys.file") || member.ends_with("jwks_file");
+    let certificates = public.filter(|file| !is_key(&file.member));
     // One that can't be read is told of as a file.
     let read = |file: &NamedFile| {
         let pem = std::fs::read(&file.path).ok()?;
@@ -155,30 +155,18 @@ fn matches(chain: PathBuf, key: PathBuf) -> Option<bool> {
     }
 }
 
+/// Keys that are valid, or will be.
 fn read_keys(config: &Config) -> Result<Vec<KeyFacts>, String> {
-    let file = KeyFile::open(&config.keys).map_err(|error| error.to_string())?;
-    Ok(file.records().iter().map(key_facts).collect())
-}
-
-fn key_facts(record: &KeyRecord) -> KeyFacts {
-    KeyFacts {
+    let file = config.keys.open().map_err(|error| error.to_string())?;
+    let seconds = |at: Timestamp| at.unix_ms() / 1000;
+    let facts = |record: &KeyRecord| KeyFacts {
         id: record.id.as_str().to_owned(),
-        is_operator: record.role == Role::Operator,
-        created: day(&record.created_at),
-        expires: None,
-    }
-}
-
-/// The day of a time as it is written (RFC 3339), in seconds since 1970.
-fn day(time: &str) -> Option<u64> {
-    let number = |range: std::ops::Range<usize>| time.get(range)?.parse::<u64>().ok();
-    let (year, month, day) = (number(0..4)?, number(5..7)?, number(8..10)?);
-    // Days of a year that begins in March, so that a leap day is its last.
-    let (year, month) =
-        if month > 2 { (year, month - 3) } else { (year.checked_sub(1)?, month + 9) };
-    let days = 365 * year + year / 4 - year / 100 + year / 400 + (153 * month + 2) / 5 + day - 1;
-    // From the first of March of the year 0 to 1970.
-    Some(days.checked_sub(719_468)? * DAY)
+        is_operator: record.rights(&config.keys.roles).has(Scope::SecureCancel),
+        created: Some(seconds(record.created_at)),
+        expires: record.expires_at.map(seconds),
+    };
+    let now = clock::now();
+    Ok(file.records().iter().filter(|record| !record.state(now).is_over()).map(facts).collect())
 }
 
 fn prompt_faults(config: &Config) -> Vec<String> {
@@ -188,17 +176,4 @@ fn prompt_faults(config: &Config) -> Vec<String> {
     let missing =
         missing.map(|it| format!("{}: {} prompts from elsewhere", it.language, it.inherited.len()));
     survey.errors.iter().map(ToString::to_string).chain(missing).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::day;
-
-    #[test]
-    fn a_day_is_read() {
-        assert_eq!(day("1970-01-01T00:00:00Z"), Some(0));
-        assert_eq!(day("2026-03-01T12:00:00.000Z"), Some(1_772_323_200));
-        assert_eq!(day("2024-02-29"), Some(1_709_164_800));
-        assert_eq!(day("soon"), None);
-    }
 }

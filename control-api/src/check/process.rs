@@ -11,8 +11,11 @@ pub(super) const CHECKS: &[Check] = &[
     ("debug-build", debug_build),
     ("program-changeable", program_changeable),
     ("drain", drain),
+    ("region", region),
 ];
 
+/// The region of whoever names none.
+const DEFAULT_REGION: &str = "local";
 /// Descriptors besides those of media: connections of the API, streams, files.
 const OTHER_DESCRIPTORS: u64 = 1024;
 /// A secure session has at most this many octets in locked pages: its collector's, its
@@ -115,5 +118,15 @@ fn drain(facts: &Facts) -> Finding {
             "say process.drain_s, and give the unit TimeoutStopSec beyond it",
         ),
         Some(seconds) => Finding::pass(format!("calls have {seconds} s after SIGTERM")),
+    }
+}
+
+fn region(facts: &Facts) -> Finding {
+    match facts.config.region.as_deref() {
+        Some(DEFAULT_REGION) | None => Finding::warn(
+            "keys are of the region \"local\", as those of any relay that says nothing",
+            "say region = \"eu-1\", or what you call this place, before keys are made",
+        ),
+        Some(region) => Finding::pass(format!("keys are of the region {region}")),
     }
 }

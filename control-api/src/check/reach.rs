@@ -11,6 +11,7 @@ use crate::sip::config::RawDigest;
 
 pub(super) const CHECKS: &[Check] = &[
     ("control-bind", control_bind),
+    ("url-tickets", url_tickets),
     ("health-bind", health_bind),
     ("listener-addresses", listener_addresses),
     ("low-ports", low_ports),
@@ -92,6 +93,16 @@ fn control_bind(facts: &Facts) -> Finding {
     } else {
         Finding::pass(format!("the API is on {address}, behind a TLS proxy"))
     }
+}
+
+fn url_tickets(facts: &Facts) -> Finding {
+    if facts.config.control.url_tickets == Some(true) {
+        return Finding::warn(
+            "streams may be opened by a ticket in their URL, which proxies log",
+            "leave control.url_tickets out unless a browser of yours needs it",
+        );
+    }
+    Finding::pass("nothing that opens a stream stands in a URL")
 }
 
 fn health_bind(facts: &Facts) -> Finding {

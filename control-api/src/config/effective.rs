@@ -12,7 +12,9 @@ impl RawConfig {
         self.process.drain_s = Some(config.drain.as_secs());
         self.control.address = Some(config.control.to_string());
         self.control.behind_tls_proxy = Some(config.behind_tls_proxy);
-        self.control.keys = Some(config.keys.clone());
+        self.control.keys = Some(config.keys.path.clone());
+        self.control.url_tickets = Some(config.url_tickets);
+        self.region = Some(config.keys.region.as_str().to_owned());
         self.health.address = Some(config.health.to_string());
         self.prompts.language = Some(config.secure.language.to_string());
         self.secure_sessions.card_mode = Some(match config.secure.card_mode {
@@ -22,6 +24,9 @@ impl RawConfig {
         self.complete_media(config);
         self.complete_recordings(config);
         self.complete_sip(config);
+        if let Some(oidc) = &config.oidc {
+            self.oidc.roles_claim = Some(oidc.roles_claim.join("."));
+        }
         self
     }
 

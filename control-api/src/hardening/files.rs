@@ -170,7 +170,8 @@ fn around(path: &Path) -> Vec<PathBuf> {
     written.iter().chain(&real).map(place).collect()
 }
 
-fn is_shared(folder: &Path) -> bool {
+/// Whether much lies in there that is none of a relay's business.
+pub(crate) fn is_shared(folder: &Path) -> bool {
     let real = fs::canonicalize(folder).unwrap_or_else(|_| folder.to_owned());
     let is_home = std::env::var_os("HOME").is_some_and(|home| Path::new(&home) == real);
     is_home || SHARED.iter().any(|shared| real == Path::new(shared))
