@@ -12,7 +12,7 @@ use std::time::Duration;
 use audit_log::Sha256;
 use dtmf::CardMode;
 use relay::prompts::{LanguageTag, NotALanguage};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::audit::config::{AuditConfig, RawAudit};
@@ -28,7 +28,10 @@ use crate::sinks::config::{RawOutbound, RawSinks, SinksConfig};
 use crate::sip::config::{RawSip, SipConfig};
 use crate::webhooks::config::{RawWebhook, WebhookConfig};
 
+mod effective;
 mod media;
+mod reading;
+pub mod show;
 
 pub use media::{MediaConfig, RawMedia};
 
@@ -42,7 +45,7 @@ const MAX_DRAIN_S: u64 = 86_400;
 const OWN_RECORDING_KEY: &str = "recordings.kek";
 
 /// What was typed: every member is optional, none is checked.
-#[derive(Clone, Default, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Default, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct RawConfig {
     /// Where keys and recordings go unless said otherwise.
@@ -90,7 +93,7 @@ pub struct RawConfig {
 }
 
 /// The MCP servers of calls, as typed.
-#[derive(Clone, Default, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Default, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct RawMcp {
     /// Where models reach this relay.
@@ -98,7 +101,7 @@ pub struct RawMcp {
 }
 
 /// The process as a whole, as typed.
-#[derive(Clone, Default, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Default, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct RawProcess {
     /// Seconds that calls have after SIGTERM.
@@ -106,7 +109,7 @@ pub struct RawProcess {
 }
 
 /// The API's listener, as typed.
-#[derive(Clone, Default, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Default, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct RawControl {
     /// Address and port.
@@ -120,7 +123,7 @@ pub struct RawControl {
 }
 
 /// The listener of health and metrics, as typed.
-#[derive(Clone, Default, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Default, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct RawHealth {
     /// Address and port.
@@ -128,7 +131,7 @@ pub struct RawHealth {
 }
 
 /// Recordings, as typed.
-#[derive(Clone, Default, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Default, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct RawRecordings {
     /// Keep recordings at all.
@@ -142,7 +145,7 @@ pub struct RawRecordings {
 }
 
 /// Prompts, as typed.
-#[derive(Clone, Default, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Default, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct RawPrompts {
     /// A folder whose prompts are said in place of those built in.
@@ -152,7 +155,7 @@ pub struct RawPrompts {
 }
 
 /// Secure sessions, as typed.
-#[derive(Clone, Default, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Default, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct RawSecureSessions {
     /// Which cards are taken.
@@ -160,7 +163,7 @@ pub struct RawSecureSessions {
 }
 
 /// Which cards are taken, as typed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RawCardMode {
     /// Published test numbers only.
@@ -318,14 +321,25 @@ impl RawConfig {
     /// # Errors
     /// If it can't be read, is not TOML, or has members that are not known.
     pub fn read(path: &Path) -> Result<RawConfig, ConfigError> {
-        let text = fs::read_to_string(path)
-            .map_err(|source| ConfigError::Unreadable { path: path.to_owned(), source })?;
-        toml::from_str(&text).map_err(|error: toml::de::Error| {
-            let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
-            let line = before.matches('\n').count() + 1;
-            let reason = format!("line {line}: {}", error.message().replace('\n', " "));
-            ConfigError::Malformed { path: path.to_owned(), reason }
-        })
+        RawConfig::parse(path, &RawConfig::text(path)?)
+    }
+
+    /// The text of a file.
+    ///
+    /// # Errors
+    /// If it can't be read.
+    pub fn text(path: &Path) -> Result<String, ConfigError> {
+        fs::read_to_string(path)
+            .map_err(|source| ConfigError::Unreadable { path: path.to_owned(), source })
+    }
+
+    /// Reads the text of a file.
+    ///
+    /// # Errors
+    /// If it is not TOML, or has members that are not known.
+    pub fn parse(path: &Path, text: &str) -> Result<RawConfig, ConfigError> {
+        reading::parse(text)
+            .map_err(|reason| ConfigError::Malformed { path: path.to_owned(), reason })
     }
 
     /// The hash of all that was typed, flags too. What was written in another way, with the same

@@ -7,10 +7,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use dialects::{Model, Options, Turns};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::dto::engine::{CodecName, EngineKind};
 use crate::linked::{self, OnClose, Spec};
+use crate::redacted::{Hidden, HiddenUrl};
 
 /// Silence that engines are known to bear, in seconds: the shortest of their watchdogs hangs up
 /// after 30 s, and none was found that waits for more than 300 s.
@@ -21,7 +22,7 @@ const MAX_PROFILES: usize = 64;
 const MAX_NAME: usize = 64;
 
 /// One kind of engine, as the configuration file has it.
-#[derive(Clone, Default, PartialEq, Eq, Debug, Deserialize)]
+#[derive(Clone, Default, PartialEq, Eq, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct RawEngine {
     /// Whether key events of an open call reach the engine.
@@ -36,7 +37,7 @@ pub struct RawEngine {
     /// Of `websocket`: what is spoken there.
     pub dialect: Option<String>,
     /// Of `websocket` and `openai`: where it is.
-    pub url: Option<String>,
+    pub url: Option<HiddenUrl>,
     /// The codec.
     pub codec: Option<CodecName>,
     /// Of `rtp`: payload type of L16.
@@ -46,7 +47,7 @@ pub struct RawEngine {
     /// Of `rtp`: payload type of telephone-event.
     pub telephone_event_payload_type: Option<u8>,
     /// Told to the engine with every call, besides what the call says.
-    pub parameters: BTreeMap<String, String>,
+    pub parameters: BTreeMap<String, Hidden>,
     /// A file with what we prove ourselves by: Twilio's token, OpenAI's key.
     pub secret_file: Option<PathBuf>,
     /// Certificates of the authorities trusted, in PEM; those of the system if none is named.
@@ -78,7 +79,7 @@ pub struct RawEngine {
 }
 
 /// How a model knows that a caller has finished, as typed.
-#[derive(Clone, Copy, Default, PartialEq, Eq, Debug, Deserialize)]
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug, Deserialize, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RawTurns {
     /// By silence.
@@ -98,7 +99,7 @@ pub struct EngineProfile {
 }
 
 /// Whether key events (RFC 4733) of an open call reach the engine. In a secure session none does.
-#[derive(Clone, Copy, Default, PartialEq, Eq, Debug, Deserialize)]
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug, Deserialize, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum DtmfToEngine {
     /// They do, where the engine's leg has a payload type for them.
@@ -230,7 +231,8 @@ impl RawEngine {
     fn linked(self, mut spec: Spec) -> Result<linked::Engine, linked::Unusable> {
         spec.encode(self.codec)?;
         spec.trust(self.secret_file.as_deref(), self.authorities.as_deref())?;
-        spec.parameters = self.parameters;
+        let told = self.parameters.into_iter();
+        spec.parameters = told.map(|(name, value)| (name, value.reveal())).collect();
         spec.account = self.account.unwrap_or_default();
         spec.tells_secure = self.tell_secure_sessions;
         spec.on_close = self.on_close;

@@ -7,11 +7,15 @@ use std::pin::pin;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use clap::builder::FalseyValueParser;
 use clap::{Args, Parser, Subcommand};
 use control_api::audit::{self, command::AuditArgs};
+use control_api::check::{self, Facts, Report};
 use control_api::clock;
+use control_api::config::show::Shown;
 use control_api::config::{Config, ConfigError, RawConfig};
 use control_api::demo;
+use control_api::hardening::{Hardening, privileges};
 use control_api::keys::KeyStore;
 use control_api::keys::command::{self, KeysAction};
 use control_api::process::{self, Asked, Signals};
@@ -26,6 +30,7 @@ Examples:
   sotto serve                                    on loopback; a first start prints an API key
   sotto serve --media-ip 192.0.2.1               callers and engines send to this address
   sotto serve --config /etc/sotto.toml           all settings from a file
+  sotto check --config /etc/sotto/sotto.toml     what is missing for production, and what to do
   sotto keys add --role engine                   a key for the AI engine: it may enter a secure
                                                  session, and learns pass or fail
 
@@ -49,7 +54,7 @@ enum Command {
     /// Show one payment call from end to end, and what each party could know of it.
     Demo(DemoArgs),
     /// Run the relay and its REST API.
-    Serve(ServeArgs),
+    Serve(ServeCommand),
     /// Add, list, rotate, revoke or remove API keys.
     Keys(KeysArgs),
     /// Write the built-in prompts into a folder, or check a folder that replaces them.
@@ -62,10 +67,49 @@ enum Command {
     Recordings(RecordingsArgs),
     /// Verify, export or show the audit log.
     Audit(AuditArgs),
+    /// Show the settings that are in force.
+    Config {
+        #[command(subcommand)]
+        action: ConfigAction,
+    },
+    /// Check a set-up for production: settings, files and the machine.
+    #[command(after_help = check::HELP)]
+    Check(SettingsArgs),
+}
+
+#[derive(Subcommand)]
+enum ConfigAction {
+    /// Print every setting, where it comes from, and no secret.
+    ///
+    /// Files are named and not read; of a URL its host alone is shown.
+    Show(SettingsArgs),
+}
+
+/// What shows or checks settings takes those of `sotto serve`.
+#[derive(Args)]
+struct SettingsArgs {
+    #[command(flatten)]
+    settings: ServeArgs,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Args)]
+#[command(after_help = EXAMPLES)]
+struct ServeCommand {
+    #[command(flatten)]
+    settings: ServeArgs,
+    /// Run as root all the same; a relay needs none of root's rights.
+    #[arg(long, env = "SOTTO_ALLOW_ROOT", value_parser = FalseyValueParser::new())]
+    allow_root: bool,
+    /// Breaks a protection on purpose, so that checks can be seen to fail.
+    #[cfg(feature = "sabotage")]
+    #[arg(long = "break", value_name = "PROTECTION")]
+    broken: Option<Protection>,
 }
 
 #[derive(Args, Clone)]
-#[command(after_help = EXAMPLES)]
 struct ServeArgs {
     /// Settings, as deploy/sotto.example.toml shows them; flags win over them.
     #[arg(long, value_name = "FILE")]
@@ -106,10 +150,6 @@ struct ServeArgs {
     recordings: Option<PathBuf>,
     #[command(flatten)]
     state: StateArgs,
-    /// Breaks a protection on purpose, so that checks can be seen to fail.
-    #[cfg(feature = "sabotage")]
-    #[arg(long = "break", value_name = "PROTECTION")]
-    broken: Option<Protection>,
 }
 
 #[derive(Args)]
@@ -171,6 +211,11 @@ fn main() -> ExitCode {
         Command::Demo(args) => return demo(&args),
         Command::Serve(args) => serve(&args),
         Command::Keys(args) => keys(args),
+        Command::Config { action: ConfigAction::Show(args) } => show_config(&args),
+        Command::Check(args) => match check_setup(&args) {
+            Ok(code) => return code,
+            Err(error) => Err(error),
+        },
         Command::Prompts { action } => return speak_of_prompts(&action),
         Command::Audit(args) => return audit::command::run(args, &state_dir()),
         Command::Recordings(args) => return recordings_command::run(args, &state_dir()),
@@ -215,33 +260,38 @@ fn speak_of_prompts(action: &PromptsAction) -> ExitCode {
     }
 }
 
-fn serve(args: &ServeArgs) -> Result<(), StartError> {
+fn serve(args: &ServeCommand) -> Result<(), StartError> {
+    privileges::check_user(args.allow_root)?;
     process::start_logs();
     process::guard_panics();
-    if let Err(error) = locked_page::forbid_core_dumps() {
-        tracing::warn!(%error, "core dumps can't be forbidden");
-    }
     #[cfg(feature = "sabotage")]
     match args.broken {
         Some(Protection::Masking) => relay::sabotage::break_masking(),
         None => {}
     }
-    let config = args.clone().resolve()?;
+    let args = &args.settings;
+    let (merged, config) = args.clone().read()?;
+    let needs = process::needs(&merged.effective(&config), args.config.as_deref());
+    // There is one thread until here: all others begin with what it leaves.
+    let hardening = Hardening::begin(&needs);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .thread_name(process::CONTROL_THREAD)
+        .on_thread_start(process::give_up_privileges)
         .enable_all()
         .build()
         .map_err(|source| StartError::Listen { address: config.control, source })?;
-    runtime.block_on(run(config, || args.clone().resolve()))
+    runtime.block_on(run(config, hardening, || args.clone().resolve()))
 }
 
 async fn run(
     config: Config,
+    hardening: Hardening,
     read_again: impl Fn() -> Result<Config, ConfigError>,
 ) -> Result<(), StartError> {
     let (address, grace) = (config.control, config.drain);
     let mut signals = Signals::listen().map_err(|source| StartError::Listen { address, source })?;
     let mut running = Running::start(config).await?;
+    hardening.complete().log();
     if let Some(key) = running.first_key.take() {
         println!("{}", key.reveal());
         println!(
@@ -311,6 +361,37 @@ fn tell_console(address: SocketAddr) {
     let _ = writeln!(std::io::stdout(), "Console: http://{address}/");
 }
 
+fn show_config(args: &SettingsArgs) -> Result<(), StartError> {
+    let (merged, config) = args.settings.clone().read()?;
+    let (text, file) = match &args.settings.config {
+        Some(path) => {
+            let text = RawConfig::text(path)?;
+            let file = RawConfig::parse(path, &text)?;
+            (text, file)
+        }
+        None => (String::new(), RawConfig::default()),
+    };
+    let shown = Shown::new(&merged.clone().effective(&config), &merged, (&text, &file));
+    let mut out = std::io::stdout().lock();
+    // Nobody who reads it has to read all of it.
+    let _ = match shown {
+        Ok(shown) if args.json => writeln!(out, "{:#}", shown.json()),
+        Ok(shown) => shown.write(&mut out),
+        Err(error) => writeln!(std::io::stderr(), "sotto: {error}"),
+    };
+    Ok(())
+}
+
+fn check_setup(args: &SettingsArgs) -> Result<ExitCode, StartError> {
+    let (merged, config) = args.settings.clone().read()?;
+    let facts = Facts::gather(&merged, &config, args.settings.config.as_deref());
+    let report = Report::of(&facts);
+    let mut out = std::io::stdout().lock();
+    // The code says it, whoever reads.
+    let _ = if args.json { writeln!(out, "{:#}", report.json()) } else { report.write(&mut out) };
+    Ok(if report.has_failures() { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
 fn keys(args: KeysArgs) -> Result<(), StartError> {
     let store = args.state.key_store(args.config.as_deref())?;
     command::run(&store, args.action, clock::now(), &mut std::io::stdout().lock())?;
@@ -319,6 +400,18 @@ fn keys(args: KeysArgs) -> Result<(), StartError> {
 
 impl ServeArgs {
     fn resolve(self) -> Result<Config, ConfigError> {
+        self.read().map(|(_, config)| config)
+    }
+
+    /// What was typed, and what is meant.
+    fn read(self) -> Result<(RawConfig, Config), ConfigError> {
+        let merged = self.merge()?;
+        let config = merged.clone().resolve(&state_dir(), cores())?;
+        Ok((merged, config))
+    }
+
+    /// The file with the flags, which win over it.
+    fn merge(self) -> Result<RawConfig, ConfigError> {
         let mut raw = match &self.config {
             Some(path) => RawConfig::read(path)?,
             None => RawConfig::default(),
@@ -342,9 +435,12 @@ impl ServeArgs {
         if !self.advertised_ip.is_empty() {
             raw.media.advertised = Some(self.advertised_ip);
         }
-        let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        raw.resolve(&state_dir(), cores)
+        Ok(raw)
     }
+}
+
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
 }
 
 impl StateArgs {
@@ -362,4 +458,33 @@ impl StateArgs {
 
 fn state_dir() -> PathBuf {
     default_state_dir(|name| std::env::var_os(name).map(PathBuf::from))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::Cli;
+
+    /// Whoever may list processes reads their arguments: secrets come from files.
+    #[test]
+    fn no_flag_takes_a_secret() {
+        let words = ["secret", "password", "token", "pass", "pin", "credential", "bearer", "user"];
+        let is_secret = |name: &str| name.split(['-', '_']).any(|word| words.contains(&word));
+        let mut commands = vec![Cli::command()];
+        let mut seen = 0;
+        while let Some(command) = commands.pop() {
+            for argument in command.get_arguments() {
+                let takes = argument.get_action().takes_values();
+                let value = argument.get_value_names().unwrap_or_default();
+                let is_file = value.iter().any(|it| ["FILE", "DIR"].contains(&it.as_str()));
+                let name = argument.get_id().as_str();
+                assert!(!takes || is_file || !is_secret(name), "{name} of {}", command.get_name());
+                seen += 1;
+            }
+            commands.extend(command.get_subcommands().cloned());
+        }
+        assert!(seen > 30, "they are looked at: {seen}");
+        assert!(is_secret("api-token"), "the control");
+    }
 }

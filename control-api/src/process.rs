@@ -3,7 +3,9 @@
 use std::fmt;
 use std::io;
 use std::panic::PanicHookInfo;
+use std::path::{Path, PathBuf};
 
+use relay::IoMethod;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::Metadata;
 use tracing_subscriber::EnvFilter;
@@ -14,10 +16,15 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::clock;
+use crate::config::RawConfig;
+use crate::hardening::files::is_shared;
+use crate::hardening::{Needs, Reach, privileges};
 
 /// Name of the threads on which a panic ends one request only.
 pub const CONTROL_THREAD: &str = "control";
 
+/// Ports below it need a privilege.
+const FIRST_FREE_PORT: u16 = 1024;
 /// What is logged unless `RUST_LOG` says otherwise.
 const DEFAULT_FILTER: &str = "info";
 
@@ -65,6 +72,53 @@ pub fn guard_panics() {
             std::process::abort();
         }
     }));
+}
+
+/// Threads of the runtime answer requests: they bind no socket that needs a privilege.
+pub fn give_up_privileges() {
+    if let Err(error) = privileges::give_up_all() {
+        tracing::warn!(%error, "a thread keeps the privileges of its process");
+    }
+}
+
+/// What the process needs of the system with an effective configuration, read from a file.
+#[must_use]
+pub fn needs(effective: &RawConfig, file: Option<&Path>) -> Needs {
+    let listeners = [
+        &effective.control.address,
+        &effective.health.address,
+        &effective.sip.address,
+        &effective.sip.tls_address,
+        &effective.ng.address,
+        &effective.ng.tcp_address,
+        &effective.audiosocket.address,
+    ];
+    let port = |address: &String| address.rsplit_once(':').and_then(|(_, port)| port.parse().ok());
+    let ports = listeners.into_iter().flatten().filter_map(port);
+    let named = effective.named_files().into_iter().map(|file| file.path);
+    let RawConfig { state_dir, recordings, audit, .. } = effective;
+    let write = [state_dir, &recordings.directory, &audit.directory];
+    let mut reach = Reach {
+        read: file.map(Path::to_owned).into_iter().chain(named).chain(authorities()).collect(),
+        write: write.into_iter().flatten().cloned().collect(),
+    };
+    // Keys are made by the API, and by a first start wherever they are; so is the one that signs the
+    // audit log's checkpoints, which the anchor is replaced with.
+    let made = [&effective.control.keys, &audit.key_file, &audit.anchor].into_iter().flatten();
+    let folders = made.filter_map(|path| {
+        path.parent().filter(|it| !is_shared(it) || !path.exists()).map(Path::to_owned)
+    });
+    reach.write.extend(folders);
+    Needs {
+        low_ports: ports.into_iter().any(|port: u16| port < FIRST_FREE_PORT),
+        rings: effective.media.io.as_deref() != Some(IoMethod::Sockets.as_str()),
+        reach,
+    }
+}
+
+/// Where somebody said that the system's certificates of authorities are.
+fn authorities() -> impl Iterator<Item = PathBuf> {
+    ["SSL_CERT_FILE", "SSL_CERT_DIR"].into_iter().filter_map(std::env::var_os).map(PathBuf::from)
 }
 
 /// The signals that the process obeys.

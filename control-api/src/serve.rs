@@ -23,6 +23,7 @@ use crate::audit::Audit;
 use crate::audit::syslog::Syslog;
 use crate::config::{Config, ConfigError, MediaConfig};
 use crate::dto::plan::PlanContext;
+use crate::hardening::AsRoot;
 use crate::keys::{self, KeyError, KeyTable, NewKey, Role, Token};
 use crate::linked::callers::CallersConfig;
 use crate::mcp::{BaseUrl, Models};
@@ -54,6 +55,9 @@ const JOIN_TIMEOUT: Duration = Duration::from_secs(12);
 /// Why the process did not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
+    /// Root runs it.
+    #[error(transparent)]
+    AsRoot(#[from] AsRoot),
     /// The configuration can't work.
     #[error(transparent)]
     Config(#[from] ConfigError),
@@ -135,7 +139,8 @@ impl StartError {
     #[must_use]
     pub const fn exit_code(&self) -> u8 {
         match self {
-            StartError::Config(_)
+            StartError::AsRoot(_)
+            | StartError::Config(_)
             | StartError::Keys(_)
             | StartError::Oidc(_)
             | StartError::Prompts(_)
@@ -461,6 +466,16 @@ fn named_plans(
         request.into_order(&context).map(|order| order.plan)
     });
     plans.map_err(|fault| ConfigError::Plan { member: fault.member, reason: fault.reason }.into())
+}
+
+/// Makes the named plans with the sinks and prompts that they need, and nothing else.
+///
+/// # Errors
+/// The first thing that can't work.
+pub fn try_plans(config: &Config) -> Result<(), StartError> {
+    let outbound = Outbound::new(config.outbound.clone(), Arc::new(SystemResolver));
+    let sinks = Sinks::open(config.sinks.clone(), outbound)?;
+    named_plans(&config.plans, &secure_defaults(config)?, &sinks).map(drop)
 }
 
 /// The recordings; what a crash has left half done there is completed.

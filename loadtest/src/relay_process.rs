@@ -121,6 +121,8 @@ impl RelayProcess {
         let mut serve = Command::new(&folder.binary);
         serve.arg("serve").arg("--config").arg(config).arg("--control").arg(control.to_string());
         serve.arg("--health").arg(health.to_string()).arg("--state-dir").arg(&folder.path);
+        // Who makes network namespaces is root, and so is the relay in there.
+        serve.env("SOTTO_ALLOW_ROOT", "1");
         serve.args(arguments).envs(environment.iter().copied());
         let child = serve.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn();
         let child = child.map_err(Failure::kernel("start the relay"))?;

@@ -15,6 +15,7 @@
 
 pub mod codec;
 pub mod io;
+mod privileges;
 pub mod prompts;
 pub mod recording;
 #[cfg(feature = "sabotage")]

@@ -1,7 +1,9 @@
 """The XDP program goes with the process that attached it, however that ends."""
 
 import json
+import re
 import subprocess
+from pathlib import Path
 
 import checks
 import sotto
@@ -13,11 +15,24 @@ def is_attached():
     return "xdp" in json.loads(shown)[0]
 
 
+STEERING = 1 << 39  # CAP_BPF
+
+
+def privileges(pid):
+    """What each thread may do that others may not, by its name."""
+    statuses = [path.read_text() for path in Path(f"/proc/{pid}/task").glob("*/status")]
+    field = r"^Name:\s+(.+?)-?\d*$.*^CapPrm:\s+(\w+)$"
+    found = [re.search(field, status, re.M | re.S).groups() for status in statuses]
+    return {name: int(mask, 16) for name, mask in found}
+
+
 def ended(binary):
     """After an end in order, and after a kill."""
     checks.expect(not is_attached(), "nothing attached before")
-    with sotto.Sotto(binary):
+    with sotto.Sotto(binary) as relay:
         checks.expect(is_attached(), "the program attached while the relay runs")
+        kept = {name: mask for name, mask in privileges(relay.pid).items() if mask}
+        checks.equal(kept, {"media": STEERING}, "what threads kept of root's privileges")
     checks.expect(not is_attached(), "nothing attached after an end in order")
     relay = sotto.Sotto(binary)
     checks.expect(is_attached(), "the program attached once more")

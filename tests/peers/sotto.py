@@ -41,7 +41,8 @@ class Sotto:
         self._state = tempfile.TemporaryDirectory(prefix="sotto-peers-")
         state = Path(self._state.name)
         command = [
-            binary, "serve", "--state-dir", str(state / "state"),
+            # Network namespaces are made by root.
+            binary, "serve", "--allow-root", "--state-dir", str(state / "state"),
             "--control", written(CONTROL), "--health", written(HEALTH),
             "--media-ip", MEDIA, "--ports", f"{ports[0]}-{ports[1]}",
             "--recordings", str(state / "recordings"),

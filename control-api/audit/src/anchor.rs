@@ -83,7 +83,10 @@ pub(crate) struct Anchoring {
 }
 
 impl Anchoring {
-    pub(crate) fn begin(mut anchor: Box<dyn Anchor>) -> io::Result<Anchoring> {
+    pub(crate) fn begin(
+        mut anchor: Box<dyn Anchor>,
+        on_thread_start: fn(),
+    ) -> io::Result<Anchoring> {
         let (queue, inbox): (_, Receiver<String>) = sync_channel(ANCHOR_QUEUE);
         let state = Arc::new(AnchorState::default());
         let shared = Arc::clone(&state);
@@ -91,6 +94,7 @@ impl Anchoring {
         std::thread::Builder::new().name("audit-anchor".into()).spawn(move || {
             // Dropped, and so told, when the thread ends in whatever way.
             let _stopping: SyncSender<()> = stopping;
+            on_thread_start();
             inbox.iter().for_each(|checkpoint| shared.note(anchor.keep(&checkpoint)));
         })?;
         Ok(Anchoring { queue: Some(queue), stopped, state })

@@ -46,6 +46,8 @@ pub struct Options {
     pub check: Check,
     /// What gets each checkpoint besides.
     pub anchor: Option<Box<dyn Anchor>>,
+    /// What each of the log's threads does first, such as to give up privileges.
+    pub on_thread_start: fn(),
 }
 
 /// How much of a log is read and verified when it is opened.
@@ -145,6 +147,7 @@ impl Options {
             checkpoint_after: CHECKPOINT_AFTER,
             check: Check::Whole,
             anchor: None,
+            on_thread_start: || {},
         }
     }
 
@@ -153,6 +156,7 @@ impl Options {
             segment_octets: self.segment_octets.max(MIN_SEGMENT_OCTETS),
             checkpoint_entries: self.checkpoint_entries.max(1),
             checkpoint_after: self.checkpoint_after,
+            on_thread_start: self.on_thread_start,
         }
     }
 }
@@ -174,8 +178,10 @@ impl AuditLog {
         locked.settle()?;
         let scanned = scan(directory, &mut options, key.verifier())?;
         let open = locked.open(&scanned)?;
-        let anchoring = options.anchor.take().map(Anchoring::begin).transpose().map_err(failed)?;
         let turns = options.turns();
+        let anchor = options.anchor.take();
+        let anchoring = anchor.map(|it| Anchoring::begin(it, turns.on_thread_start)).transpose();
+        let anchoring = anchoring.map_err(failed)?;
         let log = AuditLog::begin(Box::new(open), &scanned, key, anchoring, turns, now);
         let log = log.map_err(failed)?;
         let opened = Opened {
@@ -197,6 +203,7 @@ impl AuditLog {
         turns: Turns,
         now: Time,
     ) -> io::Result<AuditLog> {
+        let on_thread_start = turns.on_thread_start;
         let state = Arc::new(State::default());
         state.entries.store(scanned.verified.entries, Ordering::Relaxed);
         state.attested.store(scanned.verified.attested, Ordering::Relaxed);
@@ -222,6 +229,7 @@ impl AuditLog {
         let thread = std::thread::Builder::new().name("audit".into()).spawn(move || {
             // Dropped, and so told, when the thread ends in whatever way.
             let _stopping: SyncSender<()> = stopping;
+            on_thread_start();
             writer::run(writer, &inbox);
         })?;
         let (queue, thread, stopped) = (Some(queue), Some(thread), Mutex::new(stopped));
@@ -904,6 +912,7 @@ mod tests {
             segment_octets: MIN_SEGMENT_OCTETS * 1000,
             checkpoint_entries: 3,
             checkpoint_after: Duration::from_secs(3600),
+            on_thread_start: || {},
         };
         AuditLog::begin(Box::new(disk.clone()), &scanned, key, None, turns, at(0)).unwrap()
     }

@@ -42,6 +42,8 @@ pub(crate) struct Turns {
     pub(crate) checkpoint_entries: u64,
     /// Time between two checkpoints.
     pub(crate) checkpoint_after: Duration,
+    /// What a thread of the log does first.
+    pub(crate) on_thread_start: fn(),
 }
 
 /// Everything that the writing thread owns.

@@ -4,7 +4,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use audit_log::{AnchorFile, AuditLog, Check, LogName, OpenError, Opened, Options};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
+
+use crate::process::give_up_privileges;
 
 use super::syslog::{RawSyslog, SyslogConfig};
 use super::{Audit, entries};
@@ -15,7 +17,7 @@ const DEFAULT_NAME: &str = "sotto/audit";
 const CHECKPOINT_S: std::ops::RangeInclusive<u64> = 10..=86_400;
 
 /// The audit log, as typed.
-#[derive(Clone, Default, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Default, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct RawAudit {
     /// Keep one at all.
@@ -100,6 +102,7 @@ impl AuditConfig {
             check: Check::LastSegment,
             checkpoint_after: self.checkpoint_after,
             anchor,
+            on_thread_start: give_up_privileges,
             ..Options::new(self.name.clone(), self.key_file.clone())
         };
         let (log, opened) = AuditLog::open(&self.directory, options, entries::now())?;

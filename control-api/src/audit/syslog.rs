@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use audit_log::export::syslog::{EXAMPLE_ENTERPRISE, Sender, frame};
 use rustls::ClientConfig;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
@@ -42,7 +42,7 @@ const PAUSES: [Duration; 4] = [
 ];
 
 /// The collector, as typed.
-#[derive(Clone, Default, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Default, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct RawSyslog {
     /// Host and port.

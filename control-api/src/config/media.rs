@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use relay::IoMethod;
 use relay::wire::sdp::{AddressPolicy, OwnMedia, Policy};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::ConfigError;
 
@@ -21,7 +21,7 @@ const MEDIA_TIMEOUT_S: RangeInclusive<u64> = 5..=3600;
 const DEFAULT_MEDIA_TIMEOUT_S: u64 = 60;
 
 /// Media, as typed.
-#[derive(Clone, Default, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Default, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct RawMedia {
     /// One IPv4 and one IPv6 address at most.

@@ -76,7 +76,7 @@ pub struct EngineRequest {
 }
 
 /// Kinds of engine legs.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize, ToSchema)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum EngineKind {
     /// RTP or SRTP over UDP, to an engine of yours.
@@ -104,7 +104,7 @@ pub enum EnginePlace {
 }
 
 /// What an engine may speak, by its RTP name (RFC 3551), L16 with its rate.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Deserialize, ToSchema)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Deserialize, Serialize, ToSchema)]
 pub enum CodecName {
     /// G.711 u-law.
     #[default]

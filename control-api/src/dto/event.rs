@@ -36,7 +36,7 @@ pub const KINDS: [&str; 21] = [
 ];
 
 /// Who is told.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize, ToSchema)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum AudienceName {
     /// Scripts and operators.

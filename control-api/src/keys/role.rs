@@ -78,7 +78,7 @@ impl Role {
 }
 
 /// A role of the configuration, as typed.
-#[derive(Clone, Default, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Default, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct RawRole {
     /// What keys of this role may do.

@@ -11,7 +11,7 @@ use audit_log::Listener;
 use dialects::audiosocket::CallerSocket;
 use dialects::{Act, Dialect, Effects, Encoding};
 use relay::switchboard::Side;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, mpsc};
 use uuid::Uuid;
@@ -41,7 +41,7 @@ const PAUSE: Duration = Duration::from_millis(200);
 const ECHO: &str = "echo";
 
 /// AudioSocket callers, as typed.
-#[derive(Clone, Default, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Default, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct RawCallers {
     /// Address and port of TCP; without one nobody is listened to.

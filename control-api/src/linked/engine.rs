@@ -8,7 +8,7 @@ use std::sync::Arc;
 use dialects::{Dialect, Encoding, Introduction, Kind, Options, Secret, Transport};
 use relay::switchboard::CallId;
 use rustls::ClientConfig;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::chance;
@@ -32,7 +32,7 @@ const MAX_RECONNECTS: u8 = 10;
 const RECONNECTS: u8 = 3;
 
 /// What becomes of a call when its engine closes the connection.
-#[derive(Clone, Copy, Default, PartialEq, Eq, Debug, Deserialize)]
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug, Deserialize, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum OnClose {
     /// It ends, after its secure session if there is one: as a telephony provider's does.

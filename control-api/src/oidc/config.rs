@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::keys::Roles;
 use crate::outbound::Endpoint;
@@ -16,7 +16,7 @@ const DEFAULT_ROLES_CLAIM: &str = "roles";
 const MAX_MAPPED: usize = 64;
 
 /// The identity provider, as typed.
-#[derive(Clone, Default, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Default, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct RawOidc {
     /// What its tokens say in `iss`.

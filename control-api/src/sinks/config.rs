@@ -5,12 +5,13 @@ use std::time::Duration;
 
 use dtmf::card_mode::CardMode;
 use ipnet::IpNet;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::config::{ConfigError, RawCardMode};
 use crate::outbound::address::{AddressRules, MAX_ALLOWED};
 use crate::outbound::endpoint::{Endpoint, EndpointError, Scheme};
 use crate::outbound::tls::{Identity, TlsFiles};
+use crate::redacted::HiddenUrl;
 
 /// Most keys to seal to: the one in use, and its successor or predecessor.
 pub const MAX_KEYS: usize = 2;
@@ -23,7 +24,7 @@ const TIMEOUT_MS: std::ops::RangeInclusive<u64> = 1000..=25_000;
 const DEFAULT_TIMEOUT_MS: u64 = 10_000;
 
 /// Where outgoing requests may go, as typed.
-#[derive(Clone, Default, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Default, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct RawOutbound {
     /// Address ranges that are opened besides public addresses.
@@ -31,7 +32,7 @@ pub struct RawOutbound {
 }
 
 /// Sinks, as typed.
-#[derive(Clone, Default, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Default, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct RawSinks {
     /// Sealing.
@@ -41,7 +42,7 @@ pub struct RawSinks {
 }
 
 /// Sealing, as typed.
-#[derive(Clone, Default, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Default, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct RawSeal {
     /// The merchant's public keys; the first is used unless a plan names one.
@@ -49,7 +50,7 @@ pub struct RawSeal {
 }
 
 /// A public key, as typed.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct RawSealKey {
     /// Its name.
@@ -59,13 +60,13 @@ pub struct RawSealKey {
 }
 
 /// A connector, as typed.
-#[derive(Clone, Default, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Default, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct RawConnector {
     /// Its name, which plans give.
     pub name: String,
     /// Where it is.
-    pub url: String,
+    pub url: HiddenUrl,
     /// `test` or `live`.
     pub mode: Option<RawCardMode>,
     /// How long it may take.

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use ipnet::IpNet;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use sip_server::Algorithms;
 
 use crate::config::ConfigError;
@@ -28,7 +28,7 @@ const ECHO: &str = "echo";
 const ENGINE_EVENT_TYPE: u8 = 101;
 
 /// SIP, as typed.
-#[derive(Clone, Default, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Default, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct RawSip {
     /// Where UDP and TCP are answered.
@@ -58,9 +58,10 @@ pub struct RawSip {
 }
 
 /// How secrets are hashed, as typed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Default, Debug, PartialEq, Eq, Deserialize, Serialize)]
 pub enum RawDigest {
     /// By MD5, which every phone knows.
+    #[default]
     #[serde(rename = "md5")]
     Md5,
     /// By SHA-256.

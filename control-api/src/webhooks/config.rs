@@ -2,12 +2,13 @@
 
 use std::path::PathBuf;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::config::ConfigError;
 use crate::dto::event::AudienceName;
 use crate::outbound::endpoint::{Endpoint, EndpointError, Host, Scheme};
 use crate::outbound::tls::TlsFiles;
+use crate::redacted::HiddenUrl;
 use crate::sinks::config::{NAME_RULE, first_bad_name};
 use crate::story::Audience;
 
@@ -17,13 +18,13 @@ pub const MAX_WEBHOOKS: usize = 16;
 pub const MAX_SECRETS: usize = 2;
 
 /// A webhook, as typed.
-#[derive(Clone, Default, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Default, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct RawWebhook {
     /// Its name.
     pub name: String,
     /// Where it is.
-    pub url: String,
+    pub url: HiddenUrl,
     /// Files with the secrets that its deliveries are signed with.
     pub secret_files: Vec<PathBuf>,
     /// `staff` or `engine`.

@@ -17,11 +17,13 @@
 //! # Ok::<(), locked_page::LockError>(())
 //! ```
 
+mod clock_sync;
 mod core_dump;
 mod locked;
 mod mapping;
 #[cfg(test)]
 mod testing;
 
+pub use clock_sync::clock_is_synchronised;
 pub use core_dump::forbid_core_dumps;
 pub use locked::{LockError, Locked, MAX_BYTES, Protection};

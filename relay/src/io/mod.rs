@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
+use rustix::thread::CapabilitySet;
 use tokio::sync::mpsc;
 
 mod clock;
@@ -46,6 +47,7 @@ pub use waker::Waker;
 pub use ways::{IoWish, NoWay, Opened, open};
 pub use xdp::XdpRings;
 
+use crate::privileges;
 use crate::recording::{Archive, RecordQueue, Recorder};
 use crate::switchboard::limits::{BUFFER, COMMAND_QUEUE, DELIVERY_QUEUE, EVENT_QUEUE};
 use crate::switchboard::{Delivery, Event, PortPool, Switchboard, SwitchboardConfig, WorkerIndex};
@@ -237,9 +239,13 @@ impl Agency<'_> {
         let opened = ways::open(&wish, &slices, &self.clock)
             .map_err(|source| StartError::Method { method, source })?;
         match opened {
-            Opened::Sockets(ios) => self.hire_each(ios, &slices, None),
-            Opened::Packet(ios, resolver) => self.hire_each(ios, &slices, Some(resolver)),
-            Opened::Xdp(ios, resolver) => self.hire_each(ios, &slices, Some(resolver)),
+            Opened::Sockets(ios) => self.hire_each(ios, &slices, (None, privileges::NONE)),
+            Opened::Packet(ios, resolver) => {
+                self.hire_each(ios, &slices, (Some(resolver), privileges::NONE))
+            }
+            Opened::Xdp(ios, resolver) => {
+                self.hire_each(ios, &slices, (Some(resolver), privileges::STEERING))
+            }
         }
     }
 
@@ -247,12 +253,12 @@ impl Agency<'_> {
         &mut self,
         ios: Vec<Io>,
         slices: &[RangeInclusive<u16>],
-        resolver: Option<JoinHandle<()>>,
+        (resolver, keep): (Option<JoinHandle<()>>, CapabilitySet),
     ) -> Result<Hired, StartError> {
         let mut hired = Hired { doors: Vec::new(), workers: Vec::new(), resolver };
         for (index, (io, ports)) in ios.into_iter().zip(slices).enumerate() {
             let (door, worker) = self
-                .hire(index, io, ports.clone())
+                .hire(index, io, (ports.clone(), keep))
                 .map_err(|source| StartError::Kernel { doing: "start a media worker", source })?;
             hired.doors.push(door);
             hired.workers.push(worker);
@@ -264,7 +270,7 @@ impl Agency<'_> {
         &mut self,
         index: usize,
         io: Io,
-        ports: RangeInclusive<u16>,
+        (ports, keep): (RangeInclusive<u16>, CapabilitySet),
     ) -> std::io::Result<(Door, JoinHandle<()>)> {
         let (config, clock) = (self.config, self.clock.clone());
         let (requests_in, requests) = sync_channel(COMMAND_QUEUE);
@@ -297,6 +303,7 @@ impl Agency<'_> {
         let pin = config.pin;
         let thread =
             std::thread::Builder::new().name(format!("media-{index}")).spawn(move || {
+                privileges::keep_only(keep);
                 if pin {
                     pin_to_core(index);
                 }

@@ -14,6 +14,7 @@ use super::clock::Clock;
 use super::kernel_tables::{KernelNews, KernelTables};
 use super::neighbourhood::{Answer, Answers, FRESH, Hop, Neighbourhood, Path, QUESTIONS, Way};
 use super::waker::Waker;
+use crate::privileges;
 use crate::wire::netlink::{Link, Message, Neighbour, Route, RouteKind};
 use crate::wire::udp::Macs;
 
@@ -93,7 +94,10 @@ pub(super) fn start(clock: Clock) -> io::Result<(Neighbourhood, JoinHandle<()>)>
         links: HashMap::new(),
         loopback: LoopbackRules::read(),
     };
-    let thread = std::thread::Builder::new().name("neighbours".into()).spawn(|| resolver.run())?;
+    let thread = std::thread::Builder::new().name("neighbours".into()).spawn(|| {
+        privileges::keep_only(privileges::NONE);
+        resolver.run();
+    })?;
     Ok((neighbourhood, thread))
 }
 

@@ -14,6 +14,7 @@ use super::archive::Archive;
 use super::disk::{Directory, Disk};
 use super::tape::Block;
 use super::writer::{self, Writer};
+use crate::privileges;
 use crate::switchboard::CallId;
 use crate::switchboard::limits::RECORD_QUEUE;
 
@@ -112,6 +113,7 @@ impl Recorder {
         let writer = Writer::spawn_syncer(disk, Arc::clone(&state))?;
         let (stopping, stopped) = sync_channel(1);
         let thread = std::thread::Builder::new().name("recorder".into()).spawn(move || {
+            privileges::keep_only(privileges::NONE);
             // Dropped, and so told, when the thread ends in whatever way.
             let _stopping: SyncSender<()> = stopping;
             writer::run(writer, &inbox);

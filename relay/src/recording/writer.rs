@@ -18,6 +18,7 @@ use super::disk::{Disk, Storage};
 use super::key_file::DataKey;
 use super::recorder::{Job, Message, State};
 use super::tape::{BLOCK_SAMPLES, Block};
+use crate::privileges;
 use crate::switchboard::CallId;
 use crate::switchboard::limits::RECORD_QUEUE;
 
@@ -93,7 +94,10 @@ impl Writer {
         let (syncs, inbox): (_, Receiver<SyncJob>) = sync_channel(SYNC_QUEUE);
         let shared = Arc::clone(&state);
         let builder = std::thread::Builder::new().name("recorder-sync".into());
-        let syncer = builder.spawn(move || inbox.iter().for_each(|job| job.carry_out(&shared)))?;
+        let syncer = builder.spawn(move || {
+            privileges::keep_only(privileges::NONE);
+            inbox.iter().for_each(|job| job.carry_out(&shared));
+        })?;
         Ok(Writer { disk, recordings: HashMap::new(), syncs, syncer, state })
     }
 
