@@ -4,6 +4,7 @@ use std::fmt;
 use std::io;
 use std::panic::PanicHookInfo;
 
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::Metadata;
 use tracing_subscriber::EnvFilter;
@@ -67,6 +68,18 @@ pub fn guard_panics() {
     }));
 }
 
+/// Lets the process have as many files as the system allows it: each connection is one, and each media
+/// port. What it starts with is often 1,024, for the sake of programs that use `select`.
+pub fn raise_file_limit() {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
+    if limit.current != limit.maximum
+        && let Err(error) = setrlimit(Resource::Nofile, raised)
+    {
+        tracing::warn!(%error, "the limit of open files stays as it is");
+    }
+}
+
 /// The signals that the process obeys.
 pub struct Signals {
     interrupt: Signal,
@@ -81,7 +94,7 @@ pub enum Asked {
     Drain,
     /// SIGINT: end all calls, complete the recordings, and exit.
     Stop,
-    /// SIGHUP: read the key file again.
+    /// SIGHUP: read the key file and the certificate again.
     ReloadKeys,
 }
 
