@@ -59,6 +59,8 @@ pub enum Alarm {
     MediaTimeout(Side),
     /// Audio is missing in a recording.
     RecordingGap,
+    /// An address has sent keys that are not valid, ten times within five minutes.
+    KeysGuessed,
     /// The webhook of this name did not take an event.
     WebhookGivenUp(Box<str>),
     /// The audit log can't be written: no secure session is entered.
@@ -244,7 +246,8 @@ pub enum DeedKind {
 /// Of each kind the newest 512 are kept, in memory; what lasts is the audit log. Listed are requests under a valid key, but those that only read and those
 /// that hand in a key of a caller, which would tell how many there were. Nothing of a request's body
 /// is told. Alarms are `secure_session.held`, `call.media_timeout`, `recording.gap`,
-/// `webhook.given_up`, `audit.failed`, `audit.anchor_failed` and `audit.collector_lost`.
+/// `webhook.given_up`, `audit.failed`, `audit.anchor_failed`, `audit.collector_lost` and `keys.guessed`: an
+/// address has sent ten keys that are not valid within five minutes; the log names it.
 #[utoipa::path(
     get, path = "/v1/activity", tag = "activity", params(ActivityQuery),
     responses(

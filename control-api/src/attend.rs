@@ -12,10 +12,13 @@ use tracing::Instrument;
 use uuid::Uuid;
 
 use crate::Control;
-use crate::activity::Watched;
+use crate::activity::{Alarm, Deed, Watched};
 use crate::audit::requests::Asked;
+use crate::auth::bearer;
 use crate::calls::KEY_PATH;
-use crate::problem::Problem;
+use crate::client_address::{ClientAddress, NAMES_OTHERS};
+use crate::limits::Asker;
+use crate::problem::{Code, Problem};
 use crate::wait::Presence;
 use crate::{clock, tickets};
 
@@ -51,8 +54,17 @@ pub async fn attend(
         key = tracing::field::Empty,
         denied = tracing::field::Empty
     );
-    let task = tokio::spawn(next.run(request).instrument(span.clone()));
-    let mut response = task.await.unwrap_or_else(|_| Problem::internal().into_response());
+    let asker = asker(&request);
+    let mut response = match refusal(&control, &request, asker.as_ref()) {
+        Some(refused) => refused,
+        None => {
+            let task = tokio::spawn(next.run(request).instrument(span.clone()));
+            task.await.unwrap_or_else(|_| Problem::internal().into_response())
+        }
+    };
+    if response.status() == StatusCode::UNAUTHORIZED {
+        notice_failure(&control, asker.as_ref());
+    }
     asked.complete(&control.audit, &control.calls, &response);
     complete(&mut response, &id);
     let status = response.status();
@@ -67,6 +79,37 @@ pub async fn attend(
         control.activity.note(clock::now(), deed);
     }
     response
+}
+
+/// Who asks, if it came by a listener.
+fn asker(request: &Request) -> Option<Asker> {
+    let address = request.extensions().get::<ClientAddress>().copied()?;
+    let headers = request.headers();
+    let speaks_for_others = NAMES_OTHERS.iter().any(|name| headers.contains_key(name));
+    Some(Asker::of(address, bearer(headers), speaks_for_others))
+}
+
+/// The answer to what is not looked at any further.
+fn refusal(control: &Control, request: &Request, asker: Option<&Asker>) -> Option<Response> {
+    if matches!(*request.method(), Method::TRACE | Method::CONNECT) {
+        // Neither is for what this is: one repeats a request, the other is a proxy's.
+        let detail = "TRACE and CONNECT are not spoken here.";
+        return Some(Problem::new(Code::MethodNotAllowed, detail).into_response());
+    }
+    let (problem, seconds) = control.limits().look(asker?, clock::monotonic()).err()?;
+    let mut response = problem.into_response();
+    response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+    Some(response)
+}
+
+/// A request's key was none.
+fn notice_failure(control: &Control, asker: Option<&Asker>) {
+    if let Some(asker) = asker
+        && control.limits().failed(asker, clock::monotonic())
+    {
+        tracing::warn!(network = %asker.network(), "keys that are not valid come from there");
+        control.activity.note(clock::now(), (None, Deed::Alarm(Alarm::KeysGuessed)));
+    }
 }
 
 /// A method of HTTP's own; any other is a word of the client's, which might hold anything.

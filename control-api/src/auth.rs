@@ -197,6 +197,7 @@ impl<N: Needs> Permit<N> {
         if let Some(witness) = &witness {
             witness.saw_principal(&principal);
         }
+        control.limits().admit(extensions, &principal.key)?;
         if principal.scopes.has_any(N::ANY_OF) {
             let client = extensions.get().copied();
             Ok(Permit { principal, client, witness, needs: PhantomData })

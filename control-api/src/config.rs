@@ -22,8 +22,10 @@ use crate::mcp::BaseUrl;
 use crate::ng::config::{NgConfig, RawNg};
 
 use crate::engines::{EngineProfiles, RawEngine};
+use crate::limits::{LimitsConfig, RawLimits};
 use crate::oidc::config::{OidcConfig, RawOidc};
 use crate::outbound::AddressRules;
+use crate::server::config::{FrontConfig, RawControl};
 use crate::sinks::config::{RawOutbound, RawSinks, SinksConfig};
 use crate::sip::config::{RawSip, SipConfig};
 use crate::webhooks::config::{RawWebhook, WebhookConfig};
@@ -80,6 +82,8 @@ pub struct RawConfig {
     pub sip: RawSip,
     /// SIP proxies that speak rtpengine's control protocol.
     pub ng: RawNg,
+    /// How often whom may ask.
+    pub limits: RawLimits,
     /// Asterisk's channels that dial this relay by AudioSocket.
     pub audiosocket: RawCallers,
     /// Where keys are made and taken.
@@ -106,20 +110,6 @@ pub struct RawMcp {
 pub struct RawProcess {
     /// Seconds that calls have after SIGTERM.
     pub drain_s: Option<u64>,
-}
-
-/// The API's listener, as typed.
-#[derive(Clone, Default, Debug, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct RawControl {
-    /// Address and port.
-    pub address: Option<String>,
-    /// A proxy in front of it speaks TLS.
-    pub behind_tls_proxy: Option<bool>,
-    /// The key file.
-    pub keys: Option<PathBuf>,
-    /// Let streams be opened by a ticket in their URL.
-    pub url_tickets: Option<bool>,
 }
 
 /// The listener of health and metrics, as typed.
@@ -199,8 +189,10 @@ pub struct Config {
     pub drain: Duration,
     /// The API's listener.
     pub control: SocketAddr,
-    /// A proxy in front of it speaks TLS.
-    pub behind_tls_proxy: bool,
+    /// How it is reached.
+    pub front: FrontConfig,
+    /// How often whom may ask.
+    pub limits: LimitsConfig,
     /// The listener of health and metrics.
     pub health: SocketAddr,
     /// Where keys and recordings go unless said otherwise.
@@ -301,7 +293,8 @@ pub enum ConfigError {
     /// The API would be reachable from outside without TLS.
     #[error(
         "control.address {0} is reachable from outside, but nothing says that TLS protects it: \
-         bind to 127.0.0.1, or put a TLS proxy in front and say --behind-tls-proxy"
+         give it a certificate with --tls-certificate and --tls-key, bind to 127.0.0.1, or put a TLS \
+         proxy in front and say --behind-tls-proxy"
     )]
     NoTls(SocketAddr),
 }
@@ -357,16 +350,14 @@ impl RawConfig {
         let keys = self.key_store(default_state_dir)?;
         let digest = self.digest();
         let state = self.state_dir.unwrap_or_else(|| default_state_dir.to_owned());
-        let control = listener("control.address", self.control.address, DEFAULT_CONTROL)?;
+        let control = listener("control.address", self.control.address.clone(), DEFAULT_CONTROL)?;
         let health = listener("health.address", self.health.address, DEFAULT_HEALTH)?;
         if control == health && control.port() != 0 {
             let reason = "is also control.address; health needs a listener of its own".to_owned();
             return Err(ConfigError::Invalid { member: "health.address", reason });
         }
-        let behind_tls_proxy = self.control.behind_tls_proxy.unwrap_or(false);
-        if !control.ip().is_loopback() && !behind_tls_proxy {
-            return Err(ConfigError::NoTls(control));
-        }
+        let front = self.control.front(control)?;
+        let limits = self.limits.resolve(front.names_clients())?;
         let language = self.prompts.language.as_deref().unwrap_or(DEFAULT_LANGUAGE).parse();
         let language = language.map_err(|error: NotALanguage| ConfigError::Invalid {
             member: "prompts.language",
@@ -385,7 +376,8 @@ impl RawConfig {
         Ok(Config {
             drain: self.process.drain()?,
             control,
-            behind_tls_proxy,
+            front,
+            limits,
             health,
             oidc: self
                 .oidc
@@ -611,6 +603,11 @@ mod tests {
         let oidc = &raw.oidc;
         assert!(oidc.issuer.is_some() && oidc.audience.is_some() && oidc.jwks_url.is_some());
         assert!(oidc.roles_claim.is_some() && !oidc.roles.is_empty());
+        assert!(control.trusted_proxies.is_some());
+        let tls = &control.tls;
+        assert!(tls.certificate.is_some() && tls.key.is_some() && tls.client_pins.is_some());
+        assert!(raw.limits.requests_per_second_per_key.is_some());
+        assert!(raw.limits.requests_per_second_per_address.is_some());
         let media = &raw.media;
         assert!(media.addresses.is_some() && media.ports.is_some() && media.workers.is_some());
         assert!(media.io.is_some() && media.io_interfaces.is_some());

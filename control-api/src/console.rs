@@ -6,16 +6,17 @@
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use axum::Router;
 use axum::http::header::{
     CONTENT_SECURITY_POLICY, CONTENT_TYPE, HOST, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
 };
 use axum::http::{HeaderMap, HeaderName};
 use axum::response::IntoResponse;
 use axum::routing::get;
+use axum::{Extension, Router};
 use include_dir::{Dir, File, include_dir};
 
 use crate::Control;
+use crate::client_address::OverTls;
 use crate::problem::{Code, Problem};
 
 const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
@@ -49,19 +50,21 @@ pub(crate) fn routes() -> Router<Arc<Control>> {
     files().fold(Router::new(), |routes, (path, file)| {
         routes.route(
             &path,
-            get(
-                async move |headers: HeaderMap| {
-                    if is_ours(&headers) { Ok(serve(file)) } else { Err(elsewhere()) }
-                },
-            ),
+            get(async move |over_tls: Option<Extension<OverTls>>, headers: HeaderMap| {
+                if over_tls.is_some() || is_ours(&headers) {
+                    Ok(serve(file))
+                } else {
+                    Err(elsewhere())
+                }
+            }),
         )
     })
 }
 
 /// Whether the page is asked for where the relay is. A name of anybody's may be made to lead to this
 /// machine, and what is typed into a page of that name is its owner's to read: so an address,
-/// `localhost`, or a proxy's name, whose TLS has shown that it is the proxy's. A browser that is led
-/// astray sends no such header.
+/// `localhost`, or a name whose TLS has shown that it is ours or a proxy's. A browser that is led
+/// astray sends no such header, and shakes no hands with us.
 fn is_ours(headers: &HeaderMap) -> bool {
     let text = |name: &HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
     let host = text(&HOST).unwrap_or_default();
@@ -74,8 +77,8 @@ fn is_ours(headers: &HeaderMap) -> bool {
 }
 
 fn elsewhere() -> Problem {
-    let detail = "Open the console by the relay's address, as localhost, or by a TLS proxy that sends \
-                  X-Forwarded-Proto: https.";
+    let detail = "Open the console by the relay's address, as localhost, by TLS, or by a TLS proxy that \
+                  sends X-Forwarded-Proto: https.";
     Problem::new(Code::NotFound, detail)
 }
 

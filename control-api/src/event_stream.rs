@@ -1,23 +1,26 @@
 //! EventStream: a telling as server-sent events, resumable by number, of which so many are open.
 
+use std::collections::HashMap;
 use std::convert::Infallible;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use axum::http::{HeaderMap, HeaderName, StatusCode};
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
-use tokio::sync::{OwnedSemaphorePermit, mpsc, watch};
+use tokio::sync::{mpsc, watch};
 use tokio_stream::wrappers::ReceiverStream;
 use utoipa::ToSchema;
 
 use crate::Control;
-use crate::keys::Principal;
+use crate::keys::{KeyId, Principal};
 use crate::problem::{Code, Problem};
 use crate::telling::{Next, Told};
 
 /// Event streams open at a time; one takes about 20 kB.
-pub const MAX_STREAMS: usize = 1024;
+pub const MAX_STREAMS: usize = 4096;
+/// Event streams of one key, so that one program can't take them all.
+pub const MAX_STREAMS_PER_KEY: usize = 1024;
 /// Silence after which a comment shows that the stream lives.
 const HEARTBEAT: Duration = Duration::from_secs(15);
 /// Events on their way to one reader. More would only make a slow reader's events older.
@@ -38,6 +41,53 @@ pub(crate) struct StreamedEvent {
 }
 
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
+
+/// How many event streams each key has open. Keys without any are not in it, so that there are no more
+/// than streams.
+#[derive(Clone, Default)]
+pub struct Slots(Arc<Mutex<HashMap<KeyId, usize>>>);
+
+/// Room for one event stream, until it is dropped.
+pub(crate) struct Slot {
+    slots: Slots,
+    key: KeyId,
+}
+
+impl Slots {
+    /// Room for a stream of this key, if there is any.
+    pub(crate) fn take(&self, key: &KeyId) -> Option<Slot> {
+        let mut open = self.lock();
+        let own = open.get(key).copied().unwrap_or(0);
+        if own >= MAX_STREAMS_PER_KEY || open.values().sum::<usize>() >= MAX_STREAMS {
+            return None;
+        }
+        open.insert(key.clone(), own + 1);
+        drop(open);
+        Some(Slot { slots: self.clone(), key: key.clone() })
+    }
+
+    /// Streams that are open.
+    #[must_use]
+    pub fn taken(&self) -> usize {
+        self.lock().values().sum()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<KeyId, usize>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        let mut open = self.slots.lock();
+        match open.get_mut(&self.key) {
+            Some(count) if *count > 1 => *count -= 1,
+            Some(_) | None => {
+                open.remove(&self.key);
+            }
+        }
+    }
+}
 
 /// What a stream tells.
 pub(crate) trait Source: Send + Sync + 'static {
@@ -68,7 +118,7 @@ pub(crate) fn open(
     if matches!(source.next(after), Next::End) {
         return Ok(StatusCode::NO_CONTENT.into_response());
     }
-    let slot = Arc::clone(&control.streams).try_acquire_owned().map_err(|_| {
+    let slot = control.streams.take(&reader.key).ok_or_else(|| {
         Problem::new(Code::TooManyStreams, "Close another event stream, or poll the call instead.")
     })?;
     let (sender, receiver) = mpsc::channel(IN_FLIGHT);
@@ -103,7 +153,7 @@ struct Teller<S: Source> {
     source: S,
     after: u64,
     sender: mpsc::Sender<Result<Event, Infallible>>,
-    _slot: OwnedSemaphorePermit,
+    _slot: Slot,
 }
 
 impl<S: Source> Teller<S> {
@@ -136,5 +186,27 @@ impl<S: Source> Teller<S> {
                 return;
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{MAX_STREAMS, MAX_STREAMS_PER_KEY, Slots};
+    use crate::keys::KeyId;
+
+    #[test]
+    fn one_key_leaves_room_for_others_and_all_have_a_bound() {
+        let slots = Slots::default();
+        let take = |key: usize| slots.take(&KeyId::new(&key.to_string()));
+        let mut open: Vec<_> = (0..MAX_STREAMS_PER_KEY).map(|_| take(1).unwrap()).collect();
+        assert!(take(1).is_none());
+        let others = (MAX_STREAMS - MAX_STREAMS_PER_KEY) / 2;
+        open.extend((0..2 * others).map(|at| take(2 + at % 4).unwrap()));
+        assert!(take(2).is_none() && take(9).is_none());
+        assert_eq!(slots.taken(), MAX_STREAMS);
+        open.remove(0);
+        assert!(take(1).is_some());
+        drop(open);
+        assert!(slots.taken() == 0 && slots.lock().is_empty());
     }
 }

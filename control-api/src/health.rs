@@ -3,7 +3,7 @@
 use std::fmt::{self, Write};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::extract::State;
@@ -23,9 +23,17 @@ use crate::keys::Denied;
 /// How often all calls are looked at for what they dropped.
 pub const SAMPLE_INTERVAL: Duration = Duration::from_secs(10);
 
+/// How often the runtime of the control plane shows that it runs.
+const BEAT_INTERVAL: Duration = Duration::from_secs(1);
+/// Silence of that runtime after which the process does not live any more: many times what any load
+/// holds it up for.
+const DEAD_AFTER: Duration = Duration::from_secs(20);
+
 /// What the API counts itself.
 #[derive(Default)]
 pub struct Metrics {
+    /// When the control plane last showed that it runs.
+    beat: Mutex<Option<Instant>>,
     /// Requests by the first digit of their status; the first place counts all else.
     requests: [AtomicU64; 6],
     /// Requests that were not let in, by [`Denied`].
@@ -50,6 +58,12 @@ pub enum Erasure {
 }
 
 impl Metrics {
+    /// Whether the control plane has shown that it runs.
+    fn is_alive(&self, now: Instant) -> bool {
+        let beat = *self.beat.lock().unwrap_or_else(PoisonError::into_inner);
+        beat.is_none_or(|beat| now.saturating_duration_since(beat) < DEAD_AFTER)
+    }
+
     /// A request was answered.
     pub fn answered(&self, status: u16) {
         let class = self.requests.get(usize::from(status / 100)).unwrap_or(&self.requests[0]);
@@ -87,10 +101,24 @@ impl Metrics {
 /// The routes of the health listener. It asks for no key: nothing on it belongs to a call.
 pub fn app(control: &Arc<Control>) -> Router {
     Router::new()
-        .route("/livez", get(async || "ok\n"))
+        .route("/livez", get(live))
         .route("/readyz", get(ready))
         .route("/metrics", get(metrics))
         .with_state(Arc::clone(control))
+}
+
+/// Shows that the control plane runs, as long as it does. The health listener has a thread of its own, and
+/// would answer for one that is stuck.
+pub async fn beat(control: Arc<Control>) {
+    let mut stopping = control.stopping();
+    let mark = || {
+        *control.metrics.beat.lock().unwrap_or_else(PoisonError::into_inner) =
+            Some(clock::monotonic());
+    };
+    mark();
+    while tokio::time::timeout(BEAT_INTERVAL, stopping.wait_for(|it| *it)).await.is_err() {
+        mark();
+    }
 }
 
 /// Looks at all calls from time to time, so that drops are counted while calls last.
@@ -101,6 +129,13 @@ pub async fn sample(control: Arc<Control>) {
             control.see(&entry).await;
         }
         control.sinks.sealed().expire(clock::monotonic());
+    }
+}
+
+async fn live(State(control): State<Arc<Control>>) -> (StatusCode, &'static str) {
+    match control.metrics.is_alive(clock::monotonic()) {
+        true => (StatusCode::OK, "ok\n"),
+        false => (StatusCode::SERVICE_UNAVAILABLE, "stuck\n"),
     }
 }
 
@@ -142,8 +177,7 @@ impl Exposition {
         self.one("sotto_ports_free", "gauge", "Media port pairs that are free or resting", free);
         let lost = gauges.events_lost();
         self.one("sotto_events_lost_total", "counter", "Events that came too fast to tell", lost);
-        let streams =
-            (crate::event_stream::MAX_STREAMS - control.streams.available_permits()) as u64;
+        let streams = control.streams.taken() as u64;
         self.one("sotto_event_streams", "gauge", "Event streams open", streams);
         let Metrics { requests, unauthenticated, passed, failed, .. } = &control.metrics;
 
@@ -168,11 +202,23 @@ impl Exposition {
         for (reason, counter) in Denied::ALL.iter().zip(unauthenticated) {
             self.line(name, format_args!("reason=\"{}\"", reason.as_str()), load(counter));
         }
+        self.limits(control);
         self.deliveries(control);
         self.recordings(control);
         self.audit(control);
         self.flips(control);
         self.media(control);
+    }
+
+    fn limits(&mut self, control: &Control) {
+        let (refused, alarms) = control.limits().counts();
+        let name = "sotto_limited_total";
+        self.head(name, "counter", "Requests refused for their number, by whose");
+        for (whose, count) in refused {
+            self.line(name, format_args!("whose=\"{whose}\""), count);
+        }
+        let help = "Addresses that sent keys which are not valid, ten times in five minutes";
+        self.one("sotto_keys_guessed_total", "counter", help, alarms);
     }
 
     fn media(&mut self, control: &Control) {
@@ -325,4 +371,18 @@ impl Exposition {
 
 fn load(counter: &AtomicU64) -> u64 {
     counter.load(Ordering::Relaxed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{DEAD_AFTER, Metrics};
+    use crate::clock;
+
+    #[test]
+    fn a_control_plane_that_shows_nothing_is_taken_for_dead() {
+        let (metrics, now) = (Metrics::default(), clock::monotonic());
+        assert!(metrics.is_alive(now), "it has not begun");
+        *metrics.beat.lock().unwrap() = Some(now);
+        assert!(metrics.is_alive(now + DEAD_AFTER / 2) && !metrics.is_alive(now + DEAD_AFTER));
+    }
 }

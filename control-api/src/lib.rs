@@ -6,7 +6,7 @@
 #![forbid(unsafe_code)]
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use axum::routing::{get, post};
 use axum::{Router, middleware};
@@ -25,6 +25,7 @@ pub mod calls;
 pub mod captures;
 pub mod chance;
 pub mod check;
+pub mod client_address;
 pub mod clock;
 pub mod config;
 pub mod console;
@@ -41,8 +42,10 @@ pub mod health;
 pub mod idempotency;
 pub mod index;
 pub mod keys;
+pub mod limits;
 pub mod linked;
 mod links;
+mod listeners;
 pub mod mcp;
 pub mod model_tokens;
 pub mod named_files;
@@ -84,6 +87,7 @@ use health::Metrics;
 use idempotency::Idempotency;
 use index::{CallEntry, CallIndex};
 use keys::{KeyError, KeyStore, KeyTable, Lease, Principal};
+use limits::{Limits, LimitsConfig};
 use mcp::Models;
 use problem::{Code, Problem};
 use recordings::Recordings;
@@ -122,7 +126,7 @@ pub struct Control {
     /// The log of who did what.
     pub audit: Arc<Audit>,
     /// Room for event streams.
-    pub streams: Arc<Semaphore>,
+    pub streams: event_stream::Slots,
     /// Room for requests that wait.
     pub waits: Arc<Semaphore>,
     /// Room for echo engines.
@@ -141,6 +145,7 @@ pub struct Control {
     pub oidc: Option<oidc::Oidc>,
     /// What opens one stream once, from a URL.
     pub tickets: tickets::Tickets,
+    limits: OnceLock<Limits>,
     keys: watch::Sender<Arc<KeyTable>>,
     /// Held while the key file is read again.
     reloading: Mutex<()>,
@@ -225,7 +230,7 @@ impl Control {
             metrics: Metrics::default(),
             activity,
             audit: Arc::new(audit),
-            streams: Arc::new(Semaphore::new(event_stream::MAX_STREAMS)),
+            streams: event_stream::Slots::default(),
             linked,
             waits: Arc::new(Semaphore::new(wait::MAX_WAITS)),
             echoes: Arc::new(Semaphore::new(echo::MAX_ENGINES)),
@@ -235,12 +240,24 @@ impl Control {
             key_store: store,
             oidc,
             tickets: tickets::Tickets::new(url_tickets),
+            limits: OnceLock::new(),
             keys: watch::Sender::new(Arc::new(keys)),
             reloading: Mutex::default(),
             stopping: watch::Sender::new(false),
             is_draining: AtomicBool::new(false),
             hears_events: AtomicBool::new(true),
         })
+    }
+
+    /// How often whom may ask.
+    #[must_use]
+    pub fn limits(&self) -> &Limits {
+        self.limits.get_or_init(Limits::default)
+    }
+
+    /// Says how often whom may ask, before anybody has; afterwards nothing.
+    pub fn limit(&self, config: LimitsConfig) {
+        let _ = self.limits.set(Limits::new(config));
     }
 
     /// The keys that are valid now.
@@ -265,6 +282,8 @@ impl Control {
                 let old = self.keys.send_replace(Arc::clone(&keys));
                 let changes = audit::key_changes(&old, &keys);
                 changes.into_iter().for_each(|entry| self.audit.note(entry));
+                // Who has failed so far may have come with one of these, too early.
+                self.limits().forgive();
                 Ok(())
             }
         }

@@ -1,7 +1,6 @@
 //! The composition root: arguments in, exit code out.
 
 use std::io::Write;
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::process::ExitCode;
@@ -54,7 +53,7 @@ enum Command {
     /// Show one payment call from end to end, and what each party could know of it.
     Demo(DemoArgs),
     /// Run the relay and its REST API.
-    Serve(ServeCommand),
+    Serve(Box<ServeCommand>),
     /// Add, list, rotate, revoke or remove API keys.
     Keys(KeysArgs),
     /// Write the built-in prompts into a folder, or check a folder that replaces them.
@@ -117,9 +116,15 @@ struct ServeArgs {
     /// Address of the REST API [default: 127.0.0.1:8080].
     #[arg(long, value_name = "IP:PORT")]
     control: Option<String>,
-    /// A TLS proxy stands before the API; needed on any address but loopback.
+    /// A TLS proxy stands before the API; this or a certificate is needed on any address but loopback.
     #[arg(long)]
     behind_tls_proxy: bool,
+    /// Certificate chain of the API, in PEM: it then speaks TLS itself. Read again when it changes.
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    tls_certificate: Option<PathBuf>,
+    /// The certificate's key, in PEM, mode 0600.
+    #[arg(long, value_name = "FILE", requires = "tls_certificate")]
+    tls_key: Option<PathBuf>,
     /// Address of /livez, /readyz and /metrics [default: 127.0.0.1:8081].
     #[arg(long, value_name = "IP:PORT")]
     health: Option<String>,
@@ -295,13 +300,13 @@ async fn run(
     if let Some(key) = running.first_key.take() {
         println!("{}", key.reveal());
         println!(
-            "This operator's API key is shown once: send it as Authorization: Bearer KEY to http://{}\n\
+            "This operator's API key is shown once: send it as Authorization: Bearer KEY to {}\n\
              A lost key is replaced by another: sotto keys add --role operator --keys {}",
-            running.address,
+            running.url(),
             running.keys().display()
         );
     }
-    tell_console(running.address);
+    tell_console(&running.url());
     let reload = |running: &Running| reload_keys(running, &read_again);
     loop {
         tokio::select! {
@@ -343,8 +348,9 @@ async fn let_calls_end(
     }
 }
 
-/// Reads keys anew; what can't be read changes nothing.
+/// Reads keys and the certificate anew; what can't be read changes nothing.
 fn reload_keys(running: &Running, read_again: impl Fn() -> Result<Config, ConfigError>) {
+    running.reload_certificate();
     if let Err(error) = running.reload_keys() {
         tracing::error!(%error, "the old keys stay valid");
     }
@@ -357,8 +363,8 @@ fn reload_keys(running: &Running, read_again: impl Fn() -> Result<Config, Config
 }
 
 /// Where people look. A relay serves on if nobody reads what it prints.
-fn tell_console(address: SocketAddr) {
-    let _ = writeln!(std::io::stdout(), "Console: http://{address}/");
+fn tell_console(url: &str) {
+    let _ = writeln!(std::io::stdout(), "Console: {url}/");
 }
 
 fn show_config(args: &SettingsArgs) -> Result<(), StartError> {
@@ -418,6 +424,8 @@ impl ServeArgs {
         };
         raw.control.address = self.control.or(raw.control.address);
         raw.control.keys = self.state.keys.or(raw.control.keys);
+        raw.control.tls.certificate = self.tls_certificate.or(raw.control.tls.certificate);
+        raw.control.tls.key = self.tls_key.or(raw.control.tls.key);
         raw.ng.address = self.ng.or(raw.ng.address);
         raw.health.address = self.health.or(raw.health.address);
         raw.media.ports = self.ports.or(raw.media.ports);

@@ -26,7 +26,7 @@ use crate::index::CallEntry;
 use crate::keys::{Denied, Principal, hex};
 use crate::plans::PlanName;
 use crate::problem::{Code, Problem, ProblemBody};
-use crate::server::Client;
+use crate::server::{Client, Standing};
 use crate::tickets::PresentedTicket;
 use crate::{Control, chance, clock};
 
@@ -210,6 +210,9 @@ impl FromRequestParts<Arc<Control>> for ModelPermit {
             ));
         };
         tracing::Span::current().record("key", permit.grant.id());
+        if let Some(standing) = parts.extensions.get::<Standing>() {
+            standing.prove();
+        }
         Ok(permit)
     }
 }

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use crate::audit::syslog::RawSyslog;
 use crate::config::RawConfig;
+use crate::server::config::RawTls;
 
 /// What the pepper of the API's keys is called.
 pub const PEPPER: &str = "control.keys, pepper";
@@ -39,6 +40,10 @@ impl RawConfig {
         // It has no member of its own: it lies beside the keys.
         let pepper = self.control.keys.as_ref().map(|keys| keys.with_extension("pepper"));
         list.add(PEPPER, Content::Secret, pepper.as_deref());
+        let RawTls { certificate, key, client_authorities, .. } = &self.control.tls;
+        list.add("control.tls.certificate", Content::Public, certificate.as_deref());
+        list.add("control.tls.key", Content::Secret, key.as_deref());
+        list.add("control.tls.client_authorities", Content::Public, client_authorities.as_deref());
         list.add("oidc.jwks_file", Content::Public, self.oidc.jwks_file.as_deref());
         list.add("oidc.ca_file", Content::Public, self.oidc.ca_file.as_deref());
         for path in self.recordings.key_files.iter().flatten() {

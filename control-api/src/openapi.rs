@@ -1,10 +1,13 @@
 //! OpenAPI: every route, and the contract that is generated from them.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
+use axum::Router;
+use axum::body::Bytes;
 use axum::extract::State;
+use axum::http::header::CONTENT_TYPE;
+use axum::response::IntoResponse;
 use axum::routing::options;
-use axum::{Json, Router};
 use utoipa::openapi::schema::Schema;
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityRequirement, SecurityScheme};
 use utoipa::openapi::{ComponentsBuilder, InfoBuilder, OpenApi, OpenApiBuilder, RefOr};
@@ -115,9 +118,12 @@ pub fn contract() -> String {
     text
 }
 
-/// Serves the contract; it is no secret.
-pub async fn serve(State(control): State<Arc<Control>>) -> Json<OpenApi> {
-    Json(control.contract.clone())
+/// Serves the contract; it is no secret. It is written once: whoever asks for it has no key, and may
+/// ask often.
+pub async fn serve(State(control): State<Arc<Control>>) -> impl IntoResponse {
+    static WRITTEN: OnceLock<Bytes> = OnceLock::new();
+    let write = || serde_json::to_vec(&control.contract).unwrap_or_default().into();
+    ([(CONTENT_TYPE, "application/json")], WRITTEN.get_or_init(write).clone())
 }
 
 /// Schemas that the routes' own don't lead to: what only parameters have, and what is within a text.

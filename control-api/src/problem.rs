@@ -92,6 +92,8 @@ pub enum Code {
     IdempotencyKeyReused,
     /// Too many event streams are open.
     TooManyStreams,
+    /// An address or a key asks too often, or has failed too often.
+    TooManyRequests,
     /// Too many requests wait for the end of a secure session.
     TooManyWaits,
     /// A fault of ours.
@@ -108,7 +110,7 @@ pub enum Code {
 
 impl Code {
     /// Every code, for the documentation and its tests.
-    pub const ALL: [Code; 42] = [
+    pub const ALL: [Code; 43] = [
         Code::MalformedBody,
         Code::MalformedSdp,
         Code::MalformedParameter,
@@ -145,6 +147,7 @@ impl Code {
         Code::SdpNotAcceptable,
         Code::IdempotencyKeyReused,
         Code::TooManyStreams,
+        Code::TooManyRequests,
         Code::TooManyWaits,
         Code::Internal,
         Code::NoCapacity,
@@ -215,6 +218,7 @@ impl Code {
                 (422, "idempotency-key-reused", "The key was used with another body")
             }
             Code::TooManyStreams => (429, "too-many-streams", "Too many event streams are open"),
+            Code::TooManyRequests => (429, "too-many-requests", "Too many requests"),
             Code::TooManyWaits => (429, "too-many-waits", "Too many requests are waiting"),
             Code::Internal => (500, "internal", "The relay failed to do this"),
             Code::NoCapacity => (503, "no-capacity", "The relay has no room for this now"),
@@ -424,6 +428,10 @@ impl IntoResponse for Problem {
             Code::NoCapacity | Code::TooManyStreams | Code::TooManyWaits | Code::Stopping
         ) {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(RETRY_AFTER_SECONDS));
+        }
+        if self.code == Code::TooManyRequests {
+            // Whoever is locked out is told how long.
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(1));
         }
         response.extensions_mut().insert(Arc::new(self));
         response

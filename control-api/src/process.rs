@@ -135,7 +135,7 @@ pub enum Asked {
     Drain,
     /// SIGINT: end all calls, complete the recordings, and exit.
     Stop,
-    /// SIGHUP: read the key file again.
+    /// SIGHUP: read the key file and the certificate again.
     ReloadKeys,
 }
 

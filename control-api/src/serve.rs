@@ -15,7 +15,7 @@ use relay::switchboard::dtls::Identity;
 use relay::switchboard::{Delivery, Event as RelayEvent};
 use relay::{RelayConfig, Started};
 use serde_json::Value;
-use tokio::net::{TcpListener, UdpSocket};
+use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
@@ -26,8 +26,8 @@ use crate::dto::plan::PlanContext;
 use crate::hardening::AsRoot;
 use crate::keys::{self, KeyError, KeyTable, NewKey, Role, Token};
 use crate::linked::callers::CallersConfig;
-use crate::mcp::{BaseUrl, Models};
-use crate::ng::config::{NgConfig, Peers};
+use crate::mcp::Models;
+use crate::ng::config::NgConfig;
 use crate::oidc::{Oidc, OidcError};
 use crate::outbound::tls::TlsError;
 use crate::outbound::{Outbound, SystemResolver};
@@ -35,14 +35,15 @@ use crate::plans::Plans;
 use crate::recording_keys::{self, RecordingKeyError};
 use crate::recordings::Recordings;
 use crate::secure_defaults::SecureDefaults;
+use crate::server::certificate::Certificate;
 use crate::sinks::{Sinks, SinksError};
 use crate::sip::config::SipConfig;
 use crate::sip::{Sip, SipError};
 use crate::webhooks::delivery::Schedule;
 use crate::webhooks::{Webhooks, WebhooksError};
 use crate::{
-    Access, Control, Outward, Parts, app, audit, chance, clock, echo, health, linked, ng, prompts,
-    retention, server,
+    Access, Control, Outward, Parts, audit, chance, clock, echo, health, linked, listeners, ng,
+    prompts, retention,
 };
 
 /// Exit code for a configuration that can't work (`EX_CONFIG` of sysexits.h).
@@ -93,6 +94,9 @@ pub enum StartError {
     /// The keys that seal recordings can't be read or made.
     #[error(transparent)]
     RecordingKeys(#[from] RecordingKeyError),
+    /// The API's certificate or key can't be used.
+    #[error("control.tls: {0}")]
+    Tls(TlsError),
     /// Recordings can't be kept.
     #[error("recordings.directory {directory}: {source}")]
     Archive {
@@ -144,6 +148,7 @@ impl StartError {
             | StartError::Keys(_)
             | StartError::Oidc(_)
             | StartError::Prompts(_)
+            | StartError::Tls(_)
             | StartError::Sinks(_)
             | StartError::Sip(_)
             | StartError::Webhooks(_)
@@ -186,6 +191,7 @@ pub struct Running {
     /// The operator's key, if this start made it; to be shown once.
     pub first_key: Option<Token>,
     digest: Sha256,
+    certificate: Option<Arc<Certificate>>,
     threads: Threads,
     hearing: JoinHandle<()>,
     delivering: JoinHandle<()>,
@@ -206,12 +212,11 @@ impl Running {
         let archive = open_archive(&config)?;
         let media_directory = media_directory(&config.ng)?;
         let (audit, collector) = open_audit(&config)?;
-        let (api_listener, health_listener) =
-            (listen(config.control).await?, listen(config.health).await?);
-        let addresses = (local(&api_listener)?, local(&health_listener)?);
+        let (front, certificate) = listeners::open_front(&config)?;
+        let (api_listener, health_listener, addresses) = listeners::bind(&config).await?;
         let sip = bind_sip(config.sip.clone()).await?;
         let sip_address = sip.as_ref().and_then(Sip::address);
-        let proxies = Proxies::listen(&config.ng).await?;
+        let proxies = listeners::Proxies::listen(&config.ng).await?;
         let callers = bind_callers(config.audiosocket.clone()).await?;
         let policy = config.media.policy();
         let served = config.clone();
@@ -220,7 +225,7 @@ impl Running {
         let Started { relay, events, deliveries, gauges, threads } =
             relay::start(&relay).map_err(|error| StartError::Relay { error })?;
         let recordings = recordings_of(archive, &threads);
-        let base = config.mcp_base.or_else(|| BaseUrl::of_listener(addresses.0));
+        let base = config.mcp_base.or_else(|| front.base_url(addresses.0));
         let models = Models { plans, base };
         let control = Control::new(Parts {
             relay,
@@ -240,12 +245,11 @@ impl Running {
         }
         let (hearing, delivering) = listen_to_relay(&control, events, deliveries);
         let mut tasks = vec![
-            tokio::spawn(server::serve(api_listener, app(&control), control.stopping())),
-            tokio::spawn(server::serve(health_listener, health::app(&control), control.stopping())),
             tokio::spawn(health::sample(Arc::clone(&control))),
             tokio::spawn(keys::watch(Arc::clone(&control), config.keys)),
         ];
         tasks.extend(attend_audit(&control, collector, config.digest));
+        tasks.extend(listeners::attend_api(&control, api_listener, front, config.limits));
         tasks.extend(control.webhooks.start(&control.stopping()));
         tasks.extend(sip.into_iter().flat_map(|sip| sip.start(&control)));
         tasks.extend(proxies.attend(&control, &config.ng.peers));
@@ -254,6 +258,7 @@ impl Running {
             tasks.push(tokio::spawn(retention::keep(Arc::clone(&control), retain)));
         }
         let (address, health) = addresses;
+        listeners::attend_health(&control, health_listener, health)?;
         log_start(&served, address, health);
         Ok(Running {
             control,
@@ -262,6 +267,7 @@ impl Running {
             sip: sip_address,
             first_key,
             digest: config.digest,
+            certificate,
             threads,
             hearing,
             delivering,
@@ -298,6 +304,21 @@ impl Running {
             tracing::info!("the keys of recordings were read again");
         }
         Ok(())
+    }
+
+    /// Reads the files of the API's TLS again, if it has any; what can't be used is logged, and the old
+    /// ones stay in use.
+    pub fn reload_certificate(&self) {
+        if let Some(certificate) = &self.certificate {
+            certificate.reload_and_tell();
+        }
+    }
+
+    /// Where the API is, as a browser writes it.
+    #[must_use]
+    pub fn url(&self) -> String {
+        let scheme = if self.certificate.is_some() { "https" } else { "http" };
+        format!("{scheme}://{}", self.address)
     }
 
     /// Waits until the relay is gone, which it never is while the process is well.
@@ -375,6 +396,12 @@ fn listen_to_relay(
 }
 
 fn log_start(config: &Config, address: SocketAddr, health: SocketAddr) {
+    if !config.front.names_clients() {
+        tracing::warn!(
+            "behind the TLS proxy all clients have one address, and none is limited or locked out by it: \
+             name the proxy in control.trusted_proxies"
+        );
+    }
     let media = &config.media;
     let ours: Vec<_> = media.policy().addresses.own_media.iter().map(|own| own.address).collect();
     let (media_addresses, ports) = (format!("{ours:?}"), format!("{:?}", media.ports));
@@ -521,7 +548,7 @@ async fn bind_callers(
     config: Option<CallersConfig>,
 ) -> Result<Option<(TcpListener, CallersConfig)>, StartError> {
     match config {
-        Some(config) => Ok(Some((listen(config.address).await?, config))),
+        Some(config) => Ok(Some((listeners::listen(config.address).await?, config))),
         None => Ok(None),
     }
 }
@@ -548,58 +575,6 @@ fn media_directory(config: &NgConfig) -> Result<Option<PathBuf>, StartError> {
         Ok(_) => Ok(Some(directory)),
         Err(source) => Err(StartError::Media { directory, source }),
     }
-}
-
-/// Where SIP proxies are listened to.
-struct Proxies {
-    udp: Option<UdpSocket>,
-    tcp: Option<TcpListener>,
-}
-
-impl Proxies {
-    async fn listen(config: &NgConfig) -> Result<Proxies, StartError> {
-        let udp = match config.udp {
-            Some(address) => {
-                let bound = UdpSocket::bind(address).await;
-                Some(bound.map_err(|source| StartError::Listen { address, source })?)
-            }
-            None => None,
-        };
-        let tcp = match config.tcp {
-            Some(address) => Some(listen(address).await?),
-            None => None,
-        };
-        Ok(Proxies { udp, tcp })
-    }
-
-    /// The tasks that serve them.
-    fn attend(self, control: &Arc<Control>, peers: &Peers) -> Vec<JoinHandle<()>> {
-        let Proxies { udp, tcp } = self;
-        let shared = || (peers.clone(), Arc::clone(control), control.stopping());
-        let mut tasks = vec![tokio::spawn(ng::tend(Arc::clone(control)))];
-        if let Some(socket) = udp {
-            let address = socket.local_addr().ok();
-            tracing::info!(?address, "SIP proxies may speak NG over UDP");
-            let (peers, control, stopping) = shared();
-            tasks.push(tokio::spawn(ng::serve_udp(socket, peers, control, stopping)));
-        }
-        if let Some(listener) = tcp {
-            let address = listener.local_addr().ok();
-            tracing::info!(?address, "SIP proxies may speak NG over TCP");
-            let (peers, control, stopping) = shared();
-            tasks.push(tokio::spawn(ng::serve_tcp(listener, peers, control, stopping)));
-        }
-        tasks
-    }
-}
-
-async fn listen(address: SocketAddr) -> Result<TcpListener, StartError> {
-    TcpListener::bind(address).await.map_err(|source| StartError::Listen { address, source })
-}
-
-fn local(listener: &TcpListener) -> Result<SocketAddr, StartError> {
-    let unknown = SocketAddr::from(([0, 0, 0, 0], 0));
-    listener.local_addr().map_err(|source| StartError::Listen { address: unknown, source })
 }
 
 /// Where state goes if nothing says so: what systemd gives, else what the XDG base directory

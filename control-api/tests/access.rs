@@ -198,7 +198,9 @@ async fn open_all(
 async fn web_socket(rig: &Arc<Rig>, token: &str) -> JoinHandle<bool> {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    tokio::spawn(control_api::server::serve(listener, rig.app.clone(), rig.control.stopping()));
+    let front = control_api::server::Front::bare(control_api::server::API_BOUNDS);
+    let stopping = rig.control.stopping();
+    tokio::spawn(control_api::server::serve(listener, front, rig.app.clone(), stopping));
     let mut request = format!("ws://{address}/ng").into_client_request().unwrap();
     let headers = request.headers_mut();
     headers.insert("sec-websocket-protocol", "ng.rtpengine.com".parse().unwrap());

@@ -1138,7 +1138,8 @@ async fn a_websocket_asks_for_a_key_of_scripts_too() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let relay = listener.local_addr().unwrap();
     let stopping = rig.control.stopping();
-    tokio::spawn(control_api::server::serve(listener, rig.app.clone(), stopping));
+    let front = control_api::server::Front::bare(control_api::server::API_BOUNDS);
+    tokio::spawn(control_api::server::serve(listener, front, rig.app.clone(), stopping));
     let connect = async |role: Option<Role>, subprotocol: &'static str| {
         let mut request = format!("ws://{relay}/ng").into_client_request().unwrap();
         let headers = request.headers_mut();

@@ -21,6 +21,7 @@ import detach
 import dtls
 import engine_cost
 import flips
+import front_door
 import gstreamer
 import hunt
 import kamailio
@@ -174,8 +175,28 @@ def table(binary, sabotaged):
                 "spray on an SRTP call, as frames": frames(attacks.srtp, binary),
                 "the XDP program goes with the process": frames(detach.ended, binary),
                 "control: the same spray on rtpengine": attacks.control,
+                **{
+                    f"control: slow clients (-{mode}) stay where nothing has a deadline": lambda mode=mode: (
+                        front_door.slow_control(mode)
+                    )
+                    for mode in front_door.ATTACKS
+                },
+                "streams that are reset in haste end their connection": lambda: front_door.resets(
+                    binary
+                ),
+                "control: without a bound all resets are taken": front_door.resets_control,
+                "a scanner finds TLS as Mozilla has it": lambda: front_door.scanned(binary),
+                "control: the scanner finds old suites": front_door.scanned_control,
             },
-            {},
+            {
+                **{
+                    f"a thousand slow clients (-{mode}) are cut off and harm nobody": lambda mode=mode: (
+                        front_door.slow(binary, mode)
+                    )
+                    for mode in front_door.ATTACKS
+                },
+                "three thousand event streams": lambda: front_door.streams(binary),
+            },
             {},
         ),
         "canary": (

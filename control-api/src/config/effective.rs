@@ -11,7 +11,7 @@ impl RawConfig {
         self.state_dir = Some(config.state_dir.clone());
         self.process.drain_s = Some(config.drain.as_secs());
         self.control.address = Some(config.control.to_string());
-        self.control.behind_tls_proxy = Some(config.behind_tls_proxy);
+        self.control.behind_tls_proxy = Some(config.front.behind_tls_proxy);
         self.control.keys = Some(config.keys.path.clone());
         self.control.url_tickets = Some(config.url_tickets);
         self.region = Some(config.keys.region.as_str().to_owned());

@@ -69,7 +69,7 @@ pub struct RequestView {
 #[derive(Serialize, ToSchema)]
 pub struct AlarmView {
     /// `secure_session.held`, `call.media_timeout`, `recording.gap`, `webhook.given_up`, `audit.failed`,
-    /// `audit.anchor_failed` or `audit.collector_lost`.
+    /// `audit.anchor_failed`, `audit.collector_lost` or `keys.guessed`.
     event: &'static str,
     /// The silent side.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -111,6 +111,7 @@ impl AlarmView {
             Alarm::AuditFailed => view("audit.failed"),
             Alarm::AuditCollectorLost => view("audit.collector_lost"),
             Alarm::AuditAnchorFailed => view("audit.anchor_failed"),
+            Alarm::KeysGuessed => view("keys.guessed"),
             Alarm::WebhookGivenUp(name) => {
                 AlarmView { webhook: Some(name.to_string()), ..view("webhook.given_up") }
             }

@@ -124,19 +124,21 @@ impl Identity {
         Ok(Arc::new(config))
     }
 
-    fn read(&self) -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>), TlsError> {
+    pub(crate) fn read(
+        &self,
+    ) -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>), TlsError> {
         let chain = certificates(&self.chain)?;
         let pem = FileSecret::read(&self.key)?;
         let key = PrivateKeyDer::from_pem_slice(pem.reveal().as_bytes());
         Ok((chain, key.map_err(|_| self.not_a_key())?))
     }
 
-    fn not_a_key(&self) -> TlsError {
+    pub(crate) fn not_a_key(&self) -> TlsError {
         TlsError::NotAKey { path: self.key.clone() }
     }
 }
 
-fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+pub(crate) fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     let none = || TlsError::Certificates { path: path.to_owned() };
     let unreadable = |source| TlsError::Unreadable { path: path.to_owned(), source };
     let pem = std::fs::read(path).map_err(unreadable)?;

@@ -21,9 +21,9 @@ use rcgen::{
     BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose,
     date_time_ymd,
 };
-use rustls::ServerConfig;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::server::WebPkiClientVerifier;
+use rustls::{ClientConfig, ServerConfig};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
@@ -78,6 +78,26 @@ impl Authority {
         let path = folder.join("ca.pem");
         fs::write(&path, &self.pem).unwrap();
         path
+    }
+
+    /// A client that trusts this authority, and shows `leaf` if it has one.
+    pub fn client(&self, leaf: Option<&Leaf>, protocols: &[&str]) -> Arc<ClientConfig> {
+        let mut roots = rustls::RootCertStore::empty();
+        roots.add(self.certificate.clone()).unwrap();
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let builder = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(roots);
+        let mut config = match leaf {
+            None => builder.with_no_client_auth(),
+            Some(leaf) => {
+                let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(leaf.key.serialize_der()));
+                builder.with_client_auth_cert(vec![leaf.certificate.clone()], key).unwrap()
+            }
+        };
+        config.alpn_protocols = protocols.iter().map(|it| it.as_bytes().to_vec()).collect();
+        Arc::new(config)
     }
 
     /// A certificate for `name`, valid until the end of `last_year`.
