@@ -513,7 +513,7 @@ async fn an_engine_hears_what_is_played_and_is_told_of_a_key_that_is_pressed_for
     file.extend(b"data\x40\x06\0\0");
     file.extend([SOUND; 1600]);
     let sound = PlayRequest::new(Arc::new(Sound::read(&file).unwrap()));
-    rig.control.relay.play(at, Side::Engine, sound).await.unwrap();
+    rig.control.relay.play(at, Side::Engine.into(), sound).await.unwrap();
     let mut frames = Vec::new();
     while frames.iter().filter(|it| **it == [SOUND; 160]).count() < 10 {
         let message = next(&mut engine).await;
@@ -528,7 +528,7 @@ async fn an_engine_hears_what_is_played_and_is_told_of_a_key_that_is_pressed_for
     for key in [Digit::Four, Digit::Pound] {
         let (held, pause) = (Duration::from_millis(100), Duration::from_millis(100));
         let press = Press::new(key, held, 8, pause).unwrap();
-        rig.control.relay.press(at, Side::Caller, press).await.unwrap();
+        rig.control.relay.press(at, Side::Caller.into(), press).await.unwrap();
     }
     for digit in ["4", "#"] {
         let told = next_but_media(&mut engine).await;

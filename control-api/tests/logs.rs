@@ -45,6 +45,18 @@ async fn case_27_no_debugging_artefact_holds_what_was_keyed() {
     rig.ask_with(Role::Script, Method::POST, &path, Some(card_plan()), &headers).await.expect(409);
     rig.delete(Role::Script, &call).await.expect(204);
 
+    // A key in the wrong place of a proxy's request is not told either.
+    let ng = async |command: &str, flag: &str| {
+        let body = json!({ "command": command, "call-id": "a", "flags": ["#", flag] });
+        let token = format!("Bearer {}", rig.token(Role::Script));
+        let request = Request::post("/ng").header("authorization", token);
+        rig.send(request.body(Body::from(format!("1 {body}"))).unwrap()).await.expect(200);
+    };
+    ng("play DTMF", "pressed-*").await;
+    assert!(!log.text().contains("pressed-"), "{}", log.text());
+    ng("block DTMF", "pressed-*").await;
+    assert!(log.text().contains("pressed-*"), "the control: another command's flags are told");
+
     let mut told = String::new();
     for role in [Role::Operator, Role::Script, Role::Engine] {
         for path in [&path, &call] {

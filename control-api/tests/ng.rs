@@ -1106,6 +1106,41 @@ async fn tcp_carries_one_message_behind_the_other() {
     assert_eq!(stream.read(&mut reply).await.unwrap(), 0, "where the next begins is unknown");
 }
 
+/// A sound of a folder that hangs keeps a cut waiting on the same connection, but not for long.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cut_does_not_wait_for_a_folder_that_hangs() {
+    use rustix::fs::{CWD, FileType, Mode, mknodat};
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let rig = Rig::new("ng-hung");
+    let proxy = Proxy::of(&rig).await;
+    let call = Call::open(&proxy);
+    // A pipe with nobody at its other end: who opens it to read waits.
+    let folder = rig.directory.join("hung");
+    mknodat(CWD, &folder, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+    ng::play_from(&rig.control, folder.clone());
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let relay = listener.local_addr().unwrap();
+    let (control, stopping) = (Arc::clone(&rig.control), rig.control.stopping());
+    tokio::spawn(ng::serve_tcp(listener, Peers::default(), control, stopping));
+    let mut stream = tokio::net::TcpStream::connect(relay).await.unwrap();
+    let play = proxy.written(&[("command", "play media"), IDS[0], IDS[1], ("file", "a.wav")]);
+    let cut = proxy.written(&[("command", "secure session"), IDS[0], ("plan", "card-payment")]);
+    stream.write_all(&[play, cut].concat()).await.unwrap();
+    let mut replies = Vec::new();
+    let both = async {
+        while !String::from_utf8_lossy(&replies).contains("6:result2:ok") {
+            assert!(stream.read_buf(&mut replies).await.unwrap() > 0);
+        }
+    };
+    let told = tokio::time::timeout(Duration::from_secs(3), both).await;
+    // Whoever hangs is let go, lest this process wait for it.
+    std::fs::OpenOptions::new().read(true).write(true).open(&folder).unwrap();
+    told.expect("the call is cut in time");
+    let replies = String::from_utf8_lossy(&replies);
+    assert!(replies.contains("not read within a second"), "the control: it hangs: {replies}");
+    drop(call);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn http_asks_for_a_key_of_scripts() {
     use axum::body::Body;

@@ -154,12 +154,12 @@ impl Scene {
         file.extend([0x2a; 4000]);
         let sound = PlayRequest::new(Arc::new(Sound::read(&file).unwrap())).times(4).unwrap();
         for side in Side::ALL {
-            let play = Command::Play { call: CALL, to: side, request: sound.clone() };
+            let play = Command::Play { call: CALL, to: side.into(), request: sound.clone() };
             self.switchboard.handle_command(self.now, play).map(drop).unwrap();
             for key in [Digit::One, Digit::Two, Digit::Pound] {
                 let (held, pause) = (Duration::from_millis(250), Duration::from_millis(100));
-                let press = Box::new(Press::new(key, held, 8, pause).unwrap());
-                let press = Command::Press { call: CALL, from: side, press };
+                let presses = Press::new(key, held, 8, pause).unwrap().by(side.into());
+                let press = Command::Press { call: CALL, presses };
                 self.switchboard.handle_command(self.now, press).map(drop).unwrap();
             }
         }

@@ -50,7 +50,7 @@ pub struct Request<'v> {
     pub plan: Option<&'v Value<'v>>,
     /// What a party is to hear.
     pub playback: Playback<'v>,
-    /// Members and flags that were not known.
+    /// Members and flags that were not known; none of a request that presses a key.
     pub unknown: Vec<&'v str>,
 }
 
@@ -155,8 +155,12 @@ impl<'v> Request<'v> {
     }
 
     /// Keeps the name of what was not known. Behind the name of a flag there may be a value, such as
-    /// a key: nothing from `=` on is kept, and no digit.
+    /// a key: nothing from `=` on is kept, and no digit. Where a key is pressed, any word may be it, with
+    /// its sign or its letter.
     fn note(&mut self, is_known: bool, name: &'v str) {
+        if self.command == Command::PlayDtmf {
+            return;
+        }
         let end = name.find(|it: char| it == '=' || it.is_ascii_digit()).unwrap_or(name.len());
         let name = &name[..end];
         let is_name = name.len() <= MAX_UNKNOWN_LEN && name.bytes().all(|it| it.is_ascii_graphic());

@@ -119,6 +119,22 @@ fn of_a_flag_that_is_not_known_nothing_but_its_name_is_kept() {
 }
 
 #[test]
+fn of_a_request_that_presses_a_key_no_unknown_word_is_kept() {
+    let request = |command: &'static str| {
+        let flags = ["#", "*", "A", "code:#", "5"].map(Value::of_text);
+        Value::dictionary([
+            ("command", Value::of_text(command)),
+            ("flags", Value::List(flags.to_vec())),
+            ("rtpp-flags", Value::of_text("code= # B key=[*] C")),
+            ("#", Value::of_text("D")),
+        ])
+    };
+    assert_eq!(Request::read(&request("play DTMF")).unwrap().unknown, [""; 0]);
+    let other = request("play media");
+    assert!(Request::read(&other).unwrap().unknown.contains(&"#"), "the control");
+}
+
+#[test]
 fn every_command_is_known_by_its_name() {
     for command in Command::ALL {
         assert_eq!(Command::of(command.as_str()), Some(command));

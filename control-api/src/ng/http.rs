@@ -18,6 +18,9 @@ use crate::problem::{Code, Problem};
 /// Where it is.
 pub const PATH: &str = "/ng";
 
+/// Requests worked on at a time, those included whose connection is gone: as many as by UDP.
+pub(super) const MAX_IN_FLIGHT: usize = 512;
+
 /// Does what the body asks for. A key takes the place of an address: each request may come from
 /// another port, and by a proxy.
 pub(crate) async fn serve(
@@ -29,12 +32,21 @@ pub(crate) async fn serve(
     let octets = octets
         .map_err(|_| Problem::new(Code::RequestTimeout, "Send the whole body within ten seconds."))?
         .map_err(|_| too_long())?;
+    let room = Arc::clone(&control.ng.posts).try_acquire_owned().map_err(|_| {
+        Problem::new(Code::TooManyWaits, "Send the same request again in a second.")
+    })?;
     let peer = Peer::of_key(&permit.principal);
-    let reply = handle(&control, &peer, &octets).await;
-    if let Ok(mut octets) = octets.try_into_mut() {
-        octets.zeroize();
-    }
-    let reply = reply.ok_or_else(|| {
+    // Not to be cut off in the middle of its effect, as it would be with its connection: the same
+    // request, sent again, would have that effect anew.
+    let handled = tokio::spawn(async move {
+        let reply = handle(&control, &peer, &octets).await;
+        if let Ok(mut octets) = octets.try_into_mut() {
+            octets.zeroize();
+        }
+        drop(room);
+        reply
+    });
+    let reply = handled.await.map_err(|_| Problem::internal())?.ok_or_else(|| {
         let detail = "Send a cookie, a space and a bencoded dictionary or a JSON object.";
         Problem::new(Code::MalformedBody, detail)
     })?;

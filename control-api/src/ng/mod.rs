@@ -56,6 +56,8 @@ pub struct Ng {
     sounds: Sounds,
     /// Room for WebSockets.
     sockets: Arc<Semaphore>,
+    /// Room for requests by HTTP.
+    posts: Arc<Semaphore>,
 }
 
 impl Default for Ng {
@@ -66,6 +68,7 @@ impl Default for Ng {
             faults: Faults::default(),
             sounds: Sounds::default(),
             sockets: Arc::new(Semaphore::new(ws::MAX_SOCKETS)),
+            posts: Arc::new(Semaphore::new(http::MAX_IN_FLIGHT)),
         }
     }
 }

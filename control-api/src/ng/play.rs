@@ -9,7 +9,7 @@ use relay::prompts::Sound;
 use relay::switchboard::limits::{
     MAX_PLAY, MAX_PRESS, MAX_PRESS_PAUSE, MAX_REPEATS, MIN_PRESS, MIN_PRESS_PAUSE,
 };
-use relay::switchboard::{PlayRequest, Press, Side};
+use relay::switchboard::{Parties, PlayRequest, Press};
 
 use super::commands::live;
 use super::dialog::Dialog;
@@ -36,9 +36,7 @@ pub(super) async fn media(control: &Control, request: &Request<'_>) -> Result<Re
     let length = sound.length().as_millis();
     let play = how_much(PlayRequest::new(sound), playback)?;
     let dialog = live(control, request).await?;
-    for side in parties(&dialog, request)? {
-        control.relay.play(dialog.at(), *side, play.clone()).await?;
-    }
+    control.relay.play(dialog.at(), parties(&dialog, request)?, play).await?;
     Ok(Reply::ok().with("duration", Value::count(length as u64)))
 }
 
@@ -46,7 +44,7 @@ pub(super) async fn media(control: &Control, request: &Request<'_>) -> Result<Re
 pub(super) async fn stop_media(control: &Control, request: &Request<'_>) -> Result<Reply, Refused> {
     let dialog = live(control, request).await?;
     let mut place = None;
-    for side in parties(&dialog, request)? {
+    for side in parties(&dialog, request)?.sides() {
         place = place.or(control.relay.stop_playing(dialog.at(), *side).await?);
     }
     Ok(match place {
@@ -67,10 +65,8 @@ pub(super) async fn dtmf(control: &Control, request: &Request<'_>) -> Result<Rep
     let (pause, was_pause) = time("pause", playback.pause, PAUSE, pauses)?;
     let volume = volume(playback.volume)?;
     let dialog = live(control, request).await?;
-    for side in parties(&dialog, request)? {
-        let press = Press::new(key, held, volume, pause).ok_or_else(wrong)?;
-        control.relay.press(dialog.at(), *side, press).await?;
-    }
+    let press = Press::new(key, held, volume, pause).ok_or_else(wrong)?;
+    control.relay.press(dialog.at(), parties(&dialog, request)?, press).await?;
     Ok(match was_held && was_pause {
         true => Reply::ok(),
         false => {
@@ -80,16 +76,13 @@ pub(super) async fn dtmf(control: &Control, request: &Request<'_>) -> Result<Rep
 }
 
 /// The parties that a request names.
-fn parties(dialog: &Dialog, request: &Request<'_>) -> Result<&'static [Side], Refused> {
+fn parties(dialog: &Dialog, request: &Request<'_>) -> Result<Parties, Refused> {
     if request.options.is_for_all {
-        return Ok(&Side::ALL);
+        return Ok(Parties::Both);
     }
     let missing = || Refused::because("from-tag is missing: the party's, or the flag all");
-    match dialog.side_of(request.from_tag.ok_or_else(missing)?) {
-        Some(Side::Caller) => Ok(&[Side::Caller]),
-        Some(Side::Engine) => Ok(&[Side::Engine]),
-        None => Err(Refused::because("from-tag is of no party of this call")),
-    }
+    let side = dialog.side_of(request.from_tag.ok_or_else(missing)?);
+    side.map(Parties::One).ok_or_else(|| Refused::because("from-tag is of no party of this call"))
 }
 
 fn refuse_what_is_not_known(playback: &Playback<'_>) -> Result<(), Refused> {

@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
+use std::time::Duration;
 
 use relay::prompts::{MAX_SOUND_BYTES, Sound, WavError};
 use rustix::fs::{Mode, OFlags, ResolveFlags, openat, openat2};
@@ -12,8 +13,15 @@ use tokio::sync::Semaphore;
 
 use super::refused::Refused;
 
-/// Files that are read at a time: each takes some 25 MB while it is, and a core for up to a second.
+/// Files that are read at a time, and blobs: each takes some 25 MB while it is, and a core for up to
+/// a second.
 const READERS: usize = 2;
+/// Requests that wait for such a place: each holds up to a message's octets, and more than these
+/// would hardly be read in time.
+const MAX_WAITING: usize = 16;
+/// Longest time for which a request waits until its sound is read, its turn included. Behind it on
+/// the same connection there may be a cut.
+const READ_TIMEOUT: Duration = Duration::from_secs(1);
 /// Octets of all sounds that play at a time: more than two hours of them. A file that plays in many
 /// calls counts once.
 const MAX_HELD: usize = 64 << 20;
@@ -25,9 +33,21 @@ const MAX_NAME: usize = 255;
 /// The sounds that parties are to hear or hear.
 pub(super) struct Sounds {
     folder: OnceLock<PathBuf>,
-    readers: Semaphore,
-    held: Mutex<Vec<Held>>,
+    files: Readers,
+    /// Those of blobs: they are read where a folder that hangs does not matter.
+    blobs: Readers,
+    held: Arc<HeldSounds>,
 }
+
+/// Places for reading, and for who waits for one.
+struct Readers {
+    places: Arc<Semaphore>,
+    waiting: Semaphore,
+}
+
+/// All sounds that play.
+#[derive(Default)]
+struct HeldSounds(Mutex<Vec<Held>>);
 
 /// A sound that plays, or has until just now.
 struct Held {
@@ -48,8 +68,8 @@ struct Origin {
 
 impl Default for Sounds {
     fn default() -> Sounds {
-        let (folder, held) = (OnceLock::new(), Mutex::default());
-        Sounds { folder, readers: Semaphore::new(READERS), held }
+        let [files, blobs] = [Readers::new(), Readers::new()];
+        Sounds { folder: OnceLock::new(), files, blobs, held: Arc::default() }
     }
 }
 
@@ -68,33 +88,69 @@ impl Sounds {
             )
         })?;
         check_name(name)?;
-        let name = name.to_owned();
-        let _turn = self.readers.acquire().await;
-        let (file, origin) = beside(move || open(&folder, &name)).await??;
-        if let Some(sound) = self.find(&origin) {
-            return Ok(sound);
-        }
-        let sound = beside(move || read(file)).await??;
-        self.keep(Some(origin), sound)
+        let (name, held) = (name.to_owned(), Arc::clone(&self.held));
+        let read = move || {
+            let (file, origin) = open(&folder, &name)?;
+            match held.find(&origin) {
+                Some(sound) => Ok(sound),
+                None => held.keep(Some(origin), read(file)?),
+            }
+        };
+        self.files.run(read).await
     }
 
     /// The sound of these octets.
     pub(super) async fn of_blob(&self, octets: &[u8]) -> Result<Arc<Sound>, Refused> {
-        let octets = octets.to_owned();
-        let _turn = self.readers.acquire().await;
-        let sound = beside(move || Sound::read(&octets)).await?.map_err(no_sound)?;
-        self.keep(None, sound)
+        let (octets, held) = (octets.to_owned(), Arc::clone(&self.held));
+        self.blobs.run(move || held.keep(None, Sound::read(&octets).map_err(no_sound)?)).await
+    }
+}
+
+impl Readers {
+    fn new() -> Readers {
+        let places = Arc::new(Semaphore::new(READERS));
+        Readers { places, waiting: Semaphore::new(MAX_WAITING) }
     }
 
+    /// Reads beside the runtime, where it may wait for a disk or take long, and waits for that within
+    /// bounds. Who hangs keeps its place until it hangs no longer, and not whoever has asked.
+    async fn run(
+        &self,
+        read: impl FnOnce() -> Result<Arc<Sound>, Refused> + Send + 'static,
+    ) -> Result<Arc<Sound>, Refused> {
+        let done = async {
+            let waits = self.waiting.try_acquire().map_err(|_| {
+                Refused::because("as many sounds wait to be read as may: try again later")
+            })?;
+            let failed = |_| Refused::because("the relay failed to read the sound");
+            let place = Arc::clone(&self.places).acquire_owned().await.map_err(|_| failed(()))?;
+            drop(waits);
+            let reading = tokio::task::spawn_blocking(move || {
+                let read = read();
+                drop(place);
+                read
+            });
+            reading.await.map_err(|_| failed(()))?
+        };
+        tokio::time::timeout(READ_TIMEOUT, done).await.map_err(|_| {
+            Refused::because(
+                "the sound was not read within a second: try again later, and if that does not \
+                 help, see whether ng.media_directory answers",
+            )
+        })?
+    }
+}
+
+impl HeldSounds {
     fn find(&self, origin: &Origin) -> Option<Arc<Sound>> {
-        let held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        let held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let mut same = held.iter().filter(|it| it.origin.as_ref() == Some(origin));
         same.find_map(|it| it.sound.upgrade())
     }
 
     /// Counts a sound for as long as anybody has it.
     fn keep(&self, origin: Option<Origin>, sound: Sound) -> Result<Arc<Sound>, Refused> {
-        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         held.retain(|it| it.sound.strong_count() > 0);
         let octets = sound.octets();
         let all: usize = held.iter().map(|it| it.octets).sum();
@@ -107,14 +163,6 @@ impl Sounds {
         held.push(Held { origin, octets, sound: Arc::downgrade(&sound) });
         Ok(sound)
     }
-}
-
-/// Runs what may wait for a disk or take long beside the runtime.
-async fn beside<T: Send + 'static>(
-    work: impl FnOnce() -> T + Send + 'static,
-) -> Result<T, Refused> {
-    let done = tokio::task::spawn_blocking(work).await;
-    done.map_err(|_| Refused::because("the relay failed to read the sound"))
 }
 
 /// A name is of a file in the folder itself.
@@ -238,6 +286,66 @@ mod tests {
         assert!(Arc::ptr_eq(&first, &second));
         std::fs::write(folder.join("a.wav"), wav(160)).unwrap();
         assert_eq!(sounds.of_file("a.wav").await.unwrap().octets(), 160);
+        std::fs::remove_dir_all(folder).unwrap();
+    }
+
+    /// A folder that hangs whoever opens it: a pipe with nobody at its other end.
+    struct HungFolder(PathBuf);
+
+    impl HungFolder {
+        fn new(name: &str) -> HungFolder {
+            use rustix::fs::{CWD, FileType, mknodat};
+            let path = std::env::temp_dir().join(format!("sotto-{name}-{}", std::process::id()));
+            mknodat(CWD, &path, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+            HungFolder(path)
+        }
+
+        /// Hangs nobody any longer, and is a folder from now on.
+        fn answers(self) -> PathBuf {
+            let end = std::fs::OpenOptions::new().read(true).write(true).open(&self.0).unwrap();
+            std::fs::remove_file(&self.0).unwrap();
+            std::fs::create_dir(&self.0).unwrap();
+            drop(end);
+            self.0
+        }
+    }
+
+    async fn within(
+        time: Duration,
+        read: impl Future<Output = Result<Arc<Sound>, Refused>>,
+    ) -> String {
+        match tokio::time::timeout(time, read).await.expect("it is answered in time") {
+            Ok(_) => String::new(),
+            Err(refused) => format!("{refused:?}"),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_folder_that_hangs_keeps_nobody_for_longer_than_a_second() {
+        let (sounds, hung) = (Arc::new(Sounds::default()), HungFolder::new("hung"));
+        sounds.are_in(hung.0.clone());
+        let ask = || {
+            let sounds = Arc::clone(&sounds);
+            async move { within(2 * READ_TIMEOUT, sounds.of_file("a.wav")).await }
+        };
+        let asked: Vec<_> = (0..READERS + MAX_WAITING).map(|_| tokio::spawn(ask())).collect();
+        while sounds.files.waiting.available_permits() > 0 {
+            tokio::time::sleep(READ_TIMEOUT / 100).await;
+        }
+        let more = within(READ_TIMEOUT / 4, sounds.of_file("a.wav")).await;
+        assert!(more.contains("as many sounds wait"), "{more}");
+        assert_eq!(within(READ_TIMEOUT, sounds.of_blob(&wav(80))).await, "", "blobs are read");
+        for asked in asked {
+            let told = asked.await.unwrap();
+            assert!(told.contains("not read within a second"), "{told}");
+        }
+        assert_eq!(sounds.files.places.available_permits(), 0, "who hangs keeps its place");
+        assert_eq!(sounds.files.waiting.available_permits(), MAX_WAITING, "and nobody waits");
+        let told = ask().await;
+        assert!(told.contains("not read within a second"), "{told}");
+        let folder = hung.answers();
+        std::fs::write(folder.join("a.wav"), wav(80)).unwrap();
+        assert_eq!(ask().await, "", "and all is well when it answers again");
         std::fs::remove_dir_all(folder).unwrap();
     }
 

@@ -1,8 +1,11 @@
 //! Playing: a proxy has parties hear sounds and keys, by NG over UDP, with real RTP at both ends.
 
+use std::future::poll_fn;
 use std::net::UdpSocket;
+use std::task::Poll;
 use std::time::Duration;
 
+use control_api::keys::Role;
 use control_api::{clock, ng};
 use dtmf::Digit;
 use dtmf::g711::Law;
@@ -314,6 +317,60 @@ async fn keys_of_the_selected_party_are_events_for_the_other_one() {
     ask(&proxy, "play DTMF", &[TWO], &code).ok();
     let told = presses(&Line::to_caller(&call).talk(20));
     assert!(told.len() == 1 && told[0].iter().all(|it| it.1.event == 15));
+}
+
+/// A client that is gone while its key is pressed, and one that asks for the same again.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_by_http_is_pressed_once_however_often_the_client_goes_away() {
+    use axum::body::Body;
+    use axum::http::Request;
+    let rig = Rig::new("ng-keys-http");
+    let proxy = Proxy::of(&rig).await;
+    let call = Call::open(&proxy);
+    let mut line = Line::to_engine(&call);
+    line.talk(3);
+    let body = proxy.written(&[("command", "play DTMF"), IDS[0], IDS[1], ("code", "5")]);
+    let request = || {
+        let bearer = format!("Bearer {}", rig.token(Role::Script));
+        let request = Request::post("/ng").header("authorization", bearer);
+        rig.send(request.body(Body::from(body.clone())).unwrap())
+    };
+    // One thread does all of it: what is asked for goes no further than it does at once.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let asking = async {
+        for _ in 0..3 {
+            let mut asked = Box::pin(request());
+            let polled = poll_fn(|context| Poll::Ready(asked.as_mut().poll(context))).await;
+            assert!(polled.is_pending(), "the control: the client does not wait for it");
+        }
+        request().await.expect(200)
+    };
+    let told = tokio::task::block_in_place(|| {
+        let told = runtime.block_on(asking);
+        drop(runtime);
+        told
+    });
+    assert!(String::from_utf8_lossy(&told.body).contains("6:result2:ok"));
+    assert_eq!(presses(&line.talk(100)).len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn all_hear_it_or_nobody_does() {
+    let rig = Rig::new("ng-play-all");
+    let proxy = Proxy::of(&rig).await;
+    let call = Call::open(&proxy);
+    let key = || ("code", Value::of_text("5"));
+    let listed = rig.get(Role::Operator, "/v1/calls").await.expect(200).json();
+    let path = format!("/v1/calls/{}/arm", listed["data"][0]["id"].as_str().unwrap());
+    rig.ask(Role::Script, axum::http::Method::PUT, &path, None).await.expect(204);
+    ask(&proxy, "play media", &[IDS[1]], &[all(), blob(wav(2000))]).refused("armed");
+    ask(&proxy, "play DTMF", &[IDS[1]], &[all(), key()]).refused("armed");
+    let heard = Line::to_caller(&call).talk(15);
+    assert_eq!((count(&heard, SOUND), presses(&heard).len()), (0, 0));
+    assert!(count(&heard, VOICE) > 12 * 160, "the engine is heard");
+    ask(&proxy, "play media", &[IDS[1]], &[blob(wav(2000))]).ok();
+    let heard = Line::to_caller(&call).talk(15);
+    assert!(count(&heard, SOUND) > 12 * 160, "the control: the caller alone hears it");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -14,7 +14,7 @@ use super::link::{CutLine, NearEnd, NotSettled};
 use super::waker::Waker;
 use crate::switchboard::{
     CallId, CallSnapshot, Command, Copies, CopyMedia, CutReceipt, LegMedia, LocalMedia, LookAhead,
-    Part, PlayRequest, Press, RecordingAction, RecordingState, Refusal, Reply, SessionId,
+    Part, Parties, PlayRequest, Press, RecordingAction, RecordingState, Refusal, Reply, SessionId,
     SessionRequest, Side, Subscribing, SubscriptionId, WorkerIndex,
 };
 
@@ -288,8 +288,9 @@ impl Relay {
         }
     }
 
-    /// Has a party hear a sound in place of the other one and of what it hears of the relay so far.
-    pub async fn play(&self, at: CallAt, to: Side, request: PlayRequest) -> Result<(), Refusal> {
+    /// Has parties hear a sound, each in place of the other one and of what it hears of the relay so
+    /// far: all of them, or none.
+    pub async fn play(&self, at: CallAt, to: Parties, request: PlayRequest) -> Result<(), Refusal> {
         self.obey(at, Command::Play { call: at.call, to, request }).await.map(|_| ())
     }
 
@@ -324,10 +325,10 @@ impl Relay {
         self.obey(at, Command::Subscription { call: at.call, id, ask }).await.map(|_| ())
     }
 
-    /// Has a party press a key, of which the other one is told after those before it.
-    pub async fn press(&self, at: CallAt, from: Side, press: Press) -> Result<(), Refusal> {
-        let press = Box::new(press);
-        self.obey(at, Command::Press { call: at.call, from, press }).await.map(|_| ())
+    /// Has parties press a key, all of them or none: each other one is told of it after those before.
+    pub async fn press(&self, at: CallAt, from: Parties, press: Press) -> Result<(), Refusal> {
+        let presses = press.by(from);
+        self.obey(at, Command::Press { call: at.call, presses }).await.map(|_| ())
     }
 
     /// Cuts the call and starts to collect. The receipt exists only once the cut is in force.

@@ -5,10 +5,10 @@ use std::time::{Duration, Instant};
 use dtmf::{CaptureError, Digit, FailReason, SecurePlan, Step};
 
 use super::announcer::Announcer;
-use super::id::{CallId, PortPair, SessionId, Side};
+use super::id::{CallId, Parties, PortPair, SessionId, Side};
 use super::media::{LegMedia, LookAhead};
 use super::play_request::PlayRequest;
-use super::press::Press;
+use super::press::Presses;
 use super::routing::EngineAudio;
 use super::snapshot::{CallSnapshot, RecordingState};
 use super::subscription::{Subscribing, SubscriptionId};
@@ -89,8 +89,8 @@ pub enum Command {
     Play {
         /// The call.
         call: CallId,
-        /// Who hears it.
-        to: Side,
+        /// Who hears it: all of them, or none.
+        to: Parties,
         /// What.
         request: PlayRequest,
     },
@@ -101,14 +101,13 @@ pub enum Command {
         /// Who hears it.
         to: Side,
     },
-    /// Has a party press a key: the other one is told of it, when it was told of those before.
+    /// Has parties press a key, all of them or none: each other one is told of it, when it was told
+    /// of those before.
     Press {
         /// The call.
         call: CallId,
-        /// Who presses it.
-        from: Side,
-        /// The key.
-        press: Box<Press>,
+        /// The key, for each who presses it.
+        presses: Presses,
     },
     /// Cuts the call and starts to collect.
     Enter {

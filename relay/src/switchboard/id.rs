@@ -46,6 +46,32 @@ impl Side {
     }
 }
 
+/// One party of a call, or both: who is meant by what is done for all of them or for none.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Parties {
+    /// This one.
+    One(Side),
+    /// Both of them.
+    Both,
+}
+
+impl Parties {
+    /// Each of them, once.
+    pub const fn sides(self) -> &'static [Side] {
+        match self {
+            Parties::One(Side::Caller) => &[Side::Caller],
+            Parties::One(Side::Engine) => &[Side::Engine],
+            Parties::Both => &Side::ALL,
+        }
+    }
+}
+
+impl From<Side> for Parties {
+    fn from(side: Side) -> Parties {
+        Parties::One(side)
+    }
+}
+
 /// A local UDP port of the media range.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
 pub struct LocalPort(pub u16);

@@ -66,11 +66,11 @@ pub use command::{
 };
 pub use delivery::Delivery;
 pub use event::{Event, EventKind};
-pub use id::{CallId, LocalPort, PortPair, SessionId, Side, WorkerIndex};
+pub use id::{CallId, LocalPort, Parties, PortPair, SessionId, Side, WorkerIndex};
 pub use media::{LegMedia, LookAhead, SourceRule, SrtpKeys};
 pub use play_request::PlayRequest;
 pub use ports::PortPool;
-pub use press::Press;
+pub use press::{Press, Presses};
 pub use routing::{DropReason, EngineAudio, Media, Phase, Route, is_copied, route};
 pub use snapshot::{
     CallSnapshot, LegCounts, LegSnapshot, RecordingState, SessionSnapshot, Transport,
@@ -191,8 +191,8 @@ impl Switchboard {
             Command::StopPlaying { call, to } => {
                 self.with(now, call, |call, _| Ok(Reply::Stopped(call.stop_playing(to))))
             }
-            Command::Press { call, from, press } => {
-                self.with(now, call, |call, _| call.press(now, from, *press).map(|()| Reply::Done))
+            Command::Press { call, presses } => {
+                self.with(now, call, |call, _| call.press(now, presses).map(|()| Reply::Done))
             }
             Command::Enter { call, request } => self.with(now, call, |call, outbox| {
                 call.enter(now, *request, outbox).map(Reply::Secured)

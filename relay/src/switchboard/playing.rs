@@ -41,6 +41,11 @@ impl Playing {
         self.sound = Some(request.begin());
     }
 
+    /// Whether one more key may wait.
+    pub(super) fn has_room(&self) -> bool {
+        !self.waiting.is_full()
+    }
+
     /// Has a key pressed when those before it are; false if too many wait.
     pub(super) fn press(&mut self, press: Press) -> bool {
         self.waiting.try_push(press).is_ok()

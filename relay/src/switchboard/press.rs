@@ -7,6 +7,7 @@ use dtmf::synth::tone::{Partial, Tone, frequencies};
 use dtmf::telephone_event::{REPORT_LENGTH, TelephoneEvent};
 use zeroize::Zeroize;
 
+use super::id::{Parties, Side};
 use super::limits::{MAX_FRAME, MAX_PRESS, MAX_PRESS_PAUSE, MIN_PRESS, MIN_PRESS_PAUSE};
 use super::media::LegMedia;
 use crate::codec::NARROW;
@@ -45,6 +46,16 @@ impl Press {
         is_bound.then(|| Press { code: key.event_code(), held, volume, pause })
     }
 
+    /// This key, for each of these parties to press.
+    #[must_use]
+    pub fn by(&self, parties: Parties) -> Presses {
+        Side::ALL.map(|side| parties.sides().contains(&side).then(|| Box::new(self.again())))
+    }
+
+    fn again(&self) -> Press {
+        Press { code: self.code, held: self.held, volume: self.volume, pause: self.pause }
+    }
+
     /// Samples that must have passed since the key before it was let go.
     pub(super) fn pause(&self) -> u32 {
         samples(self.pause)
@@ -62,6 +73,9 @@ impl Press {
         })
     }
 }
+
+/// The key of each party that presses one, by [`Side::index`].
+pub type Presses = [Option<Box<Press>>; 2];
 
 impl Drop for Press {
     fn drop(&mut self) {

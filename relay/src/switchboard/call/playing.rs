@@ -5,22 +5,26 @@ use std::time::{Duration, Instant};
 
 use super::Call;
 use crate::switchboard::command::Refusal;
-use crate::switchboard::id::Side;
+use crate::switchboard::id::{Parties, Side};
 use crate::switchboard::play_request::PlayRequest;
 use crate::switchboard::playing::Playing;
-use crate::switchboard::press::Press;
+use crate::switchboard::press::Presses;
 use crate::switchboard::routing::Phase;
 
 impl Call {
-    /// Has a party hear a sound from now on, in place of the other party and of any other sound.
+    /// Has parties hear a sound from now on, each in place of the other one and of any other sound:
+    /// all of them, or none.
     pub(in crate::switchboard) fn play(
         &mut self,
         now: Instant,
-        to: Side,
+        to: impl Into<Parties>,
         request: PlayRequest,
     ) -> Result<(), Refusal> {
-        self.check_hearing(to)?;
-        self.cover(now, to).play(request);
+        let sides = to.into().sides();
+        sides.iter().try_for_each(|side| self.check_hearing(*side))?;
+        for (side, request) in sides.iter().zip(std::iter::repeat_n(request, sides.len())) {
+            self.cover(now, *side).play(request);
+        }
         Ok(())
     }
 
@@ -34,19 +38,24 @@ impl Call {
         place
     }
 
-    /// Has a party press a key: the other one is told of it after those that wait.
+    /// Has parties press a key, all of them or none: each other one is told of it after those that
+    /// wait.
     pub(in crate::switchboard) fn press(
         &mut self,
         now: Instant,
-        from: Side,
-        press: Press,
+        presses: Presses,
     ) -> Result<(), Refusal> {
-        let to = from.other();
-        self.check_hearing(to)?;
-        match self.cover(now, to).press(press) {
-            true => Ok(()),
-            false => Err(Refusal::TooManyKeys),
+        for side in Side::ALL.into_iter().filter(|side| presses[side.index()].is_some()) {
+            self.check_hearing(side.other())?;
+            self.check_keypad(side.other())?;
         }
+        for (side, press) in Side::ALL.into_iter().zip(presses) {
+            let Some(press) = press else { continue };
+            if !self.cover(now, side.other()).press(*press) {
+                return Err(Refusal::TooManyKeys);
+            }
+        }
+        Ok(())
     }
 
     /// What a party hears of us is over, whatever was left of it: it hears the other one again, from
@@ -85,6 +94,15 @@ impl Call {
         }
     }
 
+    /// Refuses a key where as many wait as may.
+    fn check_keypad(&self, to: Side) -> Result<(), Refusal> {
+        let playing = self.playing.as_ref().and_then(|stage| stage[to.index()].as_ref());
+        match playing.is_none_or(Playing::has_room) {
+            true => Ok(()),
+            false => Err(Refusal::TooManyKeys),
+        }
+    }
+
     /// Puts us in place of the other party, if we are not there already.
     fn cover(&mut self, now: Instant, to: Side) -> &mut Playing {
         let from = to.other();
@@ -114,6 +132,7 @@ mod tests {
     use crate::switchboard::media::LookAhead;
     use crate::switchboard::ntp_anchor::NtpAnchor;
     use crate::switchboard::outbox::Outbox;
+    use crate::switchboard::press::Press;
     use crate::wire::ntp::NtpTime;
     use crate::wire::rtp::{Header, RtpPacket, is_rtcp};
 
@@ -184,7 +203,7 @@ mod tests {
 
         fn press(&mut self, key: Digit) -> Result<(), Refusal> {
             let press = Press::new(key, 250 * MS, 8, 100 * MS).unwrap();
-            self.call.press(self.now, Side::Caller, press)
+            self.call.press(self.now, press.by(Side::Caller.into()))
         }
     }
 
@@ -331,6 +350,47 @@ mod tests {
         });
         assert_eq!(held.press(Digit::One), Err(Refusal::NotListening));
         assert!(held.call.playing.is_none());
+    }
+
+    #[test]
+    fn both_parties_hear_it_or_neither() {
+        let sound = || PlayRequest::new(Arc::new(Sound::counted(160_000)));
+        let key = || Press::new(Digit::One, 250 * MS, 8, 100 * MS).unwrap().by(Parties::Both);
+        let mut open = Scene::new(call);
+        open.call.play(open.now, Parties::Both, sound()).unwrap();
+        open.call.press(open.now, key()).unwrap();
+        let stage = open.call.playing.as_ref().unwrap();
+        assert!(stage.iter().all(Option::is_some), "the control: both hear it");
+        // One of the two keypads is full: the other one takes no key either.
+        for _ in 1..PRESS_QUEUE {
+            let press = Press::new(Digit::One, 250 * MS, 8, 100 * MS).unwrap();
+            open.call.press(open.now, press.by(Side::Engine.into())).unwrap();
+        }
+        assert_eq!(open.call.press(open.now, key()), Err(Refusal::TooManyKeys));
+        for _ in 1..PRESS_QUEUE {
+            open.press(Digit::One).unwrap();
+        }
+        assert_eq!(open.press(Digit::One), Err(Refusal::TooManyKeys));
+        let mut armed = Scene::new(call);
+        armed.call.arm(armed.now, LookAhead::default(), &mut Outbox::default()).unwrap();
+        let away = |side: Side| {
+            Scene::new(move |now| {
+                let mut call = call(now);
+                let nobody = crate::switchboard::LegMedia::nobody("127.0.0.1".parse().unwrap());
+                call.reoffer(now, side, nobody, &mut StdRng::from_seed([1; 32]));
+                call
+            })
+        };
+        let scenes = [
+            (armed, Refusal::CallIsArmed),
+            (away(Side::Engine), Refusal::NotListening),
+            (away(Side::Caller), Refusal::NotListening),
+        ];
+        for (mut scene, refusal) in scenes {
+            assert_eq!(scene.call.play(scene.now, Parties::Both, sound()), Err(refusal));
+            assert_eq!(scene.call.press(scene.now, key()), Err(refusal));
+            assert!(scene.call.playing.is_none(), "nobody hears anything: {refusal}");
+        }
     }
 
     /// A saw of 500 Hz, six tenths of whose power is at that frequency, in whatever codec the party has.

@@ -62,7 +62,7 @@ impl CopyOffer {
     }
 
     /// What an answer agrees to, stream by stream; `None` for one that it refuses. The same may come
-    /// again, and take the same keys.
+    /// again, and take the same keys. An answer that fails has taken none.
     ///
     /// # Errors
     /// [`AnswerFault`] if it is not SDP, has not as many streams, or takes what was not offered.
@@ -75,12 +75,64 @@ impl CopyOffer {
         if answered.len() != self.streams.len() {
             return Err(SdpRefusal::NotOffered.into());
         }
-        let agreed =
-            self.streams.iter_mut().zip(answered).map(|(ours, theirs)| match theirs.audio {
-                Ok(audio) => ours.accept_stream(&audio, policy).map(Some),
-                Err(SdpRefusal::AudioOff) => Ok(None),
-                Err(refusal) => Err(refusal),
-            });
-        Ok(agreed.collect::<Result<_, _>>()?)
+        let agreed = self.streams.iter().zip(answered).map(|(ours, theirs)| match theirs.audio {
+            Ok(audio) => ours.settle(&audio, policy).map(Some),
+            Err(SdpRefusal::AudioOff) => Ok(None),
+            Err(refusal) => Err(refusal),
+        });
+        let agreed = agreed.collect::<Result<Vec<_>, _>>()?;
+        for (ours, agreement) in self.streams.iter_mut().zip(&agreed) {
+            agreement.iter().for_each(|agreement| ours.take(agreement));
+        }
+        Ok(agreed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rand::SeedableRng;
+    use rand::rngs::StdRng;
+
+    use super::super::{RtcpMux, Transport};
+    use super::*;
+    use crate::wire::srtp::Suite;
+
+    const VOICE: &str = "v=0\r\no=- 1 1 IN IP4 198.51.100.7\r\ns=-\r\nc=IN IP4 198.51.100.7\r\n\
+        t=0 0\r\nm=audio 4000 RTP/AVP 0\r\n";
+
+    fn wishes() -> Wishes {
+        let menu = Offer::parse(VOICE.as_bytes()).unwrap().menu().unwrap();
+        let suites = vec![Suite::AesCm128HmacSha1_80, Suite::AesCm128HmacSha1_32];
+        let (transport, rtcp_mux) = (Transport::Savp, RtcpMux::Offered);
+        Wishes { transport, ice: false, rtcp_mux, suites, menu }
+    }
+
+    /// An answer that takes the offered key of each tag.
+    fn answer(tags: [usize; 2]) -> String {
+        let mut text = VOICE.split_once("m=").unwrap().0.to_owned();
+        for (port, tag) in [4000, 4002].into_iter().zip(tags) {
+            let tag_length = [0, 80, 32, 80][tag];
+            text += &format!(
+                "m=audio {port} RTP/SAVP 0\r\na=recvonly\r\n\
+                 a=crypto:{tag} AES_CM_128_HMAC_SHA1_{tag_length} \
+                 inline:WVNfX19zZW1jdGwgKCkgewkyMjA7fQp9CnVubGVz\r\n"
+            );
+        }
+        text
+    }
+
+    #[test]
+    fn an_answer_that_fails_has_taken_no_key() {
+        let rng = &mut StdRng::seed_from_u64(1);
+        let offer = &mut CopyOffer::new([wishes(), wishes()], &Policy::default(), rng).unwrap();
+        let accept = |offer: &mut CopyOffer, tags| {
+            let agreed = offer.accept(answer(tags).as_bytes(), &Policy::default());
+            agreed.map(|agreed| agreed.iter().flatten().count())
+        };
+        let refused = Err(AnswerFault::Refused(SdpRefusal::NotOffered));
+        assert_eq!(accept(offer, [1, 3]), refused, "the second stream has no third key");
+        assert_eq!(accept(offer, [2, 1]), Ok(2), "another key of the first may be taken still");
+        assert_eq!(accept(offer, [1, 1]), refused, "the control: then it is taken");
+        assert_eq!(accept(offer, [2, 1]), Ok(2), "and the same answer may come again");
     }
 }

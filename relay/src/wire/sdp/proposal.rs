@@ -251,23 +251,24 @@ impl Proposal {
         let (Some(Stream { audio, .. }), None) = (streams.next(), streams.next()) else {
             return Err(SdpRefusal::NotOffered.into());
         };
-        Ok(self.accept_stream(&audio?, policy)?)
-    }
-
-    /// What the answer's stream for this offer agrees to.
-    pub(super) fn accept_stream(
-        &mut self,
-        audio: &Audio,
-        policy: &Policy,
-    ) -> Result<Agreement<Settled>, SdpRefusal> {
-        let agreement = self.settle(audio, policy)?;
-        if let Some(keys) = &agreement.srtp {
-            self.taken = Some(keys.outbound.key.suite());
-        }
+        let agreement = self.settle(&audio?, policy)?;
+        self.take(&agreement);
         Ok(agreement)
     }
 
-    fn settle(&self, audio: &Audio, policy: &Policy) -> Result<Agreement<Settled>, SdpRefusal> {
+    /// Holds those who answer after this to the key that was taken.
+    pub(super) fn take(&mut self, agreement: &Agreement<Settled>) {
+        if let Some(keys) = &agreement.srtp {
+            self.taken = Some(keys.outbound.key.suite());
+        }
+    }
+
+    /// What the answer's stream for this offer agrees to; nothing is taken by it yet.
+    pub(super) fn settle(
+        &self,
+        audio: &Audio,
+        policy: &Policy,
+    ) -> Result<Agreement<Settled>, SdpRefusal> {
         if audio.transport != self.wishes.transport {
             return Err(SdpRefusal::NotOffered);
         }
