@@ -7,7 +7,7 @@ use zeroize::Zeroize;
 
 use super::delay_line::DelayLine;
 pub(super) use super::egress_format::EgressFormat;
-use super::grid::Grid;
+use super::grid::{Grid, nearest_place};
 use super::limits::{GRID_STEP, MAX_BACKLOG, MAX_FRAME};
 use super::mouth::Mouth;
 pub(super) use super::position::Position;
@@ -319,15 +319,23 @@ impl Egress {
         self.forget();
     }
 
-    /// As [`Egress::silence`], with frames due when those of the other stream are: both are then
-    /// made in one turn. The first comes up to a frame later than it would alone.
+    /// As [`Egress::silence`], midway between the packets of the other party, heard last at `heard`:
+    /// what filled the stream before may have drifted against them.
+    pub(super) fn silence_midway(&mut self, now: Instant, heard: Instant) {
+        self.silence(now);
+        self.align(Some(self.grid.at_or_after(heard + self.format.ptime / 2)));
+    }
+
+    /// As [`Egress::silence`], with frames due when the other stream's are, and made in one turn.
     pub(super) fn silence_along(&mut self, now: Instant, other: &Egress) {
         self.silence(now);
-        let (Some(own), Some(mut due)) = (self.due(), other.due()) else { return };
-        while due < own {
-            due += self.format.ptime;
-        }
-        self.set_due(due);
+        self.align(other.due());
+    }
+
+    /// The next frame comes half a frame time sooner or later at most; at once if that is past.
+    fn align(&mut self, place: Option<Instant>) {
+        let (Some(own), Some(place)) = (self.due(), place) else { return };
+        self.set_due(nearest_place(own, place, self.format.ptime));
     }
 
     /// Whether the other party is withheld.

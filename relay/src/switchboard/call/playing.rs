@@ -333,6 +333,43 @@ mod tests {
         assert!(held.call.playing.is_none());
     }
 
+    /// Where in a frame time behind the caller's last packet the engine's next frame is due.
+    fn place(scene: &mut Scene) -> Duration {
+        let due = scene.call.egress(Side::Engine).due().unwrap();
+        let nanos = (due + 5 * FRAME).duration_since(scene.now).as_nanos() % FRAME.as_nanos();
+        Duration::from_nanos(nanos as u64)
+    }
+
+    #[test]
+    fn a_cut_finds_the_middle_between_packets_that_a_sound_has_drifted_from() {
+        for drift in 0..20 {
+            let mut scene = Scene::new(call);
+            scene.talk(5);
+            scene.play(160_000);
+            scene.talk(3);
+            // The caller's clock is slower than ours.
+            scene.now += drift * MS;
+            scene.listen(scene.now);
+            scene.talk(3);
+            if (1..=19).contains(&drift) {
+                assert!(place(&mut scene) != FRAME / 2, "the control: it has drifted");
+            }
+            let before = scene.heard.last().unwrap().0;
+            // Whenever the cut comes between two packets.
+            let cut = scene.now + (drift * 7 % 20) * MS;
+            scene.listen(cut);
+            let before = scene.heard.last().unwrap().0.max(before);
+            scene.call.enter(cut, session(), &mut Outbox::default()).unwrap();
+            assert_eq!(place(&mut scene), FRAME / 2, "{drift} ms");
+            let due = scene.call.egress(Side::Engine).due().unwrap().max(cut);
+            assert!(due <= before + FRAME * 3 / 2, "no gap: {:?}", due - before);
+            let caller = scene.call.egress(Side::Caller).due().unwrap();
+            let engine = scene.call.egress(Side::Engine).due().unwrap();
+            let apart = engine.max(caller).duration_since(engine.min(caller));
+            assert_eq!(apart.as_nanos() % FRAME.as_nanos(), 0, "both are made in one turn");
+        }
+    }
+
     /// A saw of 500 Hz, six tenths of whose power is at that frequency, in whatever codec the party has.
     #[test]
     fn a_sound_is_heard_in_every_codec() {
