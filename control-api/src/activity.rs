@@ -89,6 +89,7 @@ impl Alarm {
             | EventKind::RecordingPaused
             | EventKind::RecordingResumed
             | EventKind::RecordingStopped
+            | EventKind::RecordingHandedOver
             | EventKind::Closed => None,
         }
     }

@@ -144,7 +144,11 @@ async fn a_script_begins_pauses_and_ends_a_recording_within_its_call() {
         let stopped = act(&rig, &call, "stop").await.expect(200).json();
         assert_eq!(stopped["state"], "stopped");
         assert_eq!(act(&rig, &call, "stop").await.expect(200).json(), stopped);
+        // Its last moments can still be taken back, so it is not over yet.
+        let early = rig.delete(Role::Operator, &format!("{call}/recording")).await.expect(409);
+        assert_eq!(early.json()["code"], "recording-in-progress");
         voice.say(WITHIN, 5).await;
+        until_complete(&rig, &call).await;
 
         // Complete, although the call goes on.
         let within = if is_paused { 0 } else { 13 };
@@ -173,6 +177,18 @@ async fn a_script_begins_pauses_and_ends_a_recording_within_its_call() {
         };
         assert_eq!(told, expected);
     }
+}
+
+/// Waits until the last of a stopped recording was handed over.
+async fn until_complete(rig: &Rig, call: &str) {
+    for _ in 0..100 {
+        let wav = rig.get(Role::Operator, &format!("{call}/recording")).await.expect(200);
+        if wav.header("sotto-recording") == "complete" {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    panic!("a recording that was stopped becomes complete");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -223,6 +239,7 @@ async fn a_recording_that_begins_in_a_secure_session_holds_nothing_of_it() {
     }
     voice.say(AFTER, 20).await;
     act(&rig, &call, "stop").await.expect(200);
+    until_complete(&rig, &call).await;
     let ([before, within, after], ending) = exported(&rig, &call).await;
     assert_eq!((before, ending.as_str()), (0, "complete"));
     assert!(after >= 19, "the control: what comes behind it is there: {after}");

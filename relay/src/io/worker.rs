@@ -401,18 +401,18 @@ impl<Io: MediaIo> Worker<Io> {
                 break;
             }
             self.unfinished.pop_front();
+            self.switchboard.handle_record_end(call);
         }
         while let Some(job) = self.switchboard.poll_record() {
             let (call, end) = match &job {
                 Job::Start { call } | Job::Block { call, .. } => (*call, None),
                 Job::Finish { call, samples } => (*call, Some((*call, *samples))),
             };
-            if queue.try_send(job).is_ok() {
-                continue;
-            }
-            match end {
-                Some(end) => self.unfinished.push_back(end),
-                None => self.switchboard.handle_record_lost(call),
+            match (queue.try_send(job), end) {
+                (Ok(()), None) => {}
+                (Ok(()), Some(_)) => self.switchboard.handle_record_end(call),
+                (Err(_), Some(end)) => self.unfinished.push_back(end),
+                (Err(_), None) => self.switchboard.handle_record_lost(call),
             }
         }
     }
