@@ -319,23 +319,24 @@ impl Egress {
         self.forget();
     }
 
-    /// As [`Egress::silence`], midway between the packets of the other party, heard last at `heard`:
-    /// what filled the stream before may have drifted against them.
+    /// As [`Egress::silence`], midway between the other party's packets (the last came at `heard`).
     pub(super) fn silence_midway(&mut self, now: Instant, heard: Instant) {
         self.silence(now);
-        self.align(Some(self.grid.at_or_after(heard + self.format.ptime / 2)));
+        self.align(now, Some(self.grid.at_or_after(heard + self.format.ptime / 2)));
     }
 
     /// As [`Egress::silence`], with frames due when the other stream's are, and made in one turn.
     pub(super) fn silence_along(&mut self, now: Instant, other: &Egress) {
         self.silence(now);
-        self.align(other.due());
+        self.align(now, other.due());
     }
 
-    /// The next frame comes half a frame time sooner or later at most; at once if that is past.
-    fn align(&mut self, place: Option<Instant>) {
+    /// Moves the next frame once, by half a frame time at most, or by a frame time less than that
+    /// where it would be past: all frames behind it are even.
+    fn align(&mut self, now: Instant, place: Option<Instant>) {
         let (Some(own), Some(place)) = (self.due(), place) else { return };
-        self.set_due(nearest_place(own, place, self.format.ptime));
+        let due = nearest_place(own, place, self.format.ptime);
+        self.set_due(if due < now { due + self.format.ptime } else { due });
     }
 
     /// Whether the other party is withheld.
@@ -514,7 +515,7 @@ impl Egress {
         })
     }
 
-    /// Our numbers only ever grow: a reordered packet must not pull them back.
+    /// Our numbers only grow: no reordered packet pulls them back.
     fn advance_to(&mut self, sequence: u16, timestamp: u32) {
         if sequence_newer(sequence, self.sequence) {
             self.sequence = sequence;
@@ -543,8 +544,7 @@ impl Egress {
         Header { marker: from.marker, payload_type, sequence, timestamp, ssrc: self.ssrc }
     }
 
-    /// The next frame follows the last packet by half a frame time, or comes at once if that is past;
-    /// either way at a point of the grid.
+    /// The next frame is half a frame time behind the last packet, or now if that is past: on the grid.
     ///
     /// The other party's packets come when the last one did, a whole number of frame times later:
     /// a frame that is due midway between two of them is not made sooner or later by the work that
