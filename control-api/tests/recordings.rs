@@ -144,12 +144,10 @@ async fn a_script_begins_pauses_and_ends_a_recording_within_its_call() {
         let stopped = act(&rig, &call, "stop").await.expect(200).json();
         assert_eq!(stopped["state"], "stopped");
         assert_eq!(act(&rig, &call, "stop").await.expect(200).json(), stopped);
-        // Its last moments can still be taken back, so it is not over yet.
         let early = rig.delete(Role::Operator, &format!("{call}/recording")).await.expect(409);
         assert_eq!(early.json()["code"], "recording-in-progress");
         voice.say(WITHIN, 5).await;
         until_complete(&rig, &call).await;
-
         // Complete, although the call goes on.
         let within = if is_paused { 0 } else { 13 };
         assert_eq!(exported(&rig, &call).await, ([12, within, 14], "complete".to_owned()));
@@ -177,6 +175,27 @@ async fn a_script_begins_pauses_and_ends_a_recording_within_its_call() {
         };
         assert_eq!(told, expected);
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_recording_that_finds_no_room_is_refused_and_leaves_nothing() {
+    let rig = Rig::new("no-room");
+    let (mut voice, call) = Voice::call(&rig).await;
+    let queue = rig.control.recordings.as_ref().unwrap().queue.clone();
+    let rooms: Vec<_> = std::iter::from_fn(|| queue.reserve().ok()).collect();
+    let refused = act(&rig, &call, "start").await.expect(503).json();
+    assert!(refused["detail"].as_str().unwrap().contains("busy"), "{refused}");
+    assert_eq!(
+        rig.get(Role::Script, &call).await.json()["recording_state"],
+        serde_json::Value::Null
+    );
+    drop(rooms);
+    act(&rig, &call, "start").await.expect(200);
+    voice.say(WITHIN, 20).await;
+    act(&rig, &call, "stop").await.expect(200);
+    until_complete(&rig, &call).await;
+    let ([_, within, _], _) = exported(&rig, &call).await;
+    assert!(within >= 19, "the control: it is recorded now: {within}");
 }
 
 /// Waits until the last of a stopped recording was handed over.
