@@ -96,6 +96,7 @@ impl Alarm {
             | EventKind::RecordingPaused
             | EventKind::RecordingResumed
             | EventKind::RecordingStopped
+            | EventKind::RecordingHandedOver
             | EventKind::Closed => None,
         }
     }

@@ -13,6 +13,7 @@ use crate::clock::Timestamp;
 pub struct Recorded {
     begun: OnceLock<Timestamp>,
     ended: AtomicBool,
+    handed_over: AtomicBool,
 }
 
 impl Recorded {
@@ -34,6 +35,9 @@ impl Recorded {
         if kind == EventKind::RecordingStopped {
             self.ends();
         }
+        if kind == EventKind::RecordingHandedOver {
+            self.handed_over.store(true, Ordering::Release);
+        }
     }
 
     /// It has begun by now.
@@ -51,6 +55,13 @@ impl Recorded {
     #[must_use]
     pub fn begun_at(&self) -> Option<Timestamp> {
         self.begun.get().copied()
+    }
+
+    /// Whether all of it is with the recorder, before its call ends. What was stopped is so some
+    /// 300 ms later, since a cut could take its last moments back until then.
+    #[must_use]
+    pub fn is_handed_over(&self) -> bool {
+        self.handed_over.load(Ordering::Acquire)
     }
 
     /// Whether it has ended before its call.

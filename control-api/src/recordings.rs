@@ -43,11 +43,12 @@ pub struct Wav(Vec<u8>);
 /// Says whether a recording is whole.
 const STATE: HeaderName = HeaderName::from_static("sotto-recording");
 
-/// Whether a call still goes on, and its recording grows, or may.
+/// Whether a call still goes on, and its recording grows, or may. One that was stopped does until
+/// its last moments, which a secure session could still take back, were handed over.
 #[must_use]
 pub fn is_live(control: &Control, call: CallId) -> bool {
     let entry = control.calls.find(call);
-    entry.is_some_and(|entry| !entry.story.is_closed() && !entry.recorded.has_ended())
+    entry.is_some_and(|entry| !entry.story.is_closed() && !entry.recorded.is_handed_over())
 }
 
 /// Exports a recording: WAV, 8 kHz, the caller left and the engine right, secure spans silent.
@@ -105,7 +106,7 @@ pub async fn erase(
 ) -> Result<StatusCode, Problem> {
     let (recordings, call) = recording_of(&control, request).await?;
     if is_live(&control, call) {
-        let detail = "End the call, or stop its recording: what is over can be erased.";
+        let detail = "End the call, or stop its recording: it can be erased half a second later.";
         return Err(Problem::new(Code::RecordingInProgress, detail));
     }
     let archive = Arc::clone(&recordings.archive);

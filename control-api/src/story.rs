@@ -333,6 +333,8 @@ impl Chapters {
             EventKind::RecordingPaused => self.tell(at, Tale::RecordingPaused),
             EventKind::RecordingResumed => self.tell(at, Tale::RecordingResumed),
             EventKind::RecordingStopped => self.tell(at, Tale::RecordingStopped),
+            // It is the control plane's alone.
+            EventKind::RecordingHandedOver => {}
             EventKind::RecordingGap => self.tell(at, Tale::RecordingGap),
             EventKind::MediaTimeout { side } => self.tell(at, Tale::CallMediaTimeout(side)),
             EventKind::Closed => {

@@ -721,6 +721,8 @@ async fn a_recording_is_begun_paused_and_ended_within_the_call() {
         let path = format!("/v1/calls/{}", proxy.ask(&[("command", "query"), IDS[0]]).text("call"));
         let view = rig.get(Role::Script, &path).await.expect(200).json();
         assert_eq!((&view["state"], &view["recording_state"]), (&"open".into(), &"stopped".into()));
+        // Until then a secure session could take its last moments back.
+        tokio::time::sleep(std::time::Duration::from_millis(600)).await;
         let wav = rig.get(Role::Operator, &format!("{path}/recording")).await.expect(200);
         assert_eq!(wav.header("sotto-recording"), "complete");
         let voice = dtmf::g711::Law::Mu.decode(0x55).to_le_bytes();

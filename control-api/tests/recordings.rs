@@ -144,8 +144,10 @@ async fn a_script_begins_pauses_and_ends_a_recording_within_its_call() {
         let stopped = act(&rig, &call, "stop").await.expect(200).json();
         assert_eq!(stopped["state"], "stopped");
         assert_eq!(act(&rig, &call, "stop").await.expect(200).json(), stopped);
+        let early = rig.delete(Role::Operator, &format!("{call}/recording")).await.expect(409);
+        assert_eq!(early.json()["code"], "recording-in-progress");
         voice.say(WITHIN, 5).await;
-
+        until_complete(&rig, &call).await;
         // Complete, although the call goes on.
         let within = if is_paused { 0 } else { 13 };
         assert_eq!(exported(&rig, &call).await, ([12, within, 14], "complete".to_owned()));
@@ -173,6 +175,39 @@ async fn a_script_begins_pauses_and_ends_a_recording_within_its_call() {
         };
         assert_eq!(told, expected);
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_recording_that_finds_no_room_is_refused_and_leaves_nothing() {
+    let rig = Rig::new("no-room");
+    let (mut voice, call) = Voice::call(&rig).await;
+    let queue = rig.control.recordings.as_ref().unwrap().queue.clone();
+    let rooms: Vec<_> = std::iter::from_fn(|| queue.reserve().ok()).collect();
+    let refused = act(&rig, &call, "start").await.expect(503).json();
+    assert!(refused["detail"].as_str().unwrap().contains("busy"), "{refused}");
+    assert_eq!(
+        rig.get(Role::Script, &call).await.json()["recording_state"],
+        serde_json::Value::Null
+    );
+    drop(rooms);
+    act(&rig, &call, "start").await.expect(200);
+    voice.say(WITHIN, 20).await;
+    act(&rig, &call, "stop").await.expect(200);
+    until_complete(&rig, &call).await;
+    let ([_, within, _], _) = exported(&rig, &call).await;
+    assert!(within >= 19, "the control: it is recorded now: {within}");
+}
+
+/// Waits until the last of a stopped recording was handed over.
+async fn until_complete(rig: &Rig, call: &str) {
+    for _ in 0..100 {
+        let wav = rig.get(Role::Operator, &format!("{call}/recording")).await.expect(200);
+        if wav.header("sotto-recording") == "complete" {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    panic!("a recording that was stopped becomes complete");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -223,6 +258,7 @@ async fn a_recording_that_begins_in_a_secure_session_holds_nothing_of_it() {
     }
     voice.say(AFTER, 20).await;
     act(&rig, &call, "stop").await.expect(200);
+    until_complete(&rig, &call).await;
     let ([before, within, after], ending) = exported(&rig, &call).await;
     assert_eq!((before, ending.as_str()), (0, "complete"));
     assert!(after >= 19, "the control: what comes behind it is there: {after}");

@@ -37,6 +37,7 @@ const FRAME: Duration = Duration::from_millis(20);
 const BEFORE: u8 = 0x7a;
 const WITHIN: u8 = 0x79;
 const AFTER: u8 = 0x7b;
+const UNTAPED: u8 = 0x78;
 
 /// One call in virtual time, and a real recorder behind it.
 struct Scene {
@@ -107,6 +108,12 @@ impl Scene {
     #[track_caller]
     fn does(&mut self, action: RecordingAction, expected: RecordingState) {
         assert_eq!(self.record(action), Ok(expected));
+    }
+
+    /// Stops the recording; the call goes on until the last of it was handed over.
+    fn stop(&mut self) {
+        self.does(RecordingAction::Stop, RecordingState::Ended);
+        self.talk(UNTAPED, 20);
     }
 
     fn enter(&mut self, engine_audio: EngineAudio) {
@@ -281,7 +288,7 @@ fn what_was_sent_in_a_pause_and_overtaken_is_not_laid_after_it() {
             scene.send(side, late, WITHIN);
         }
         scene.talk(AFTER, 50);
-        scene.does(RecordingAction::Stop, RecordingState::Ended);
+        scene.stop();
         for channel in scene.export().1 {
             // The control: nothing tells of a packet that none has overtaken when it was sent.
             let found = packets(&channel, WITHIN) + packets(&channel, AFTER);
@@ -290,6 +297,45 @@ fn what_was_sent_in_a_pause_and_overtaken_is_not_laid_after_it() {
             assert_eq!(within > 0, !is_overtaken);
         }
     }
+}
+
+#[test]
+fn what_was_said_just_before_a_stop_is_taken_back_by_a_cut() {
+    for (wait, is_cut) in [(0, true), (4, true), (4, false), (30, true)] {
+        let mut scene = Scene::new(&format!("stop-{wait}-{is_cut}"), true);
+        scene.talk(BEFORE, 30);
+        // What a key sounds like to somebody who does not look for one.
+        scene.talk(WITHIN, 5);
+        scene.does(RecordingAction::Stop, RecordingState::Ended);
+        scene.talk(AFTER, wait);
+        if is_cut {
+            scene.enter(EngineAudio::Drop);
+        }
+        scene.talk(AFTER, 30);
+        let (summary, [caller, engine]) = scene.export();
+        assert_eq!((summary.ending, summary.samples), (Ending::Complete, 35 * 160));
+        assert_eq!(packets(&engine, WITHIN), 5, "the engine's is no key");
+        // The control: nobody cuts, or too late.
+        let is_taken_back = is_cut && wait < 12;
+        assert_eq!(packets(&caller, WITHIN), if is_taken_back { 0 } else { 5 }, "after {wait}");
+        assert_eq!(packets(&caller, AFTER) + packets(&engine, AFTER), 0);
+        assert_eq!(summary.secure.is_empty(), !is_taken_back);
+        assert!(packets(&caller, BEFORE) >= 20);
+        let expected = RecorderCounts { started: 1, completed: 1, ..RecorderCounts::default() };
+        assert_eq!(scene.recorder.counts(), expected);
+    }
+}
+
+#[test]
+fn a_call_that_ends_behind_a_stop_hands_all_of_it_over_at_once() {
+    let mut scene = Scene::new("stop-close", true);
+    scene.talk(BEFORE, 30);
+    scene.does(RecordingAction::Stop, RecordingState::Ended);
+    scene.talk(AFTER, 3);
+    scene.command(Command::Close { call: CALL }).map(drop).unwrap();
+    let (summary, [caller, _]) = scene.export();
+    assert_eq!((summary.ending, summary.samples), (Ending::Complete, 30 * 160));
+    assert_eq!((packets(&caller, BEFORE), packets(&caller, AFTER)), (30, 0));
 }
 
 #[test]
@@ -306,7 +352,7 @@ fn one_that_begins_in_a_cut_begins_with_silence_that_is_marked() {
             scene.reopen();
         }
         scene.talk(AFTER, 50);
-        scene.does(RecordingAction::Stop, RecordingState::Ended);
+        scene.stop();
         let (summary, [caller, engine]) = scene.export();
         let counts = [BEFORE, WITHIN, AFTER].map(|code| packets(&caller, code));
         assert_eq!(counts, [0, if is_cut { 0 } else { 50 }, 50], "cut: {is_cut}");
@@ -341,7 +387,7 @@ fn a_cut_and_a_pause_that_overlap_withhold_what_each_does() {
     scene.talk(AFTER, 20);
     scene.does(RecordingAction::Pause, RecordingState::Paused);
     scene.talk(WITHIN, 3);
-    scene.does(RecordingAction::Stop, RecordingState::Ended);
+    scene.stop();
     let (summary, [caller, engine]) = scene.export();
     assert_eq!((summary.ending, summary.gaps), (Ending::Complete, 0));
     assert_eq!(summary.paused.len(), 3);

@@ -27,7 +27,8 @@ impl Reference {
             EventKind::RecordingStarted
             | EventKind::RecordingPaused
             | EventKind::RecordingResumed
-            | EventKind::RecordingStopped => {}
+            | EventKind::RecordingStopped
+            | EventKind::RecordingHandedOver => {}
             EventKind::MediaTimeout { .. } | EventKind::Subscribed | EventKind::Unsubscribed => {}
         }
     }

@@ -207,8 +207,9 @@ pub(crate) fn of_event(call: CallId, kind: &EventKind) -> Option<Entry> {
             let detail = because("audio-is-missing");
             failed(relay.entry(Event::RecordingFailed, recording_of(call), detail))
         }
-        // Told with whose wish it is.
+        // Told with whose wish it is; and that a stopped recording is whole is no deed.
         EventKind::Subscribed
+        | EventKind::RecordingHandedOver
         | EventKind::Opened
         | EventKind::Armed
         | EventKind::Disarmed

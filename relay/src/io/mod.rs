@@ -296,6 +296,7 @@ impl Agency<'_> {
             events,
             deliveries,
             recorder: self.recorder.clone(),
+            room: None,
             unfinished: VecDeque::new(),
             gauges: self.gauges.clone(),
             buffer: [0; BUFFER],

@@ -14,7 +14,7 @@ use super::gauges::Gauges;
 use super::handle::{Answer, Ask, CallAt, CallRequest, CopyRequest, OpenedCall, Request};
 use super::link::{CutLine, LINK_PEER, Links, NearEnd};
 use super::media_io::{MediaIo, Received};
-use crate::recording::{Job, RecordQueue};
+use crate::recording::{Full, Job, RecordQueue, Room};
 use crate::switchboard::limits::{BIND_ATTEMPTS, BUFFER, COMMANDS_PER_TURN, PACKETS_PER_TURN};
 use crate::switchboard::{
     CallId, Command, Copies, Delivery, Event, LegMedia, LocalMedia, OpenCall, PortPair, PortPool,
@@ -51,6 +51,8 @@ pub(super) struct Worker<Io> {
     pub(super) events: Sender<Event>,
     pub(super) deliveries: Sender<Delivery>,
     pub(super) recorder: Option<RecordQueue>,
+    /// Kept for the beginning of a recording that was asked for.
+    pub(super) room: Option<Room>,
     pub(super) unfinished: VecDeque<(CallId, u64)>,
     pub(super) gauges: Gauges,
     pub(super) effort: Effort,
@@ -153,11 +155,10 @@ impl<Io: MediaIo> Worker<Io> {
                 let command = Command::Key { call, digit: key.digit() };
                 self.switchboard.handle_command(now, command).map(Answer::Obeyed)
             }
-            Ask::Obey(Command::Record { action: RecordingAction::Start, .. })
-                if !self.can_record() =>
-            {
-                Err(Refusal::NoRecording)
-            }
+            Ask::Obey(command @ Command::Record { action: RecordingAction::Start, .. }) => self
+                .keep_room()
+                .and_then(|()| self.switchboard.handle_command(now, command))
+                .map(Answer::Obeyed),
             Ask::Obey(command) => self.switchboard.handle_command(now, command).map(Answer::Obeyed),
         };
         if let (Some(call), Ok(Answer::Obeyed(Reply::Secured(receipt)))) = (flip, &answer) {
@@ -169,6 +170,8 @@ impl<Io: MediaIo> Worker<Io> {
             }
         }
         self.tell();
+        // There was no recording to begin, or it has begun.
+        self.room = None;
         // Whoever asked may have gone away; the effect stands all the same.
         let _ = reply.send(answer);
     }
@@ -176,8 +179,8 @@ impl<Io: MediaIo> Worker<Io> {
     fn open(&mut self, now: Instant, request: CallRequest) -> Result<OpenedCall, Refusal> {
         let CallRequest { call, caller, engine, armed, record, links } = request;
         let [caller_link, engine_link] = links;
-        if record && !self.can_record() {
-            return Err(Refusal::NoRecording);
+        if record {
+            self.keep_room()?;
         }
         let caller_at = self.ours(&caller, caller_link.is_some())?;
         let engine_at = self.ours(&engine, engine_link.is_some())?;
@@ -231,8 +234,12 @@ impl<Io: MediaIo> Worker<Io> {
     }
 
     /// Whether there is a place for recordings, on a disk that works.
-    fn can_record(&self) -> bool {
-        self.recorder.as_ref().is_some_and(|queue| !queue.has_disk_failed())
+    /// Keeps room for the beginning of a recording, before anybody is told that it begins.
+    fn keep_room(&mut self) -> Result<(), Refusal> {
+        let queue = self.recorder.as_ref().filter(|queue| !queue.has_disk_failed());
+        let room = queue.ok_or(Refusal::NoRecording)?.reserve();
+        self.room = Some(room.map_err(|Full| Refusal::Busy)?);
+        Ok(())
     }
 
     /// Our address on a leg; a link has none.
@@ -401,18 +408,26 @@ impl<Io: MediaIo> Worker<Io> {
                 break;
             }
             self.unfinished.pop_front();
+            self.switchboard.handle_record_end(call);
         }
         while let Some(job) = self.switchboard.poll_record() {
             let (call, end) = match &job {
                 Job::Start { call } | Job::Block { call, .. } => (*call, None),
                 Job::Finish { call, samples } => (*call, Some((*call, *samples))),
             };
-            if queue.try_send(job).is_ok() {
-                continue;
-            }
-            match end {
-                Some(end) => self.unfinished.push_back(end),
-                None => self.switchboard.handle_record_lost(call),
+            let room = match &job {
+                Job::Start { .. } => self.room.take(),
+                Job::Block { .. } | Job::Finish { .. } => None,
+            };
+            let sent = match room {
+                Some(room) => queue.send(room, job),
+                None => queue.try_send(job),
+            };
+            match (sent, end) {
+                (Ok(()), None) => {}
+                (Ok(()), Some(_)) => self.switchboard.handle_record_end(call),
+                (Err(_), Some(end)) => self.unfinished.push_back(end),
+                (Err(_), None) => self.switchboard.handle_record_lost(call),
             }
         }
     }

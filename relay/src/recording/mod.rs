@@ -32,7 +32,7 @@ pub use chunk::Ending;
 pub use export::{ExportError, Span, Summary};
 pub use key_file::{KeyFileError, Random};
 pub use keyring::{KekId, KeyEncryptionKey, Keyring, KeyringError};
-pub use recorder::{Full, Job, RecordQueue, Recorder, RecorderCounts};
+pub use recorder::{Full, Job, RecordQueue, Recorder, RecorderCounts, Room};
 pub use tape::{Block, Tape};
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -68,14 +68,27 @@ pub struct RecordQueue {
 /// A job, or a word between the recorder's own parts.
 #[expect(clippy::large_enum_variant, reason = "a box would allocate on the packet path")]
 pub(super) enum Message {
-    Job(Job),
-    Flush(oneshot::Sender<()>),
+    Job(Job, Room),
+    Flush(oneshot::Sender<()>, Room),
     Wake,
+}
+
+/// Room in the queue for one job: nobody else can take it until it is used or dropped.
+pub struct Room {
+    state: Arc<State>,
+}
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        self.state.taken.fetch_sub(1, Ordering::AcqRel);
+    }
 }
 
 /// What the recorder's threads and their callers share.
 #[derive(Default)]
 pub(super) struct State {
+    /// Rooms that are kept or used: [`RECORD_QUEUE`] at most.
+    pub(super) taken: AtomicUsize,
     pub(super) stopping: AtomicBool,
     pub(super) disk_failed: AtomicBool,
     pub(super) started: AtomicU64,
@@ -108,7 +121,8 @@ impl Recorder {
     }
 
     pub(super) fn spawn_on(disk: Box<dyn Disk>) -> io::Result<Recorder> {
-        let (messages, inbox) = sync_channel(RECORD_QUEUE);
+        // And one that wakes the writer when it is to stop.
+        let (messages, inbox) = sync_channel(RECORD_QUEUE + 1);
         let state = Arc::new(State::default());
         let writer = Writer::spawn_syncer(disk, Arc::clone(&state))?;
         let (stopping, stopped) = sync_channel(1);
@@ -138,7 +152,7 @@ impl Recorder {
 impl Drop for Recorder {
     fn drop(&mut self) {
         self.queue.state.stopping.store(true, Ordering::Release);
-        // A full queue wakes the writer as well.
+        // Whoever was first has woken it as well.
         let _ = self.queue.messages.try_send(Message::Wake);
         match self.stopped.recv_timeout(STOP_LIMIT) {
             Ok(()) | Err(RecvTimeoutError::Disconnected) => {
@@ -157,12 +171,25 @@ impl RecordQueue {
     /// Hands a job over, or not: it never waits.
     pub fn try_send(&self, job: Job) -> Result<(), Full> {
         let is_block = matches!(job, Job::Block { .. });
-        self.messages.try_send(Message::Job(job)).map_err(|_| {
+        self.reserve().and_then(|room| self.send(room, job)).inspect_err(|Full| {
             if is_block {
                 self.state.lost_blocks.fetch_add(1, Ordering::Relaxed);
             }
-            Full
         })
+    }
+
+    /// Keeps room for one job, so that what depends on its being taken can be refused before it is
+    /// done.
+    pub fn reserve(&self) -> Result<Room, Full> {
+        let next = |taken| (taken < RECORD_QUEUE).then_some(taken + 1);
+        let is_kept = self.state.taken.fetch_update(Ordering::AcqRel, Ordering::Acquire, next);
+        is_kept.map_err(|_| Full)?;
+        Ok(Room { state: Arc::clone(&self.state) })
+    }
+
+    /// Hands over a job that room was kept for. Only a recorder that is gone refuses it.
+    pub fn send(&self, room: Room, job: Job) -> Result<(), Full> {
+        self.messages.try_send(Message::Job(job, room)).map_err(|_| Full)
     }
 
     /// Answers when everything accepted before is written and, where it was a finish, synced. So
@@ -170,7 +197,8 @@ impl RecordQueue {
     /// has stopped.
     pub fn flush(&self) -> Result<oneshot::Receiver<()>, Full> {
         let (done, receiver) = oneshot::channel();
-        self.messages.try_send(Message::Flush(done)).map_err(|_| Full)?;
+        let room = self.reserve()?;
+        self.messages.try_send(Message::Flush(done, room)).map_err(|_| Full)?;
         Ok(receiver)
     }
 
@@ -324,6 +352,7 @@ mod tests {
         assert_eq!(n, 10 + RECORD_QUEUE as u64);
         assert_eq!(queue.try_send(block(CALL, n + 1)), Err(Full));
         assert_eq!(recorder.counts().lost_blocks, 2);
+        assert!(queue.reserve().is_err() && queue.flush().is_err());
         faults.shut(false);
         wait_with_patience(&queue);
 
@@ -333,6 +362,24 @@ mod tests {
         let summary = summary(scratch.path(), CALL);
         assert_eq!((summary.samples, summary.gaps), ((n + 3) * 800, 1));
         assert_eq!((recorder.counts().gaps, recorder.counts().completed), (1, 1));
+    }
+
+    #[test]
+    fn room_that_is_kept_is_there_when_the_queue_is_full() {
+        let scratch = Scratch::new();
+        let recorder = Recorder::spawn(scratch.archive()).unwrap();
+        let queue = recorder.queue();
+        let kept = queue.reserve().unwrap();
+        let rooms: Vec<Room> = std::iter::from_fn(|| queue.reserve().ok()).collect();
+        assert_eq!(rooms.len() + 1, RECORD_QUEUE);
+        assert_eq!(queue.try_send(Job::Start { call: OTHER }), Err(Full));
+        queue.send(kept, Job::Start { call: CALL }).unwrap();
+        drop(rooms);
+        queue.try_send(Job::Finish { call: CALL, samples: 0 }).unwrap();
+        wait(&queue);
+        assert!(summary(scratch.path(), CALL).is_complete());
+        assert!(!scratch.archive().has(OTHER));
+        assert_eq!(queue.state.taken.load(Ordering::Acquire), 0, "all of it is given back");
     }
 
     #[test]

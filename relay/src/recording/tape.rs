@@ -75,6 +75,8 @@ pub struct Tape {
     base: u64,
     /// The recording's length in samples, once it is over.
     length: Option<u64>,
+    /// Nothing will take anything back any more.
+    is_final: bool,
     lanes: [Lane; 2],
     /// Secure spans, in whole frames.
     secure: Spans,
@@ -87,7 +89,7 @@ impl Tape {
     pub fn new(begun: Instant) -> Tape {
         let lanes = [Lane::new(), Lane::new()];
         let (secure, pauses) = (Spans::default(), Spans::default());
-        Tape { begun, base: 0, length: None, lanes, secure, pauses }
+        Tape { begun, base: 0, length: None, is_final: false, lanes, secure, pauses }
     }
 
     /// Lays one packet's G.711 octets at their place: the first of a flow where it arrives, the
@@ -160,8 +162,17 @@ impl Tape {
         Some(Block { start, caller, engine, secure, paused })
     }
 
-    /// Ends the tape: the rest can be polled at once. Returns its length in samples.
+    /// Ends the tape while its call goes on: nothing more is laid, and the rest comes out as before,
+    /// so that a cut within 250 ms takes it back.
+    pub fn stop(&mut self, now: Instant) {
+        let elapsed = self.elapsed(now);
+        self.length.get_or_insert(elapsed);
+    }
+
+    /// Ends the tape with its call: the rest can be polled at once. Returns its length in samples,
+    /// which is shorter if it was stopped before.
     pub fn finish(&mut self, now: Instant) -> u64 {
+        self.is_final = true;
         let elapsed = self.elapsed(now);
         *self.length.get_or_insert(elapsed)
     }
@@ -170,6 +181,12 @@ impl Tape {
     #[must_use]
     pub fn length(&self) -> Option<u64> {
         self.length
+    }
+
+    /// The same, once all of it was polled.
+    #[must_use]
+    pub fn polled_length(&self) -> Option<u64> {
+        self.length.filter(|length| *length <= self.base)
     }
 
     fn is_cut(&self) -> bool {
@@ -201,8 +218,9 @@ impl Tape {
     }
 
     fn is_block_due(&self, now: Instant) -> bool {
-        if let Some(length) = self.length {
-            return self.base < length;
+        let is_left = self.length.is_none_or(|length| self.base < length);
+        if self.is_final || !is_left {
+            return is_left;
         }
         let Some(settled) = self.elapsed(now).checked_sub(TAIL) else { return false };
         let end = self.base + BLOCK_SAMPLES as u64;

@@ -102,15 +102,28 @@ impl Writer {
     }
 
     fn handle(&mut self, message: Message) {
+        // What has come out leaves its room to others, before the disk is waited for.
         match message {
-            Message::Job(Job::Start { call }) => self.start(call),
-            Message::Job(Job::Block { call, mut block }) => {
+            Message::Job(job, room) => {
+                drop(room);
+                self.carry_out(job);
+            }
+            Message::Flush(done, room) => {
+                drop(room);
+                self.sync(SyncJob::Flush(done));
+            }
+            Message::Wake => {}
+        }
+    }
+
+    fn carry_out(&mut self, job: Job) {
+        match job {
+            Job::Start { call } => self.start(call),
+            Job::Block { call, mut block } => {
                 self.write(call, &block);
                 block.wipe();
             }
-            Message::Job(Job::Finish { call, samples }) => self.finish(call, samples),
-            Message::Flush(done) => self.sync(SyncJob::Flush(done)),
-            Message::Wake => {}
+            Job::Finish { call, samples } => self.finish(call, samples),
         }
     }
 

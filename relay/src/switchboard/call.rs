@@ -419,7 +419,8 @@ impl Call {
         Side::ALL.into_iter().for_each(|side| self.end_playing(side));
         self.legs[Side::Caller.index()].begin_cut();
         if !sabotaged() {
-            self.egress(Side::Engine).silence(now);
+            let heard = self.legs[Side::Caller.index()].last_heard();
+            self.egress(Side::Engine).silence_midway(now, heard);
             self.silence_copies(now);
             self.recorded.cut(now);
         }

@@ -7,7 +7,7 @@ use zeroize::Zeroize;
 
 use super::delay_line::DelayLine;
 pub(super) use super::egress_format::EgressFormat;
-use super::grid::Grid;
+use super::grid::{Grid, nearest_place};
 use super::limits::{GRID_STEP, MAX_BACKLOG, MAX_FRAME};
 use super::mouth::Mouth;
 pub(super) use super::position::Position;
@@ -319,15 +319,24 @@ impl Egress {
         self.forget();
     }
 
-    /// As [`Egress::silence`], with frames due when those of the other stream are: both are then
-    /// made in one turn. The first comes up to a frame later than it would alone.
+    /// As [`Egress::silence`], midway between the other party's packets (the last came at `heard`).
+    pub(super) fn silence_midway(&mut self, now: Instant, heard: Instant) {
+        self.silence(now);
+        self.align(now, Some(self.grid.at_or_after(heard + self.format.ptime / 2)));
+    }
+
+    /// As [`Egress::silence`], with frames due when the other stream's are, and made in one turn.
     pub(super) fn silence_along(&mut self, now: Instant, other: &Egress) {
         self.silence(now);
-        let (Some(own), Some(mut due)) = (self.due(), other.due()) else { return };
-        while due < own {
-            due += self.format.ptime;
-        }
-        self.set_due(due);
+        self.align(now, other.due());
+    }
+
+    /// Moves the next frame once, by half a frame time at most, or by a frame time less than that
+    /// where it would be past: all frames behind it are even.
+    fn align(&mut self, now: Instant, place: Option<Instant>) {
+        let (Some(own), Some(place)) = (self.due(), place) else { return };
+        let due = nearest_place(own, place, self.format.ptime);
+        self.set_due(if due < now { due + self.format.ptime } else { due });
     }
 
     /// Whether the other party is withheld.
@@ -506,7 +515,7 @@ impl Egress {
         })
     }
 
-    /// Our numbers only ever grow: a reordered packet must not pull them back.
+    /// Our numbers only grow: no reordered packet pulls them back.
     fn advance_to(&mut self, sequence: u16, timestamp: u32) {
         if sequence_newer(sequence, self.sequence) {
             self.sequence = sequence;
@@ -535,8 +544,7 @@ impl Egress {
         Header { marker: from.marker, payload_type, sequence, timestamp, ssrc: self.ssrc }
     }
 
-    /// The next frame follows the last packet by half a frame time, or comes at once if that is past;
-    /// either way at a point of the grid.
+    /// The next frame is half a frame time behind the last packet, or now if that is past: on the grid.
     ///
     /// The other party's packets come when the last one did, a whole number of frame times later:
     /// a frame that is due midway between two of them is not made sooner or later by the work that

@@ -82,6 +82,8 @@ pub enum EventKind {
     RecordingResumed,
     /// It is over, and the call goes on.
     RecordingStopped,
+    /// The last of a recording that was stopped has been handed over: nothing more comes to its file.
+    RecordingHandedOver,
     /// Audio was lost on its way to the recording.
     RecordingGap,
     /// Somebody else is sent copies of the call's media from now on.

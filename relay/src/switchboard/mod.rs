@@ -365,6 +365,13 @@ impl Switchboard {
         self.outbox.tell(call, EventKind::RecordingGap);
     }
 
+    /// The end of a recording was taken by the recorder. A call that goes on tells of it.
+    pub fn handle_record_end(&mut self, call: CallId) {
+        if self.by_id.contains_key(&call) {
+            self.outbox.tell(call, EventKind::RecordingHandedOver);
+        }
+    }
+
     /// Ends all calls.
     pub fn close_all(&mut self, now: Instant) {
         for slot in 0..self.calls.len() {

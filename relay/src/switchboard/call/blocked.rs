@@ -5,7 +5,7 @@ use std::time::Instant;
 use super::Call;
 use crate::switchboard::command::Part;
 use crate::switchboard::id::Side;
-use crate::switchboard::routing::{Media, Phase};
+use crate::switchboard::routing::{EngineAudio, Media, Phase};
 
 /// What is kept back of what a party sends, whatever the routing says.
 #[derive(Clone, Copy, Default)]
@@ -63,7 +63,15 @@ impl Call {
         }
         let to = side.other();
         match (self.phase(), to) {
-            (Phase::Open, _) | (Phase::Armed, Side::Caller) => match is_ours {
+            // A cut that lets the engine talk leaves the caller's stream as it is in the open.
+            (Phase::Open, _)
+            | (
+                Phase::Armed
+                | Phase::Secure(EngineAudio::Pass)
+                | Phase::Draining(EngineAudio::Pass)
+                | Phase::Held(EngineAudio::Pass),
+                Side::Caller,
+            ) => match is_ours {
                 true => self.egress(to).silence(now),
                 false => self.egress(to).resume(),
             },

@@ -127,12 +127,14 @@ mod tests {
     use super::*;
     use crate::codec::{Codec, Decoder, MAX_SAMPLES, SampleRate};
     use crate::prompts::Sound;
-    use crate::switchboard::command::Part;
+    use crate::switchboard::command::{Part, SessionRequest};
+    use crate::switchboard::leg::Component;
     use crate::switchboard::limits::PRESS_QUEUE;
     use crate::switchboard::media::LookAhead;
     use crate::switchboard::ntp_anchor::NtpAnchor;
     use crate::switchboard::outbox::Outbox;
     use crate::switchboard::press::Press;
+    use crate::switchboard::routing::EngineAudio;
     use crate::wire::ntp::NtpTime;
     use crate::wire::rtp::{Header, RtpPacket, is_rtcp};
 
@@ -199,6 +201,20 @@ mod tests {
         fn play(&mut self, samples: usize) {
             let request = PlayRequest::new(Arc::new(Sound::counted(samples)));
             self.call.play(self.now, Side::Engine, request).unwrap();
+        }
+
+        /// Whether a packet of the engine goes on to the caller.
+        fn say_as_engine(&mut self, sequence: u16) -> bool {
+            let mut buffer = [0; 256];
+            let from = self.call.legs[Side::Engine.index()].media().remote_rtp;
+            let header =
+                Header { marker: false, payload_type: 0, sequence, timestamp: 160, ssrc: 7 };
+            header.write(buffer.first_chunk_mut().unwrap());
+            let ntp = NtpAnchor::new(self.start, NtpTime::from_unix(Duration::ZERO));
+            let (side, outbox) = (Side::Engine, &mut Outbox::default());
+            let (now, component) = (self.now, Component::Rtp);
+            let call = &mut self.call;
+            call.handle_packet(now, ntp, side, component, from, &mut buffer, 172, outbox).is_some()
         }
 
         fn press(&mut self, key: Digit) -> Result<(), Refusal> {
@@ -390,6 +406,64 @@ mod tests {
             assert_eq!(scene.call.play(scene.now, Parties::Both, sound()), Err(refusal));
             assert_eq!(scene.call.press(scene.now, key()), Err(refusal));
             assert!(scene.call.playing.is_none(), "nobody hears anything: {refusal}");
+        }
+    }
+
+    /// Where in a frame time behind the caller's last packet the engine's next frame is due.
+    fn place(scene: &mut Scene) -> Duration {
+        let due = scene.call.egress(Side::Engine).due().unwrap();
+        let nanos = (due + 5 * FRAME).duration_since(scene.now).as_nanos() % FRAME.as_nanos();
+        Duration::from_nanos(nanos as u64)
+    }
+
+    #[test]
+    fn a_cut_finds_the_middle_between_packets_that_a_sound_has_drifted_from() {
+        for drift in 0..20 {
+            let mut scene = Scene::new(call);
+            scene.talk(5);
+            scene.play(160_000);
+            scene.talk(3);
+            // The caller's clock is slower than ours.
+            scene.now += drift * MS;
+            scene.listen(scene.now);
+            scene.talk(3);
+            if (1..=19).contains(&drift) {
+                assert!(place(&mut scene) != FRAME / 2, "the control: it has drifted");
+            }
+            let before = scene.heard.last().unwrap().0;
+            // Whenever the cut comes between two packets.
+            let cut = scene.now + (drift * 7 % 20) * MS;
+            scene.listen(cut);
+            let before = scene.heard.last().unwrap().0.max(before);
+            scene.call.enter(cut, session(), &mut Outbox::default()).unwrap();
+            assert_eq!(place(&mut scene), FRAME / 2, "{drift} ms");
+            let due = scene.call.egress(Side::Engine).due().unwrap();
+            assert!(due >= cut, "at its place, not at once");
+            assert!(due < before + 2 * FRAME, "no gap: {:?}", due - before);
+            let caller = scene.call.egress(Side::Caller).due().unwrap();
+            let engine = scene.call.egress(Side::Engine).due().unwrap();
+            let apart = engine.max(caller).duration_since(engine.min(caller));
+            assert_eq!(apart.as_nanos() % FRAME.as_nanos(), 0, "both are made in one turn");
+        }
+    }
+
+    #[test]
+    fn an_engine_that_talks_in_a_cut_is_silenced_and_heard_again_without_a_gap() {
+        for before in [false, true] {
+            let mut scene = Scene::new(call);
+            scene.talk(5);
+            scene.call.block(scene.now, Side::Engine, Part::Silence, before);
+            let request = SessionRequest { engine_audio: EngineAudio::Pass, ..session() };
+            scene.call.enter(scene.now, request, &mut Outbox::default()).unwrap();
+            scene.call.block(scene.now, Side::Engine, Part::Silence, true);
+            assert!(scene.call.egress(Side::Caller).is_silent(), "our silence leaves no gap");
+            scene.call.block(scene.now, Side::Engine, Part::Silence, false);
+            assert!(!scene.call.egress(Side::Caller).is_silent());
+            assert!(scene.say_as_engine(1), "and it is heard");
+            assert!(scene.call.egress(Side::Engine).is_silent(), "nothing of the caller opens");
+            scene.call.block(scene.now, Side::Caller, Part::Silence, true);
+            scene.call.block(scene.now, Side::Caller, Part::Silence, false);
+            assert!(scene.call.egress(Side::Engine).is_silent(), "whatever is asked");
         }
     }
 

@@ -91,7 +91,14 @@ impl Recorded {
         }
     }
 
-    /// The recording ends, or has ended already.
+    /// The recording ends while its call goes on. A cut can still take its last moments back.
+    fn stop(&mut self, now: Instant) {
+        if let Some(reel) = &mut self.reel {
+            reel.tape.stop(now);
+        }
+    }
+
+    /// The call ends, and its recording with it, or it has ended already.
     pub(super) fn end(&mut self, now: Instant) {
         if let Some(reel) = &mut self.reel {
             reel.tape.finish(now);
@@ -141,7 +148,7 @@ impl Recorded {
         if let Some(block) = reel.tape.poll_block(now) {
             return Some(Job::Block { call, block });
         }
-        let samples = reel.tape.length()?;
+        let samples = reel.tape.polled_length()?;
         (self.reel, self.is_over) = (None, true);
         Some(Job::Finish { call, samples })
     }
@@ -174,7 +181,7 @@ impl Call {
                 EventKind::RecordingPaused
             }
             (RecordingAction::Stop, RecordingState::Running | RecordingState::Paused) => {
-                self.recorded.end(now);
+                self.recorded.stop(now);
                 EventKind::RecordingStopped
             }
             (RecordingAction::Start, RecordingState::Running)

@@ -159,10 +159,13 @@ impl Call {
         self.subscribed.as_mut()?.freed.pop()
     }
 
-    /// Withholds both parties from subscribers. What was held back of them is gone when this returns.
+    /// Withholds both parties from subscribers, in frames that are due with the engine's. What was
+    /// held back of them is gone when this returns.
     pub(super) fn silence_copies(&mut self, now: Instant) {
-        if let Some(subscribed) = &mut self.subscribed {
-            subscribed.streams().for_each(|stream| stream.egress.silence(now));
+        let Self { subscribed, legs, .. } = self;
+        if let Some(subscribed) = subscribed {
+            let engine = legs[Side::Engine.index()].egress();
+            subscribed.streams().for_each(|stream| stream.egress.silence_along(now, engine));
         }
     }
 
