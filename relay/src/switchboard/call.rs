@@ -659,7 +659,7 @@ mod tests {
         let ntp = NtpAnchor::new(start, NtpTime::from_unix(Duration::ZERO));
         let buffer = &mut [0; 512];
         let ports = Side::ALL.map(|side| {
-            let made = std::iter::from_fn(|| call.generate(start, ntp, side, buffer));
+            let made = std::iter::from_fn(|| call.generate(start + 10 * MS, ntp, side, buffer));
             made.map(|transmit| transmit.port.0).collect::<Vec<u16>>()
         });
         assert_eq!(ports, [[10000], [10002]], "both are due at the same moment");
