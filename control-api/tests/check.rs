@@ -9,7 +9,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use control_api::check::facts::{
-    CertificateFacts, FileFacts, FolderFacts, Kept, KeyFacts, Machine, Process, SecretMemory, Swap,
+    AuditFacts, CertificateFacts, FileFacts, FolderFacts, Kept, KeyFacts, Machine, Process,
+    SecretMemory, Swap,
 };
 use control_api::check::{Facts, Level, Report};
 use control_api::config::{RawCardMode, RawConfig};
@@ -82,6 +83,8 @@ address = "10.1.0.2:9092"
 peers = ["10.1.0.0/24"]
 [mcp]
 url = "https://10.1.0.2"
+[audit]
+anchor = "/mnt/witness/anchor"
 "#;
 
 fn folder(path: &str) -> FolderFacts {
@@ -148,6 +151,11 @@ fn green() -> Facts {
         files: [own].into_iter().chain(named).collect(),
         state: folder("/var/lib/sotto"),
         recordings: Some(folder("/var/lib/sotto/recordings")),
+        audit: Some(AuditFacts {
+            folder: folder("/var/lib/sotto/audit"),
+            newest: Some(NOW - 10),
+            anchored: Some(NOW - 70),
+        }),
         certificates: vec![CertificateFacts {
             member: "sip.tls_certificate".into(),
             valid: Ok((NOW - DAY, NOW + 60 * DAY)),
@@ -271,6 +279,13 @@ const FAULTS: &[(&str, Plant)] = &[
     ("recordings-keys-named", |it| {
         it.config.recordings.key_files = Some(vec!["/var/lib/sotto/recordings.kek".into()]);
     }),
+    ("audit-kept", |it| it.audit = None),
+    ("audit-mode", |it| kept(&mut it.audit.as_mut().unwrap().folder.kept).mode = 0o750),
+    ("audit-owner", |it| kept(&mut it.audit.as_mut().unwrap().folder.kept).owner = 0),
+    ("audit-writable", |it| it.audit.as_mut().unwrap().folder.is_writable = false),
+    ("audit-disk", |it| it.audit.as_mut().unwrap().folder.is_memory = true),
+    ("audit-anchor", |it| it.config.audit.anchor = None),
+    ("audit-anchor-age", |it| it.audit.as_mut().unwrap().anchored = Some(NOW - 3 * 3600)),
     ("card-mode", |it| it.config.secure_sessions.card_mode = Some(RawCardMode::Test)),
     ("connectors-mode", |it| it.config.sinks.connectors[0].mode = Some(RawCardMode::Test)),
     ("connectors-credentials", |it| it.config.sinks.connectors[0].bearer_file = None),

@@ -18,6 +18,8 @@ pub struct Facts {
     pub state: FolderFacts,
     /// Where recordings are kept, if any are.
     pub recordings: Option<FolderFacts>,
+    /// The audit log, if one is kept.
+    pub audit: Option<AuditFacts>,
     /// Certificates of ours, and of authorities.
     pub certificates: Vec<CertificateFacts>,
     /// The API's keys, or why they can't be read.
@@ -89,6 +91,17 @@ pub struct FolderFacts {
     pub space: Option<(u64, u64)>,
     /// It is in memory, and gone with a restart of the machine.
     pub is_memory: bool,
+}
+
+/// The audit log.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct AuditFacts {
+    /// Where it is.
+    pub folder: FolderFacts,
+    /// When something in it was last written, in seconds since 1970.
+    pub newest: Option<u64>,
+    /// When its anchor was.
+    pub anchored: Option<u64>,
 }
 
 /// A certificate.

@@ -2,13 +2,17 @@
 //! secret no more is kept than whether it is a weak one.
 
 use std::path::{Path, PathBuf};
+use std::time::UNIX_EPOCH;
 
 use rustix::fs::{Access, access, statfs, statvfs};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 
-use super::facts::{CertificateFacts, Facts, FileFacts, FolderFacts, KeyFacts, Machine, Process};
+use super::facts::{
+    AuditFacts, CertificateFacts, Facts, FileFacts, FolderFacts, KeyFacts, Machine, Process,
+};
 use super::machine::kept;
+use crate::audit::config::AuditConfig;
 use crate::clock::{self, Timestamp};
 use crate::config::{Config, RawConfig};
 use crate::keys::{KeyRecord, Scope};
@@ -38,6 +42,7 @@ impl Facts {
             files: own.into_iter().chain(files).collect(),
             state: read_folder(&config.state_dir),
             recordings: config.recordings.as_ref().map(|it| read_folder(&it.directory)),
+            audit: config.audit.as_ref().map(read_audit),
             certificates: read_certificates(&named),
             keys: read_keys(config),
             prompt_faults: prompt_faults(config),
@@ -96,11 +101,27 @@ fn read_folder(path: &Path) -> FolderFacts {
     }
 }
 
+fn read_audit(config: &AuditConfig) -> AuditFacts {
+    let entries = std::fs::read_dir(&config.directory).into_iter().flatten().flatten();
+    AuditFacts {
+        folder: read_folder(&config.directory),
+        newest: entries.filter_map(|entry| written(&entry.path())).max(),
+        anchored: config.anchor.as_deref().and_then(written),
+    }
+}
+
+/// When a file was last written, in seconds since 1970.
+fn written(path: &Path) -> Option<u64> {
+    let modified = std::fs::metadata(path).ok()?.modified().ok()?;
+    modified.duration_since(UNIX_EPOCH).ok().map(|since| since.as_secs())
+}
+
 /// Those that the configuration names, each with the key that is named beside it.
 fn read_certificates(named: &[NamedFile]) -> Vec<CertificateFacts> {
     let key_of = |member: &str| {
         let (above, last) = member.rsplit_once('.')?;
         let key = match last {
+            "certificate" => format!("{above}.key"),
             "tls_certificate" => format!("{above}.tls_key"),
             "client_cert" => format!("{above}.client_key"),
             _ => return None,

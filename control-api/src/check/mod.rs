@@ -8,6 +8,7 @@ use std::io::{self, Write};
 
 use serde_json::{Value, json};
 
+mod audit;
 pub mod facts;
 mod files;
 mod gather;
@@ -121,6 +122,8 @@ pub enum Theme {
     Files,
     /// Recordings.
     Recordings,
+    /// The audit log.
+    Audit,
     /// Payments.
     Payment,
     /// The process.
@@ -130,11 +133,12 @@ pub enum Theme {
 }
 
 impl Theme {
-    const ALL: [Theme; 7] = [
+    const ALL: [Theme; 8] = [
         Theme::Reach,
         Theme::Media,
         Theme::Files,
         Theme::Recordings,
+        Theme::Audit,
         Theme::Payment,
         Theme::Process,
         Theme::Host,
@@ -148,6 +152,7 @@ impl Theme {
             Theme::Media => "media",
             Theme::Files => "files",
             Theme::Recordings => "recordings",
+            Theme::Audit => "audit",
             Theme::Payment => "payment",
             Theme::Process => "process",
             Theme::Host => "host",
@@ -160,6 +165,7 @@ impl Theme {
             Theme::Media => media::CHECKS,
             Theme::Files => files::CHECKS,
             Theme::Recordings => recordings::CHECKS,
+            Theme::Audit => audit::CHECKS,
             Theme::Payment => payment::CHECKS,
             Theme::Process => process::CHECKS,
             Theme::Host => host::CHECKS,

@@ -85,6 +85,8 @@ fn control_bind(facts: &Facts) -> Finding {
     };
     if address.ip().is_loopback() {
         Finding::pass(format!("the API is on {address}, for this machine alone"))
+    } else if facts.config.control.tls.certificate.is_some() {
+        Finding::pass(format!("the API is on {address}, by TLS"))
     } else if is_exposed(address.ip()) {
         Finding::fail(
             format!("the API is in clear on {address}, past the TLS proxy too"),
