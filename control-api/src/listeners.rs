@@ -9,7 +9,7 @@ use tokio::task::JoinHandle;
 use crate::config::Config;
 use crate::limits::LimitsConfig;
 use crate::ng::config::{NgConfig, Peers};
-use crate::process::CONTROL_THREAD;
+use crate::process::{self, CONTROL_THREAD};
 use crate::serve::StartError;
 use crate::server::certificate::Certificate;
 use crate::server::{API_BOUNDS, Front, HEALTH_BOUNDS};
@@ -57,6 +57,7 @@ pub(crate) fn attend_health(
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(failed)?;
     let serve = move || {
+        process::give_up_privileges();
         runtime.block_on(async {
             match TcpListener::from_std(listener) {
                 Ok(listener) => {

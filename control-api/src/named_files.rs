@@ -142,14 +142,16 @@ mod tests {
         let text = lines.collect::<Vec<_>>().join("\n");
         let raw: RawConfig = toml::from_str(&text).unwrap();
         let named: Vec<PathBuf> = raw.named_files().into_iter().map(|file| file.path).collect();
-        let folders = [&raw.state_dir, &raw.recordings.directory];
-        let folders: Vec<&PathBuf> = folders.into_iter().flatten().collect();
+        let RawConfig { state_dir, recordings, audit, .. } = &raw;
+        // What is written.
+        let written = [state_dir, &recordings.directory, &audit.directory, &audit.anchor];
+        let written: Vec<&PathBuf> = written.into_iter().flatten().collect();
         let mut paths = Vec::new();
         collect_paths(&Value::Table(text.parse::<Table>().unwrap()), &mut paths);
         assert!(paths.len() > 10, "they are found: {paths:?}");
         for path in paths {
             let path = PathBuf::from(path);
-            assert!(named.contains(&path) || folders.contains(&&path), "{path:?}");
+            assert!(named.contains(&path) || written.contains(&&path), "{path:?}");
         }
     }
 
