@@ -36,7 +36,7 @@ def holds(binary):
     generated, passed = counts(said)
     checks.expect(generated == passed > COVERAGE, f"cases that passed: {said[-4000:]}")
     checks.figure(
-        f"figure: contract: schemathesis, all checks, stateful: {passed} cases of {generated} passed, "
+        f"figure: contract: schemathesis, all checks but that of wrong keys, stateful: {passed} cases of {generated} passed, "
         f"0 server errors, 0 schema breaks"
     )
 
@@ -71,9 +71,8 @@ def try_out(relay, schema, examples, *more):
         ]  # fmt: skip
         done = subprocess.run(
             command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=PATIENCE,
-            env=os.environ | {"SCHEMATHESIS_HOOKS": str(SCHEMA / "hooks.py"),
-                              "PAYMENT_KEY": keys["payment"]},
-        )  # fmt: skip
+            env=os.environ | {"SCHEMATHESIS_HOOKS": str(SCHEMA / "hooks.py")},
+        )
     return done.stdout.decode("utf-8", "replace")
 
 

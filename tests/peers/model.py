@@ -125,7 +125,8 @@ def check_doors(call, token):
         ("POST", "/dtmf"), ("POST", "/model-tokens"), ("DELETE", "/model-tokens"),
     ):  # fmt: skip
         status = request(method, f"/v1/calls/{call.id}{path}", token)
-        checks.equal(status, 401, f"{method} {path} with a model's token")
+        # Who goes on with a token that is good for nothing is locked out.
+        checks.expect(status in (401, 429), f"{method} {path} with a model's token: {status}")
     other.close()
 
 

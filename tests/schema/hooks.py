@@ -1,6 +1,5 @@
-"""Hooks: what schemathesis can't know of the API: how an offer looks, and who may fetch what."""
+"""Hooks: what schemathesis can't know of the API: how an offer looks."""
 
-import os
 import random
 
 import schemathesis
@@ -38,10 +37,8 @@ def wav(context, response):
 
 @schemathesis.hook
 def before_call(context, case, kwargs):
-    """Makes offers that can be answered, and asks as the payment system what it alone may."""
+    """Makes offers that can be answered."""
     label = case.operation.label
-    if label == "POST /v1/calls/{call_id}/secure-session/sealed" and "Authorization" in kwargs.get("headers", {}):
-        kwargs["headers"]["Authorization"] = f"Bearer {os.environ['PAYMENT_KEY']}"
     if not case.meta or not case.meta.generation.mode.is_positive or _chance.random() > GOOD:
         return
     if label == "POST /v1/calls" and isinstance(case.body, dict):

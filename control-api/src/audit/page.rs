@@ -58,7 +58,8 @@ pub async fn list(
     };
     let Query(AuditQuery { limit, cursor }) = query.map_err(|_| malformed())?;
     let (limit, first) = (limit.unwrap_or(DEFAULT_PAGE), cursor.unwrap_or(0));
-    if !(1..=MAX_PAGE).contains(&limit) {
+    // As far as the contract's integers go.
+    if !(1..=MAX_PAGE).contains(&limit) || i64::try_from(first).is_err() {
         return Err(malformed());
     }
     let none = || Problem::new(Code::NotFound, "This relay keeps no audit log: audit.enabled.");

@@ -231,7 +231,6 @@ pub struct CallView {
     #[serde(skip_serializing_if = "Option::is_none")]
     listeners: Option<usize>,
     /// How it stands; null if there is none.
-    #[schema(inline)]
     recording_state: Option<RecordingStateName>,
     /// When it began, UTC: where its time is zero; null if there is none.
     #[schema(value_type = Option<String>, format = DateTime)]

@@ -12,7 +12,6 @@ use crate::index::CallEntry;
 #[serde(deny_unknown_fields)]
 pub struct RecordingRequest {
     /// What to do.
-    #[schema(inline)]
     pub action: ActionName,
 }
 
@@ -54,7 +53,6 @@ pub enum RecordingStateName {
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, ToSchema)]
 pub struct RecordingView {
     /// How it stands.
-    #[schema(inline)]
     pub state: RecordingStateName,
     /// When it began, UTC: where its time is zero.
     #[schema(value_type = String, format = DateTime)]
