@@ -316,10 +316,8 @@ impl Exposition {
         self.one("sotto_audit_unattested", "gauge", help, unattested);
         let help = "Checkpoints that the audit log's anchor did not take";
         self.one("sotto_audit_anchor_failures_total", "counter", help, counts.anchor_failures);
-        if let Some(unsent) = unsent {
-            let help = "Audit entries that the syslog collector was not sent yet";
-            self.one("sotto_audit_unsent", "gauge", help, unsent);
-        }
+        let help = "Audit entries that the syslog collector was not sent yet, if there is one";
+        self.one("sotto_audit_unsent", "gauge", help, unsent.unwrap_or(0));
     }
 
     fn flips(&mut self, control: &Control) {

@@ -127,7 +127,7 @@ def runs(deploy, image, work):
         caddy_beside(deploy, "container", work, key)
         expect("sto_" not in relay.said(), "the log holds an API key")
     kept = sorted(path.name for path in (relay.work / "state").iterdir())
-    written = ["keys.json", "keys.lock", "keys.pepper", "recordings"]
+    written = ["audit", "audit.key", "keys.json", "keys.lock", "keys.pepper", "recordings"]
     equal(kept, written, "what it has written")
 
 
