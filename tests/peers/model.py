@@ -80,7 +80,9 @@ def payment(binary, mode):
                 refuse(client)
                 check_doors(call, issued["token"])
                 call.close()
-                checks.equal(post(issued["token"], call.id), 401, "after the call's end")
+                # Its address has sent it wrongly ten times by now, and is locked out.
+                refused = post(issued["token"], call.id)
+                checks.expect(refused in (401, 429), f"after the call's end: {refused}")
         finally:
             caller.stop()
             engine.stop()
